@@ -1,0 +1,97 @@
+"""A run folder is `run.yaml` plus `*.safetensors`, written whole or not at all.
+
+tensors -atomic_save-> NAME.safetensors -load-> the same tensors; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Write to the yielded temporary path; it replaces `path` only when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = None, notes: str | None = None
+) -> None:
+    """Save tensors as safetensors, atomically; floating tensors are stored as `dtype` when one is given."""
+
+    def stored(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().cpu()
+        return (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().clone()
+
+    with atomic(path) as temporary:
+        metadata = {"format": "pt"} | ({"notes": notes} if notes else {})
+        save_file({name: stored(tensor) for name, tensor in tensors.items()}, temporary, metadata=metadata)
+
+
+def load_tensors(path: str | Path, *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+    """Load safetensors; a missing, truncated or NaN-bearing file is one clear error."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there are no weights at {path}")
+    try:
+        tensors = load_file(path, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}); was its download or copy cut off?") from None
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity; these weights are damaged")
+    return tensors
+
+
+def load_into(module: nn.Module, path: str | Path, *, strict: bool = True) -> None:
+    """Load weights into a module; names or shapes that do not fit are one clear error."""
+    tensors = load_tensors(path)
+    try:
+        missing, unexpected = module.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit this model: {str(error).splitlines()[-1].strip()}") from None
+    if unexpected or (strict and missing):
+        odd = [*(f"missing {name}" for name in missing if strict), *(f"unknown {name}" for name in unexpected)]
+        raise ValueError(f"{path} does not fit this model: {', '.join(odd[:3])} ({len(odd)} in all)")
+
+
+def fingerprint(tensors: Mapping[str, Tensor] | Tensor) -> str:
+    """A sha256 over names, shapes and fp32 values: equal weights, equal fingerprint."""
+    if isinstance(tensors, Tensor):
+        tensors = {"": tensors}
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().float().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

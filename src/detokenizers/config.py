@@ -1,0 +1,59 @@
+"""One base for every setting in the house: frozen, strict, readable, and the same in Python, YAML and on the command line.
+
+recipe function -> Config object -> run.yaml in the run folder -> the same Config object again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Config(BaseModel):
+    """A frozen bag of settings. Unknown keys are errors; field docstrings are the `--help` text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def vary(self, changes: dict[str, Any] | None = None, **more: Any) -> Self:
+        """Return a copy with some settings changed, validated. Dotted keys reach into nested configs.
+
+        >>> run.vary({"train.lr": 1e-4}, seed=1)
+        """
+        data = self.model_dump()
+        for key, value in {**(changes or {}), **more}.items():
+            *path, leaf = key.split(".")
+            place = data
+            for name in path:
+                place = place[name]
+            if leaf not in place:
+                raise ValueError(f"{type(self).__name__} has no setting {key!r}; it has {', '.join(place)}")
+            place[leaf] = value.model_dump() if isinstance(value, BaseModel) else value
+        return type(self).model_validate(data)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """Read a config back. Errors are one line that names the file, the key and what was expected."""
+        path = Path(path)
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"there is no config file at {path}") from None
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return cls.parse(data, source=str(path))
+
+    @classmethod
+    def parse(cls, data: Any, *, source: str = "these settings") -> Self:
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the top level"
+            known = f"; {cls.__name__} has {', '.join(cls.model_fields)}" if first["type"] == "extra_forbidden" else ""
+            raise ValueError(f"{source}: {where}: {first['msg']}{known}") from None
