@@ -1,0 +1,169 @@
+"""Where a decoder draws. `Pixels` is the image itself; `VAE` is a diffusers `AutoencoderKL`, the one of FLUX or a small
+one built here, with its latents shifted and scaled to about unit variance so that flow noise and data are of one size.
+
+images [b 3 h w] in [-1, 1] -encode-> latents [b c h/stride w/stride] -decode-> images
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import torch
+from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from detokenizers.config import Config
+
+
+class Pixels(nn.Module):
+    """The image as its own latent: nothing to encode, nothing to lose."""
+
+    channels = 3
+    stride = 1
+
+    def encode(self, images: Float[Tensor, "b 3 h w"], noise: Tensor | None = None) -> Float[Tensor, "b 3 h w"]:
+        return images
+
+    def decode(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        return latents.clamp(-1, 1)
+
+
+class VAEConfig(Config):
+    """Settings of a small `AutoencoderKL`; every level but the last halves the image."""
+
+    channels: int = 16
+    """Latent channels c."""
+    block_channels: tuple[int, ...] = (32, 64, 128)
+    """Convolution width of each level; three levels make stride 4, four make stride 8."""
+    layers_per_block: int = 1
+    """Residual blocks per level in the encoder; the decoder has one more."""
+    norm_groups: int = 32
+    """Groups of every GroupNorm; must divide all block channels."""
+    mid_attention: bool = False
+    """Self-attention at the lowest resolution, as in the full-size VAEs."""
+
+    @property
+    def stride(self) -> int:
+        return 2 ** (len(self.block_channels) - 1)
+
+
+def build_vae(config: VAEConfig) -> AutoencoderKL:
+    """A randomly initialised, trainable autoencoder; its latent scale is 1 and shift 0 until `set_statistics`.
+
+    Raises:
+        ValueError: when the norm groups do not divide a block's channels.
+    """
+    odd = [width for width in config.block_channels if width % config.norm_groups]
+    if odd:
+        raise ValueError(
+            f"norm_groups={config.norm_groups} does not divide block channels {odd}; choose a common divisor"
+        )
+    levels = len(config.block_channels)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=config.block_channels,
+        layers_per_block=config.layers_per_block,
+        latent_channels=config.channels,
+        norm_num_groups=config.norm_groups,
+        mid_block_add_attention=config.mid_attention,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        scaling_factor=1.0,
+        shift_factor=0.0,
+    )
+
+
+def set_statistics(autoencoder: AutoencoderKL, mean: float, std: float) -> None:
+    """Write raw latent statistics, measured after training, into the autoencoder's own config (saved with it)."""
+    if not std > 0:
+        raise ValueError(f"the latent standard deviation must be positive, got {std}")
+    autoencoder.register_to_config(shift_factor=float(mean), scaling_factor=1.0 / float(std))
+
+
+class VAE(nn.Module):
+    """A frozen autoencoder as an `ImageSpace`: `z = (encoder(x) - shift) * scale` (DCDD Eq. 17).
+
+    Shift and scale are read from the autoencoder's config at every call, so `set_statistics` takes effect at once.
+    """
+
+    def __init__(self, autoencoder: AutoencoderKL) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.channels: int = autoencoder.config.latent_channels
+        self.stride: int = 2 ** (len(autoencoder.config.block_out_channels) - 1)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, subfolder: str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Load from a folder or, when `name` is a Hub id, from the Hub (`subfolder="vae"` for FLUX)."""
+        try:
+            return cls(AutoencoderKL.from_pretrained(str(name), subfolder=subfolder, torch_dtype=dtype))
+        except (OSError, ValueError) as error:
+            where = f"{name}/{subfolder}" if subfolder else f"{name}"
+            raise ValueError(f"cannot load an AutoencoderKL from {where}: {str(error).splitlines()[0]}") from None
+
+    @property
+    def scale(self) -> float:
+        return self.autoencoder.config.scaling_factor
+
+    @property
+    def shift(self) -> float:
+        return self.autoencoder.config.shift_factor or 0.0
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
+
+    def encode(
+        self, images: Float[Tensor, "b 3 h w"], noise: Float[Tensor, "b c hl wl"] | None = None
+    ) -> Float[Tensor, "b c hl wl"]:
+        """Latents in fp32: the posterior's mode or, when unit `noise` is given, a sample drawn with it.
+
+        Raises:
+            ValueError: when the image sides are not multiples of the stride.
+        """
+        height, width = images.shape[-2:]
+        if height % self.stride or width % self.stride:
+            raise ValueError(
+                f"image sides must be multiples of {self.stride}, got {height}x{width}; crop or resize first"
+            )
+        posterior = self._encode(images)
+        raw = posterior.mean if noise is None else posterior.mean + posterior.std * noise
+        return (raw.float() - self.shift) * self.scale
+
+    def decode(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
+        raw = self._suited(latents / self.scale + self.shift)
+        output = self.autoencoder.decode(raw)
+        assert isinstance(output, DecoderOutput)
+        return output.sample.float().clamp(-1, 1)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and safetensors to a new or existing folder, whole or not at all."""
+        save_vae(self.autoencoder, folder)
+
+    def _encode(self, images: Tensor) -> DiagonalGaussianDistribution:
+        output = self.autoencoder.encode(self._suited(images))
+        assert isinstance(output, AutoencoderKLOutput)
+        return output.latent_dist
+
+    def _suited(self, images: Tensor) -> Tensor:
+        return images.to(self.autoencoder.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def save_vae(autoencoder: AutoencoderKL, folder: str | Path) -> None:
+    """Save in diffusers' layout; the files appear in `folder` only once all of them are written."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+        autoencoder.save_pretrained(
+            temporary, state_dict={k: v.contiguous() for k, v in autoencoder.state_dict().items()}
+        )
+        for file in sorted(Path(temporary).iterdir()):
+            shutil.move(file, folder / file.name)
