@@ -6,8 +6,6 @@ images [b 3 h w] in [-1, 1] -encode-> latents [b c h/stride w/stride] -decode-> 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +16,7 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from detokenizers.checkpoint import save_tensors, write_text
 from detokenizers.config import Config
 
 
@@ -144,10 +143,6 @@ class VAE(nn.Module):
         assert isinstance(output, DecoderOutput)
         return output.sample.float().clamp(-1, 1)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and safetensors to a new or existing folder, whole or not at all."""
-        save_vae(self.autoencoder, folder)
-
     def _encode(self, images: Tensor) -> DiagonalGaussianDistribution:
         output = self.autoencoder.encode(self._suited(images))
         assert isinstance(output, AutoencoderKLOutput)
@@ -158,12 +153,6 @@ class VAE(nn.Module):
 
 
 def save_vae(autoencoder: AutoencoderKL, folder: str | Path) -> None:
-    """Save in diffusers' layout; the files appear in `folder` only once all of them are written."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        autoencoder.save_pretrained(
-            temporary, state_dict={k: v.contiguous() for k, v in autoencoder.state_dict().items()}
-        )
-        for file in sorted(Path(temporary).iterdir()):
-            shutil.move(file, folder / file.name)
+    """Save in diffusers' layout (`config.json`, safetensors), so that `from_pretrained` of either library reads it."""
+    save_tensors(Path(folder) / "diffusion_pytorch_model.safetensors", autoencoder.state_dict())
+    write_text(Path(folder) / "config.json", autoencoder.to_json_string())
