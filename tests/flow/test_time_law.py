@@ -1,0 +1,62 @@
+"""Training times and sampling grids are FLUX's (spec F4)."""
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from detokenizers.flow.time_law import LogitNormal, TimeLaw, Uniform, flux_mu, time_grid
+
+PROBED = [0, 1, 2, 14, 15, 28, 29, 30]
+
+
+@pytest.mark.parametrize(("tokens", "mu"), [(256, 0.5), (576, 0.554166667), (1024, 0.63), (4096, 1.15)])
+def test_the_shift_grows_with_the_number_of_tokens(tokens, mu):
+    assert flux_mu(tokens) == pytest.approx(mu, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (576, [1, 0.980573, 0.960579, 0.665455, 0.635102, 0.110574, 0.056619, 0]),
+        (256, [1, 0.979514, 0.958475, 0.653290, 0.622459, 0.105358, 0.053794, 0]),
+    ],
+)
+def test_thirty_steps_match_the_golden_schedule(tokens, expected):
+    grid = time_grid(30, flux_mu(tokens))
+    torch.testing.assert_close(grid[PROBED], torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0)
+
+
+def test_the_grid_is_the_flow_match_euler_scheduler_of_diffusers():
+    import numpy as np
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 7, 7), mu=flux_mu(64))
+    torch.testing.assert_close(time_grid(7, flux_mu(64)), scheduler.sigmas, atol=1e-6, rtol=0)
+
+
+def test_one_step_goes_from_noise_to_clean_at_once():
+    assert time_grid(1, 0.7).tolist() == [1.0, 0.0]
+
+
+def test_no_steps_is_an_error():
+    with pytest.raises(ValueError, match="steps=0"):
+        time_grid(0)
+
+
+def test_the_logit_normal_median_is_the_shifted_half():
+    times = LogitNormal()(20001, 576, generator=torch.Generator().manual_seed(0))
+    assert times.median().item() == pytest.approx(torch.sigmoid(torch.tensor(flux_mu(576))).item(), abs=0.01)
+    centred = LogitNormal(shift=0.0, std=0.5)(20001, 576, generator=torch.Generator().manual_seed(0))
+    assert centred.median().item() == pytest.approx(0.5, abs=0.01)
+    assert centred.logit().std().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_uniform_times_fill_the_interval_evenly():
+    times = Uniform()(4000, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(torch.histc(times, 4, 0, 1) / 4000, torch.full((4,), 0.25), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("law", [LogitNormal(shift=0.3, std=0.8), Uniform()])
+def test_a_law_survives_its_own_settings_file(law):
+    assert TypeAdapter(TimeLaw).validate_python(law.model_dump(mode="json")) == law
