@@ -165,7 +165,7 @@ def _photo(name: str, dark: tuple[int, int, int], light: tuple[int, int, int]) -
 
 MASTERS: dict[str, Callable[[], Picture]] = {
     "wood": _wood,
-    "grass": _photo("grass", (52, 112, 34), (150, 206, 86)),
+    "grass": _photo("grass", (70, 132, 46), (142, 198, 82)),
     "sky": _sky,
     "sand": _sand,
     "water": _water,

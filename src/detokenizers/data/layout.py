@@ -21,6 +21,7 @@ CELLS: dict[str, tuple[Box, ...]] = {
     "four": ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0)),
 }
 ALONE = 0.82  # largest share of the frame's side that an object alone takes
+DRIFT = 0.25  # how far the background moves at full jitter, in frames
 SHRINK = 0.14  # at full jitter an object is up to this much smaller than its cell allows
 
 
@@ -34,7 +35,7 @@ def place(truth: Truth, jitter: float, rng: np.random.Generator) -> Truth:
         cells.reverse()
     shrink = 1 - SHRINK * jitter * rng.random()
     things = tuple(_fit(thing, cell, shrink, jitter, rng) for thing, cell in zip(truth.objects, cells))
-    x, y = 0.5 * jitter * rng.random(2)
+    x, y = DRIFT * jitter * rng.random(2)
     return replace(truth, objects=things, offset=(float(x), float(y)))
 
 

@@ -134,16 +134,17 @@ def _painted(name: str, target: tuple[float, float, float]) -> Float[np.ndarray,
     off = _turn(hsv[..., 0] - hue)
     belongs = np.clip((1.6 * SPREAD - np.abs(off)) / (0.6 * SPREAD), 0, 1) * np.clip(hsv[..., 1] / 0.12 - 0.5, 0, 1)
     h = (target[0] + 0.4 * off) % 1
-    s = np.clip(hsv[..., 1], 0, 1) ** _bend(saturation, target[1])
-    v = np.clip(hsv[..., 2], 0, 1) ** _bend(value, target[2])
+    s, v = _moved(hsv[..., 1], saturation, target[1]), _moved(hsv[..., 2], value, target[2])
     image = Image.fromarray((np.stack([h, s, v], -1) * 255).round().astype(np.uint8), "HSV")
     painted = np.asarray(image.convert("RGB"), np.float32) / 255
     return rgb + belongs[..., None] * (painted - rgb)
 
 
-def _bend(mean: float, target: float) -> float:
-    """Return the exponent that moves a mean in (0, 1) to the target, within reason."""
-    return float(np.clip(np.log(target) / np.log(np.clip(mean, 0.05, 0.99)), 0.15, 6))
+def _moved(values: Float[np.ndarray, "h w"], mean: float, target: float) -> Float[np.ndarray, "h w"]:
+    """Move values in [0, 1] so that their mean comes near the target: scaled down, or lifted by a gamma curve."""
+    if target < mean:
+        return values * (target / mean)
+    return values ** max(0.2, float(np.log(target) / np.log(np.clip(mean, 0.05, 0.99))))
 
 
 def _plural(name: str) -> str:
