@@ -95,3 +95,19 @@ def fingerprint(tensors: Mapping[str, Tensor] | Tensor) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+EMBEDDED = Path(__file__).parent / "embedded"
+
+
+def resolve(name: str | Path) -> Path:
+    """The folder behind a name: a path as it is, or `mini/PART`, which the package carries.
+
+    Raises:
+        ValueError: when neither exists; the message lists what is embedded.
+    """
+    for folder in (Path(name), EMBEDDED / name):
+        if folder.exists():
+            return folder
+    known = ", ".join(sorted(f"mini/{path.name}" for path in (EMBEDDED / "mini").glob("*/"))) or "nothing"
+    raise ValueError(f"there is no folder {str(name)!r}, and it is not embedded either (embedded: {known})")

@@ -1,0 +1,61 @@
+"""The recipes of the embedded stack, in the order they are trained (`runs/mini_cpu.sh` runs them all).
+
+Each docstring: what it makes, how long it takes on two shared CPU cores, what it should reach.
+"""
+
+from __future__ import annotations
+
+from ..pretrained.janus_size import JanusSize
+from ..pretrained.spaces import VAEConfig
+from ..training import TrainConfig
+from .runs import AutoencoderRun, TokenizerRun, VLMRun, WorldNetRun
+
+SIZE = JanusSize(
+    hidden=192,
+    layers=6,
+    heads=6,
+    intermediate=512,
+    vocabulary=0,
+    image_size=64,
+    grid=8,
+    codebook=1024,
+    vq_channels=32,
+    vq_multipliers=(1, 1, 2, 2),
+    vq_blocks=1,
+    vq_latent=64,
+    vision_hidden=128,
+    vision_layers=3,
+    vision_heads=4,
+)
+"""`JanusForConditionalGeneration` at 64 px: 8x8 tokens of 1,024 codes. `vocabulary` is filled in from the world's words."""
+
+
+def world_net() -> WorldNetRun:
+    """The judge: counts, colours, places and backgrounds of the embedded world. About 6 minutes on one core."""
+    return WorldNetRun(recipe="mini.world_net", train=TrainConfig(steps=1500, batch_size=32, lr=2e-3))
+
+
+def tokenizer() -> TokenizerRun:
+    """The VLM's VQ tokenizer (stride 8, 1,024 x 8, unit norm). About 25 minutes on one core."""
+    return TokenizerRun(
+        recipe="mini.tokenizer", size=SIZE, train=TrainConfig(steps=1600, batch_size=16, lr=2e-3, ema_decay=0.99)
+    )
+
+
+def autoencoder() -> AutoencoderRun:
+    """The latent space (stride 4, 8 channels: packed 2x2 its tokens share the VQ grid). About 20 minutes on one core."""
+    return AutoencoderRun(
+        recipe="mini.autoencoder",
+        vae=VAEConfig(channels=8, block_channels=(32, 64, 64)),
+        train=TrainConfig(steps=1600, batch_size=16, lr=2e-3, ema_decay=0.99),
+    )
+
+
+def vlm() -> VLMRun:
+    """The VLM itself, both ways: caption -> tokens and image -> caption. About 70 minutes on one core."""
+    return VLMRun(
+        recipe="mini.vlm", size=SIZE, train=TrainConfig(steps=4000, batch_size=32, lr=2e-3, weight_decay=0.05)
+    )
+
+
+RECIPES = {f"mini.{recipe.__name__}": recipe for recipe in (world_net, tokenizer, autoencoder, vlm)}

@@ -1,0 +1,204 @@
+"""The four runs that make the mini stack, each a config whose `job()` builds the real classes at their small size.
+
+WorldNetRun -> TokenizerRun, AutoencoderRun -> VLMRun ; the decoder on top is a DCDD recipe.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint import load_into, resolve, save_tensors, write_text
+from ..config import Config
+from ..data.objects import COLOURS
+from ..data.world import World, WorldConfig
+from ..nn.world_net import WorldNet, WorldNetConfig
+from ..pretrained.janus_size import JanusSize, build_janus, special_ids
+from ..pretrained.spaces import VAEConfig, build_vae, save_vae, set_statistics
+from ..pretrained.vq import JanusVQ
+from ..pretrained.vq_weights import build_vq, load_vq, save_vq
+from ..pretrained.words import word_tokenizer
+from ..training import Job, TrainConfig
+from .autoencoder import AutoencoderObjective
+from .encoded import as_images, encoded, images_of
+from .tokenizer import TokenizerObjective
+from .vlm import VLMObjective
+from .world_net import WorldNetObjective
+
+PREVIEW = 16
+
+
+class MiniRun(Config):
+    """What every part of the mini stack is trained with."""
+
+    recipe: str
+    world: WorldConfig = WorldConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def load_world_net(name: str | Path) -> WorldNet:
+    """The frozen judge in a folder (`mini/world_net` is embedded)."""
+    folder = resolve(name)
+    net = WorldNet(WorldNetConfig.from_yaml(folder / "world_net.yaml"))
+    load_into(net, folder / "world_net.safetensors")
+    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # pyright: ignore[reportCallIssue]
+
+
+class WorldNetRun(MiniRun):
+    """The classifier that judges."""
+
+    widths: tuple[int, ...] = (32, 64, 128)
+
+    def job(self) -> Job:
+        world = World(self.world)
+        net = WorldNet(
+            WorldNetConfig(
+                nouns=len(world.nouns),
+                colours=len(COLOURS),
+                backgrounds=len(world.backgrounds),
+                resolution=self.world.resolution,
+                widths=self.widths,
+            )
+        )
+        def batches(part: int, size: int) -> dict[str, Tensor]:
+            seeds = range(part * size, (part + 1) * size)
+            pixels, scenes = world.batch(seeds)
+            labels = [world.labels(scene.truth) for scene in scenes]
+            columns = {
+                name: torch.from_numpy(np.stack([row[name] for row in labels]))
+                for name in ("counts", "colours", "centres", "background")
+            }
+            return {"images": as_images(pixels), **columns}
+
+        def export(objective: torch.nn.Module, folder: Path) -> None:
+            save_tensors(folder / "world_net.safetensors", net.state_dict(), dtype=torch.float16)
+            write_text(folder / "world_net.yaml", net.config.to_yaml())
+
+        return Job(WorldNetObjective(net.to(memory_format=torch.channels_last)), batches, export)  # pyright: ignore[reportCallIssue]
+
+
+class TokenizerRun(MiniRun):
+    """The VLM's own visual tokenizer, trained as real ones are: L1, edges, perceptual."""
+
+    size: JanusSize
+    judge: str = "mini/world_net"
+    perceptual: float = 0.3
+
+    def job(self) -> Job:
+        world, vq = World(self.world), build_vq(self.size)
+        objective = TokenizerObjective(vq, load_world_net(self.judge), perceptual=self.perceptual)
+        held = images_of(world, range(PREVIEW), "validation")
+
+        @torch.no_grad()
+        def preview(_: torch.nn.Module) -> Tensor:
+            tokenizer = JanusVQ(vq)
+            return torch.cat([held, tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(held)))])
+
+        return Job(
+            objective,
+            lambda part, size: {"images": images_of(world, range(part * size, (part + 1) * size))},
+            lambda _, folder: save_vq(vq, folder),
+            preview,
+        )
+
+
+class AutoencoderRun(MiniRun):
+    """The latent space decoders draw in."""
+
+    vae: VAEConfig
+    judge: str = "mini/world_net"
+    perceptual: float = 0.1
+    kl: float = 1e-3
+
+    def job(self) -> Job:
+        world, vae = World(self.world), build_vae(self.vae)
+        objective = AutoencoderObjective(vae, load_world_net(self.judge), perceptual=self.perceptual, kl=self.kl)
+        held = images_of(world, range(PREVIEW), "validation")
+
+        @torch.no_grad()
+        def preview(_: torch.nn.Module) -> Tensor:
+            return torch.cat([held, vae.decode(vae.encode(held).latent_dist.mean).sample])
+
+        @torch.no_grad()
+        def export(_: torch.nn.Module, folder: Path) -> None:
+            latents = torch.cat(
+                [vae.encode(images_of(world, range(i, i + 64))).latent_dist.mean for i in range(0, 512, 64)]
+            )
+            set_statistics(vae, latents.mean().item(), latents.std().item())
+            save_vae(vae, folder)
+
+        return Job(
+            objective,
+            lambda part, size: {"images": images_of(world, range(part * size, (part + 1) * size))},
+            export,
+            preview,
+        )
+
+
+class VLMRun(MiniRun):
+    """The mini VLM: draws from captions and describes images, over the frozen tokenizer's ids."""
+
+    size: JanusSize
+    tokenizer: str = "mini/vlm"
+    """Folder of the trained visual tokenizer."""
+    scenes: int = 65536
+    """Scenes encoded once and then revisited in an order that changes every epoch."""
+    cache: str = "out/cache"
+    describe: float = 0.2
+    """Share of each batch that is also captioned (image -> text)."""
+
+    def job(self) -> Job:
+        world = World(self.world)
+        words = word_tokenizer(world.vocabulary)
+        ids = special_ids(words)
+        model = build_janus(self.size.vary(vocabulary=len(words)), words)
+        vq = JanusVQ(load_vq(resolve(self.tokenizer)))
+        model.model.vqmodel.load_state_dict(vq.model.state_dict())
+        with torch.no_grad():  # the drawing side starts from the codes themselves, as tied embeddings would
+            model.model.generation_embeddings.weight.copy_(vq.codebook)
+        encoder = {"tokens": lambda images: vq.tokens(vq.features(images)).to(torch.int16)}
+        folder = Path(self.cache) / f"tokens-{vq.fingerprint[:12]}-{self.world.fingerprint[:12]}"
+        tokens = encoded(world, encoder, self.scenes, folder)["tokens"].long()
+
+        def batches(part: int, size: int) -> dict[str, Tensor]:
+            rows = _shuffled(part, size, self.scenes)
+            captions = [world.caption(row) for row in rows]
+            drawn = [[ids["bos"], *words.encode(text, add_special_tokens=False), ids["boi"]] for text in captions]
+            shown = max(1, round(size * self.describe))
+            told = [[ids["bos"], *row[1:-1], ids["eos"]] for row in drawn[:shown]]
+            return {
+                "words": _padded(drawn, ids["pad"], left=True),
+                "tokens": tokens[rows],
+                "images": images_of(world, rows[:shown]),
+                "described": _padded(told, ids["pad"], left=False),
+            }
+
+        def export(_: torch.nn.Module, folder: Path) -> None:
+            model.config.save_pretrained(folder)
+            model.generation_config.save_pretrained(folder)
+            words.save_pretrained(folder)
+            save_tensors(folder / "model.safetensors", model.state_dict(), dtype=torch.float16)
+
+        special = {name: ids[name] for name in ("pad", "bos", "eos", "boi")}
+        return Job(VLMObjective(model, **special), batches, export)
+
+
+def _shuffled(part: int, size: int, count: int) -> list[int]:
+    """The rows of one batch when `count` rows are walked in a new order every epoch: a pure function of `part`."""
+    places = (divmod(index, count) for index in range(part * size, (part + 1) * size))
+    return [int(_order(epoch, count)[place]) for epoch, place in places]
+
+
+@lru_cache(maxsize=2)
+def _order(epoch: int, count: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(epoch))
+
+
+def _padded(rows: list[list[int]], pad: int, *, left: bool) -> Tensor:
+    longest = max(map(len, rows))
+    fill = [[pad] * (longest - len(row)) for row in rows]
+    return torch.tensor([blank + row if left else row + blank for blank, row in zip(fill, rows)])

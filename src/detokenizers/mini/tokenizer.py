@@ -1,0 +1,98 @@
+"""Training the mini VLM's own tokenizer: transformers' `JanusVQVAE` with a spherical codebook that follows the encoder.
+
+images -encoder, quant_conv-> unit features -nearest code-> straight-through codes -decoder-> images.
+The codebook is a running mean of the features assigned to each code; codes nobody uses are re-seeded from features.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..nn.world_net import WorldNet
+from .perceptual import perceptual_loss, pixel_loss
+
+
+class TokenizerObjective(nn.Module):
+    """L1 + edges + perceptual + commitment. Batch: `images` [b 3 h w]."""
+
+    def __init__(
+        self,
+        vq: nn.Module,
+        judge: WorldNet,
+        *,
+        warmup: int = 250,
+        perceptual: float = 0.3,
+        commitment: float = 0.25,
+        decay: float = 0.98,
+        dead: float = 0.03,
+    ) -> None:
+        super().__init__()
+        self.vq = vq.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.codes = cast(nn.Embedding, vq.quantize.embedding).requires_grad_(False)
+        self.judge = judge.requires_grad_(False).eval()
+        self.warmup, self.perceptual, self.commitment = warmup, perceptual, commitment
+        self.decay, self.dead = decay, dead
+        size, dim = self.codes.weight.shape
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.register_buffer("count", torch.ones(size))
+        self.register_buffer("total", torch.zeros(size, dim))
+        self.register_buffer("book", F.normalize(torch.randn(size, dim), dim=-1))
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        images = batch["images"].contiguous(memory_format=torch.channels_last)
+        z = F.normalize(self.vq.quant_conv(self.vq.encoder(images)), dim=1)
+        flat = z.detach().permute(0, 2, 3, 1).flatten(0, 2)
+        if self.training and self.step == self.warmup:
+            self._seed(flat)
+        ids = (flat @ self.book.T).argmax(-1)
+        quantised = self.book[ids].unflatten(0, (len(z), *z.shape[-2:])).permute(0, 3, 1, 2)
+        commitment = F.mse_loss(z, quantised, reduction="none").sum(1).mean()
+        if self.step < self.warmup:
+            passed, commitment = z, commitment * 0
+        else:
+            passed = z + (quantised - z).detach()
+        drawn = self.vq.decoder(self.vq.post_quant_conv(passed))
+        terms = {
+            "pixels": pixel_loss(drawn, images),
+            "perceptual": perceptual_loss(self.judge, drawn, images),
+            "commitment": commitment,
+        }
+        if self.training:
+            self._follow(flat, ids)
+        loss = terms["pixels"] + self.perceptual * terms["perceptual"] + self.commitment * commitment
+        used = torch.bincount(ids, minlength=len(self.book)).float()
+        share = used / used.sum()
+        perplexity = torch.special.entr(share).sum().exp()
+        psnr = -10 * torch.log10(F.mse_loss(drawn.detach().clamp(-1, 1), images) / 4)
+        return {"loss": loss, **terms, "batch_perplexity": perplexity, "psnr": psnr}
+
+    @torch.no_grad()
+    def _seed(self, features: Tensor) -> None:
+        """Codebook := encoder features, as many as there are codes."""
+        rows = torch.randint(len(features), (len(self.book),), device=features.device)
+        noisy = features[rows] + 0.02 * torch.randn_like(self.book)
+        self.book.copy_(F.normalize(noisy, dim=-1))
+        self.total.copy_(self.book)
+        self.count.fill_(1.0)
+
+    @torch.no_grad()
+    def _follow(self, features: Tensor, ids: Tensor) -> None:
+        """Exponential means of count and sum per code; re-seed the dead ones."""
+        if self.step >= self.warmup:
+            count = torch.bincount(ids, minlength=len(self.book)).float()
+            total = torch.zeros_like(self.total).index_add_(0, ids, features)
+            # Counts are kept per mean usage, so `dead` does not depend on the batch size.
+            unit = len(features) / len(self.book)
+            self.count.lerp_(count / unit, 1 - self.decay)
+            self.total.lerp_(total / unit, 1 - self.decay)
+            dead = self.count < self.dead
+            rows = torch.randint(len(features), (len(self.book),), device=features.device)
+            self.total = torch.where(dead[:, None], features[rows], self.total)
+            self.count = torch.where(dead, torch.ones_like(self.count), self.count)
+            self.book.copy_(F.normalize(self.total, dim=-1))
+        self.step += 1
+        self.codes.weight.copy_(self.book)

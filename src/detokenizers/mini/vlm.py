@@ -1,0 +1,64 @@
+"""Training the mini VLM both ways: caption -> image tokens (it draws) and image -> caption (it understands).
+
+The model is the real `JanusForConditionalGeneration`; only the two losses are ours.
+[pad.. bos words boi | tokens] -Llama-> generation head ; [boi image eoi | bos words eos] -Llama-> language head.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class VLMObjective(nn.Module):
+    """Next-token losses of drawing and of describing.
+
+    Batch: `words` [b m] left-padded ids ending in BOI; `tokens` [b n] image tokens; `images` [b 3 h w], of which the
+    first `describe` share is captioned. Captions are dropped (all but BOS and BOI become pad, as the VLM's own
+    unconditional branch does) with probability `drop`.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, pad: int, bos: int, eos: int, boi: int, drop: float = 0.1, weight: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.model = model
+        for frozen in (model.model.vqmodel,):
+            frozen.requires_grad_(False)
+        self.pad, self.bos, self.eos, self.boi = pad, bos, eos, boi
+        self.drop, self.weight = drop, weight
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        draw = self.draw(batch["words"], batch["tokens"])
+        terms = {"draw": draw}
+        loss = draw
+        if "images" in batch:
+            terms["describe"] = self.describe(batch["images"], batch["described"])
+            loss = loss + self.weight * terms["describe"]
+        return {"loss": loss, **terms}
+
+    def draw(self, words: Int[Tensor, "b m"], tokens: Int[Tensor, "b n"]) -> Tensor:
+        """Cross-entropy of the image tokens given the caption."""
+        mask = words != self.pad
+        kept = (words == self.bos) | (words == self.boi) | ~mask
+        dropped = torch.rand(len(words), 1, device=words.device) < self.drop
+        words = torch.where(dropped & ~kept, self.pad, words)
+        core = self.model.model
+        text = core.get_input_embeddings()(words)
+        image = self.model.prepare_embeddings_for_image_generation(tokens[:, :-1])
+        mask = F.pad(mask, (0, tokens.shape[1] - 1), value=True)
+        hidden = core.language_model(inputs_embeds=torch.cat([text, image], 1), attention_mask=mask).last_hidden_state
+        logits = core.generation_head(hidden[:, words.shape[1] - 1 :])
+        return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten())
+
+    def describe(self, images: Float[Tensor, "b 3 h w"], captions: Int[Tensor, "b m"]) -> Tensor:
+        """Cross-entropy of the caption [bos words eos pad..] given the vision tower's view of the image."""
+        core = self.model.model
+        seen = core.aligner(core.vision_model(images).last_hidden_state)
+        text = core.get_input_embeddings()(captions)
+        hidden = core.language_model(inputs_embeds=torch.cat([seen, text], 1)).last_hidden_state
+        logits = self.model.lm_head(hidden[:, seen.shape[1] : -1])
+        target = captions[:, 1:]
+        return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=self.pad)
