@@ -34,7 +34,8 @@ SPREAD = 0.09  # hues this near the dominant one belong to the painted part
 class Noun:
     """A thing that can be in a scene.
 
-    `role` is "core", "tail" or "held-out"; `hue` is the dominant hue in [0, 1) of an object that can be painted.
+    `role` is "core", "tail" or "held-out"; `hue` is the dominant hue in [0, 1) of an object that can be painted, `native` the
+    named colour it has unpainted, if any: an apple is red, a dog is none of the seven.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Noun:
     plural: str
     mass: bool = False
     hue: float | None = None
+    native: str | None = None
 
     @property
     def colours(self) -> tuple[str, ...]:
@@ -49,17 +51,6 @@ class Noun:
         if self.hue is None:
             return ()
         return tuple(c for c in COLOURS if f"{c} {self.name}" not in nouns())
-
-    @property
-    def native(self) -> str | None:
-        """The named colour it has unpainted, if any: an apple is red, a dog is none of the seven."""
-        if self.hue is None:
-            return None
-        _, saturation, value = _paint(self.name)
-        for colour, (h, s, v) in COLOURS.items():
-            if abs(_turn(h - self.hue)) < 0.045 and abs(s - saturation) < 0.3 and abs(v - value) < 0.17:
-                return colour
-        return None
 
 
 @lru_cache(1)
@@ -69,7 +60,8 @@ def nouns() -> dict[str, Noun]:
     found: dict[str, Noun] = {}
     for entry in curated["core"]:
         name = entry["noun"]
-        found[name] = Noun(name, "core", entry.get("plural", _plural(name)), name in curated["mass"], entry.get("hue"))
+        plural, mass = entry.get("plural", _plural(name)), name in curated["mass"]
+        found[name] = Noun(name, "core", plural, mass, entry.get("hue"), entry.get("native"))
     for role in ("tail", "held-out"):
         for path in sorted(p for p in _archive().namelist() if p.startswith(f"{role}/")):
             name = path.removeprefix(f"{role}/").removesuffix(".webp")
