@@ -1,0 +1,114 @@
+"""How sure is this number? Resample the images with replacement and look at the spread of the number.
+
+Two calls with the same N and seed draw the same resamples, so the difference of two decoders on the same images is
+paired simply by subtracting, resample by resample. What is resampled are images only: a retrained network is another
+matter.
+
+values per image [n] -resamples-> statistic of each [r] -quantiles-> Interval(low, high).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from scipy.stats import norm
+from torch import Tensor
+
+from .frechet import distance_to, gaussian_distance, root
+from .statistics import Moments
+
+LEVEL = 0.95
+Statistic = Callable[[NDArray[np.intp]], float]
+"""A number computed from the items with these indices (some repeated)."""
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
+
+
+def indices(n: int, num_resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
+    """The resamples themselves: a pure function of (n, seed), whatever is measured on them."""
+    if n < 2:
+        raise ValueError(f"an interval over images needs at least two of them, got {n}")
+    generator = np.random.default_rng([seed, n])
+    for _ in range(num_resamples):
+        yield generator.integers(n, size=n)
+
+
+def interval(
+    values: Float[Tensor, "n"] | NDArray[np.floating], *, num_resamples: int = 1000, seed: int = 0, level: float = LEVEL
+) -> Interval:
+    """Percentile bootstrap interval of the mean of one value per image; subtract two columns first for a paired one."""
+    column = np.asarray(values, dtype=np.float64)
+    return percentiles([column[rows].mean() for rows in indices(len(column), num_resamples, seed)], level)
+
+
+def interval_of(
+    statistic: Statistic, n: int, *, num_resamples: int = 1000, seed: int = 0, level: float = LEVEL
+) -> Interval:
+    """Percentile bootstrap interval of any statistic over `n` items, a ratio of means for instance."""
+    return percentiles([statistic(rows) for rows in indices(n, num_resamples, seed)], level)
+
+
+def frechet_resamples(
+    drawn: Float[Tensor, "n f"], real: Float[Tensor, "n f"] | Moments, *, num_resamples: int = 200, seed: int = 0
+) -> Float[Tensor, "r"]:
+    """Fréchet distances with the images drawn again and again from stored features.
+
+    Given the originals' features, image by image, pairs are resampled together; given moments, that side stays put.
+    Equal (n, seed) means equal resamples: subtract two results for a paired difference of decoders.
+    """
+    if not isinstance(real, Moments) and len(real) != len(drawn):
+        raise ValueError(
+            f"{len(drawn)} images cannot be paired with {len(real)} originals; pass the originals' moments"
+        )
+    if isinstance(real, Moments):
+        if real.mean is None:
+            raise ValueError("the reference moments have seen no image")
+        mean, reference = real.mean, root(real.covariance())
+        distance = lambda counts: distance_to(mean, reference, *weighted(drawn, counts))  # noqa: E731
+    else:
+        distance = lambda counts: gaussian_distance(*weighted(real, counts), *weighted(drawn, counts))  # noqa: E731
+    n = len(drawn)
+    counts = (torch.from_numpy(np.bincount(rows, minlength=n)) for rows in indices(n, num_resamples, seed))
+    return torch.stack([distance(count) for count in counts])
+
+
+def centred(resamples: Float[Tensor, "r"], value: float, level: float = LEVEL) -> Interval:
+    """The resamples' spread around the measured value.
+
+    A resample holds only ~63 % of the images, and a Fréchet distance grows as N shrinks: plain percentiles would sit
+    above the value they are meant to surround, so their mean is moved onto it.
+    """
+    return percentiles((resamples - resamples.mean() + value).tolist(), level)
+
+
+def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
+    """Wilson's score interval of a share: honest at 0 %, at 100 % and at small n."""
+    if not 0 <= successes <= n or n < 1:
+        raise ValueError(f"{successes} successes out of {n} is not a share")
+    z = float(norm.ppf((1 + level) / 2))
+    share, room = successes / n, z * z / n
+    middle = (share + room / 2) / (1 + room)
+    half = z * math.sqrt(share * (1 - share) / n + room / (4 * n)) / (1 + room)
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+
+
+def percentiles(resamples: list[float], level: float) -> Interval:
+    low, high = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def weighted(features: Float[Tensor, "n f"], counts: Int[Tensor, "n"]) -> tuple[Tensor, Tensor]:
+    """Mean and sample covariance of rows taken `counts` times each."""
+    features, weights = features.detach().cpu().double(), counts.double()[:, None]
+    mean = (features * weights).sum(0) / len(features)
+    deviations = (features - mean) * weights.sqrt()
+    return mean, deviations.T @ deviations / (len(features) - 1)

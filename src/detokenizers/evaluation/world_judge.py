@@ -1,0 +1,196 @@
+"""Does the picture show what was asked for? GenEval's six tasks on the embedded world, judged by a trained WorldNet.
+
+The judge says which nouns it sees, how many of each, in which colour, roughly where, and on which background. It is a
+net and errs: run it on real scenes first and report that accuracy as its ceiling. What it cannot tell is left out and
+counted under its reason, never guessed: nouns it was not trained on, and positions when its net has no `where` map.
+
+images, scenes asked for -WorldNet-> Verdict per image -agreement-> accuracy per task with Wilson intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .bootstrap import Interval, wilson
+from .results import Metric, Result, measured
+
+TASKS = ("single", "two objects", "counting", "colours", "position", "colour attribution")
+DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
+NEAR = 0.1
+"""Centres closer than this share of the picture's side have no direction."""
+ALONG = 0.5
+"""How much of the unit offset must point the way asked for, as in GenEval."""
+
+
+class Scene(Protocol):
+    """What a caption asks for; `nouns[0] relation nouns[1]` reads as in the caption."""
+
+    @property
+    def nouns(self) -> Sequence[str]: ...
+    @property
+    def colours(self) -> Sequence[str | None]: ...
+    @property
+    def relation(self) -> str | None: ...
+    @property
+    def count(self) -> int | None: ...
+    @property
+    def background(self) -> str | None: ...
+
+
+class Verdict(NamedTuple):
+    task: str
+    correct: bool | None
+    """None where this judge cannot tell; `reason` says why."""
+    background: bool | None
+    reason: str | None = None
+
+
+class Seen(NamedTuple):
+    """What the net says about one image."""
+
+    present: Float[Tensor, "nouns"]
+    counts: list[int]
+    colours: list[int]
+    background: int
+    centres: Float[Tensor, "nouns 2"] | None
+
+
+class WorldJudge:
+    """A WorldNet with the names of its answers.
+
+    Args:
+        net: `net(images) -> {"counts" [b nouns 5], "colours" [b nouns c], "background" [b k], "where"? [b nouns h*w]}`.
+        nouns, backgrounds: names in the order of the logits.
+        colours: names in the order of the logits, `None` where the logit means the object's own colour.
+    """
+
+    def __init__(
+        self,
+        net: Callable[[Tensor], dict[str, Tensor]],
+        *,
+        nouns: Sequence[str],
+        colours: Sequence[str | None],
+        backgrounds: Sequence[str],
+    ) -> None:
+        self.net = net
+        self.nouns = {name: index for index, name in enumerate(nouns)}
+        self.colours = {name: index for index, name in enumerate(colours)}
+        self.backgrounds = {name: index for index, name in enumerate(backgrounds)}
+
+    @torch.no_grad()
+    def __call__(self, images: Float[Tensor, "b 3 h w"], scenes: Sequence[Scene]) -> list[Verdict]:
+        """Judge each image by its scene."""
+        return [self.verdict(seen, scene) for seen, scene in zip(self.look(images), scenes, strict=True)]
+
+    def look(self, images: Float[Tensor, "b 3 h w"]) -> list[Seen]:
+        parameter = next(self.net.parameters(), None) if isinstance(self.net, torch.nn.Module) else None
+        logits = self.net(images if parameter is None else images.to(parameter.device))
+        logits = {name: values.float().cpu() for name, values in logits.items()}
+        for name, expected, position in (
+            ("counts", len(self.nouns), 1),
+            ("colours", len(self.colours), 2),
+            ("background", len(self.backgrounds), 1),
+        ):
+            if logits[name].shape[position] != expected:
+                raise ValueError(
+                    f"this net's {name} logits are {tuple(logits[name].shape)}, but the judge has {expected} names; "
+                    "were net and vocabulary made together?"
+                )
+        present = 1 - logits["counts"].softmax(-1)[..., 0]
+        counts, colours = logits["counts"].argmax(-1).tolist(), logits["colours"].argmax(-1).tolist()
+        backgrounds = logits["background"].argmax(-1).tolist()
+        places = centres(logits["where"]) if "where" in logits else [None] * len(images)
+        return [Seen(*row) for row in zip(present, counts, colours, backgrounds, places, strict=True)]
+
+    def verdict(self, seen: Seen, scene: Scene) -> Verdict:
+        task = task_of(scene)
+        background = None
+        if scene.background in self.backgrounds:
+            background = seen.background == self.backgrounds[scene.background]
+        unknown = [name for name in scene.nouns if name not in self.nouns]
+        if unknown:
+            return Verdict(task, None, background, "noun outside the judge's vocabulary")
+        if any(colour not in self.colours for colour in scene.colours):
+            return Verdict(task, None, background, "colour outside the judge's vocabulary")
+        rows = [self.nouns[name] for name in scene.nouns]
+        correct = all(seen.present[row] > 0.5 for row in rows)
+        if task == "counting":
+            correct = seen.counts[rows[0]] == scene.count
+        if task in ("colours", "colour attribution"):
+            asked = [(row, self.colours[colour]) for row, colour in zip(rows, scene.colours) if colour is not None]
+            correct = correct and all(seen.colours[row] == colour for row, colour in asked)
+        if task == "position" and scene.relation is not None:
+            if seen.centres is None:
+                return Verdict(task, None, background, "this judge does not see positions")
+            correct = correct and lies(scene.relation, seen.centres[rows[0]], seen.centres[rows[1]])
+        return Verdict(task, correct, background)
+
+
+def task_of(scene: Scene) -> str:
+    """Which of GenEval's tasks a scene belongs to."""
+    if scene.relation is not None:
+        return "position"
+    if scene.count is not None and scene.count > 1:
+        return "counting"
+    coloured = any(colour is not None for colour in scene.colours)
+    if len(scene.nouns) > 1:
+        return "colour attribution" if coloured else "two objects"
+    return "colours" if coloured else "single"
+
+
+def centres(where: Float[Tensor, "b nouns hw"]) -> Float[Tensor, "b nouns 2"]:
+    """Expected (x, y) of each noun in shares of the picture, from logits over a square grid."""
+    side = math.isqrt(where.shape[-1])
+    if side * side != where.shape[-1]:
+        raise ValueError(f"the `where` map has {where.shape[-1]} places, which is not a square grid")
+    heat = where.softmax(-1).unflatten(-1, (side, side))
+    ticks = (torch.arange(side) + 0.5) / side
+    return torch.stack([(heat.sum(-2) * ticks).sum(-1), (heat.sum(-1) * ticks).sum(-1)], -1)
+
+
+def lies(relation: str, first: Float[Tensor, "2"], second: Float[Tensor, "2"]) -> bool:
+    """Whether `first` lies on the asked side of `second`."""
+    direction = next((DIRECTIONS[word] for word in relation.split() if word in DIRECTIONS), None)
+    if direction is None:
+        raise ValueError(f"the relation {relation!r} names none of {', '.join(DIRECTIONS)}")
+    offset = first - second
+    distance = offset.norm().item()
+    return distance > NEAR and (offset @ torch.tensor(direction, dtype=offset.dtype)).item() / distance > ALONG
+
+
+def agreement(verdicts: Sequence[Verdict]) -> Result:
+    """Accuracy per task, their plain mean as GenEval's score, and the background beside it.
+
+    The score's interval treats tasks as independent and adds up their Wilson half-widths in quadrature.
+    """
+    tasks: dict[str, Result] = {}
+    for task in TASKS:
+        judged = [verdict.correct for verdict in verdicts if verdict.task == task and verdict.correct is not None]
+        if judged:
+            tasks[task] = share(task, judged)
+    grounds = [verdict.background for verdict in verdicts if verdict.background is not None]
+    return {
+        "score": mean_of_shares(list(tasks.values())) if tasks else None,
+        "tasks": tasks,
+        "background": share("background", grounds) if grounds else None,
+        "not_judged": dict(Counter(verdict.reason for verdict in verdicts if verdict.reason)),
+    }
+
+
+def share(label: str, judged: Sequence[bool]) -> Result:
+    right = sum(judged)
+    return measured(Metric(label, "higher"), right / len(judged), wilson(right, len(judged)), n=len(judged))
+
+
+def mean_of_shares(shares: Sequence[Result]) -> Result:
+    value = sum(one["value"] for one in shares) / len(shares)
+    down = math.hypot(*(one["value"] - one["low"] for one in shares)) / len(shares)
+    up = math.hypot(*(one["high"] - one["value"] for one in shares)) / len(shares)
+    return measured(Metric("agreement", "higher"), value, Interval(value - down, value + up), tasks=len(shares))
