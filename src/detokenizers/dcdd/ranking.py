@@ -1,0 +1,66 @@
+"""What can be summed up about rows of probabilities without sorting them: the top few one by one, the rest in two sums.
+
+A belief over 16,384 codes is told by its most probable few and by the mass and entropy of the rest. Both sums are taken
+directly: a confident row leaves the rest almost nothing, and `1 - head` would be rounding error.
+
+p [n v] -ranked-> head [n m] descending, rest mass [n], rest entropy [n]
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def entropy(p: Float[Tensor, "... v"]) -> Float[Tensor, "..."]:
+    """-sum p ln p in nats; rows need not sum to one, zeros count as zero."""
+    # On a CPU clamp + log in one buffer is many times faster than torch.special.entr, which is not vectorised there.
+    return p.clamp_min(torch.finfo(p.dtype).tiny).log_().mul_(p).sum(-1).neg_()
+
+
+def largest(
+    p: Float[Tensor, "... v"], k: int, stripes: int = 16
+) -> tuple[Float[Tensor, "... k"], Int[Tensor, "... k"]]:
+    """Find the k largest entries of every row, in descending order, and where they are.
+
+    The same as `p.topk(k)`, about three times faster for long rows on a CPU: fold the row into stripes, keep the k
+    columns with the largest maxima (no other column can hold one of the k largest), and rank only those.
+    """
+    v = p.shape[-1]
+    if v % stripes or v < 4 * stripes * k:
+        return p.topk(k)
+    folded = p.reshape(*p.shape[:-1], stripes, v // stripes)
+    columns = folded.amax(-2).topk(k, sorted=False).indices
+    candidates = folded.gather(-1, columns.unsqueeze(-2).expand(*columns.shape[:-1], stripes, k))
+    values, place = candidates.flatten(-2).topk(k)
+    return values, place // k * (v // stripes) + columns.gather(-1, place % k)
+
+
+class Ranked(NamedTuple):
+    """A belief cut in two: the most probable codes one by one, everything else summed up."""
+
+    head: Float[Tensor, "... m"]
+    """The m largest probabilities, descending."""
+    rest_mass: Float[Tensor, "..."]
+    rest_entropy: Float[Tensor, "..."]
+    """-sum p ln p over the rest, in nats."""
+
+
+def ranked(p: Float[Tensor, "... v"], m: int) -> Ranked:
+    """Cut every row after its m most probable codes. The rest is summed, never obtained as 1 - head."""
+    head, where = largest(p, m)
+    rest = p.scatter(-1, where, 0.0)
+    return Ranked(head, rest.sum(-1), entropy(rest))
+
+
+def rows_at_a_time(num_codes: int, device: torch.device, most: int = 4096) -> int:
+    """How many rows of `[n v]` to touch at once: what a CPU cache holds (2 MB), or `most` on an accelerator."""
+    return max(1, min(most, 2**19 // num_codes)) if device.type == "cpu" else most
+
+
+def precise(x: Tensor) -> Tensor:
+    """At least fp32: half precision cannot sum 16,384 probabilities."""
+    return x if x.dtype == torch.float64 else x.float()
