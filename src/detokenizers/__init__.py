@@ -1,1 +1,57 @@
-"""detokenizers."""
+"""`detokenizers`: from what a vision-language model says about an image (tokens, beliefs, features) to its pixels.
+
+    import detokenizers as dt
+    vlm, dcdd = dt.load_vlm("mini"), dt.load("mini/dcdd")
+    tokens = vlm.generate(["a red apple on a wooden table"], seeds=[0], observe=dcdd.observe)
+    plain, fine = dt.CodeDecoder(vlm.tokenizer)(tokens), dcdd(tokens)
+
+Public names are looked up when first used, so `import detokenizers` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .dcdd.loading import load as load
+    from .dcdd.model import DCDD as DCDD
+    from .decoder import CodeDecoder as CodeDecoder
+    from .decoder import FlowDecoder as FlowDecoder
+    from .pretrained.loading import load_vlm as load_vlm
+    from .protocols import Detokenizer as Detokenizer
+    from .protocols import Grid as Grid
+    from .protocols import ImageSpace as ImageSpace
+    from .protocols import TokenVLM as TokenVLM
+    from .protocols import VisualTokenizer as VisualTokenizer
+    from .protocols import VisualTokens as VisualTokens
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CodeDecoder": "decoder",
+    "DCDD": "dcdd.model",
+    "Detokenizer": "protocols",
+    "FlowDecoder": "decoder",
+    "Grid": "protocols",
+    "ImageSpace": "protocols",
+    "TokenVLM": "protocols",
+    "VisualTokenizer": "protocols",
+    "VisualTokens": "protocols",
+    "load": "dcdd.loading",
+    "load_vlm": "pretrained.loading",
+}
+
+__all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

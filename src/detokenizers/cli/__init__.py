@@ -1,0 +1,67 @@
+"""`detok`, the command line: `verbs.py` says what may be asked, and the file named after each verb does it.
+
+arguments -tyro-> a frozen request -> `run(request)` of the verb's file -> files on disk, a summary on stdout.
+What the user can put right ends as one line on stderr and exit code 2; `--debug` or DETOK_DEBUG=1 shows the traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+
+from . import verbs
+from .command_line import choose, parse
+from .failure import one_line
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one `detok` command and return its exit code: 0 done, 2 a clear error, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments or os.environ.get("DETOK_DEBUG", "0") not in ("", "0")
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not debug:
+        _hush()
+    try:
+        _run(arguments)
+    except SystemExit as end:  # tyro has printed the help
+        return int(end.code or 0)
+    except BrokenPipeError:  # `detok recipes | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (its flush at exit must not fail as well)
+        return 0
+    except KeyboardInterrupt:
+        print("detok: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        line = one_line(error)
+        if debug or line is None:
+            raise
+        print(f"detok: {line}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    """Read the verb's request and hand it to the verb's file; without a verb, print what there is."""
+    verb, *rest = arguments or ["--help"]
+    if verb == "train" and (recipe := verbs.recipe_in(rest)):
+        train = import_module(".train", __package__)
+        train.run(train.request(recipe, rest))
+    elif verb in verbs.VERBS:
+        request = parse(verbs.VERBS[verb], rest, prog=f"detok {verb}")
+        import_module(f".{verb}", __package__).run(request)
+    else:
+        choose(verbs.VERBS, [verb], prog="detok", description=verbs.__doc__ or "")
+
+
+def _hush() -> None:
+    """Loading a model is no news: the libraries below keep their warnings and bars to themselves."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    warnings.filterwarnings("ignore")

@@ -1,0 +1,125 @@
+"""`detok train`: a recipe, or the run.yaml of a run, into a run folder; the same command goes on where it was cut off.
+
+recipe | run.yaml, overrides -request-> run.yaml in the folder -training.train-> weights, log, curve, preview.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+import yaml
+
+from ..checkpoint import write_text
+from ..training import train
+from .command_line import parse
+from .recipes import Run, find
+from .verbs import Train
+
+RECORD = "run.yaml"
+MAY_CHANGE = frozenset({"train.steps", "train.log_every", "train.save_minutes"})
+"""Settings that a run may be continued with; all others decide what the weights mean."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A recipe with its overrides applied, and where it goes."""
+
+    run: Run
+    out: Path
+
+
+def request(recipe: str, arguments: Sequence[str]) -> Training:
+    """Read `RECIPE [--setting value ...] --out DIR`; every setting of the recipe is an option.
+
+    Raises:
+        ValueError: no such recipe or file, a misspelt setting, or a value that does not fit.
+    """
+    default = load(recipe)
+    rest = list(arguments)
+    rest.remove(recipe)
+    fields: list[Any] = [
+        ("run", Annotated[type(default), tyro.conf.arg(name="")], dataclasses.field(default=default)),
+        ("out", Annotated[Path, tyro.conf.arg(help="The run folder.")], dataclasses.field(kw_only=True)),
+    ]
+    kind = dataclasses.make_dataclass("Training", fields, frozen=True)
+    text = inspect.getdoc(find(default.recipe))
+    read = parse(kind, rest, prog=f"detok train {recipe}", description=text)
+    if read.run.recipe != default.recipe:
+        raise ValueError(
+            f"--recipe is {read.run.recipe!r} but this is {default.recipe!r}; name the recipe first instead"
+        )
+    return Training(read.run, read.out)
+
+
+def load(recipe: str) -> Run:
+    """A recipe by name, or what a run.yaml says; the file's own `recipe` decides which settings it may have."""
+    if Path(recipe).suffix not in (".yaml", ".yml"):
+        return find(recipe)()
+    path = Path(recipe)
+    if not path.is_file():
+        raise ValueError(f"there is no config file at {path}")
+    return type(find(name_in(path))()).from_yaml(path)
+
+
+def name_in(path: Path) -> str:
+    """The recipe a run.yaml belongs to."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("recipe"), str):
+        raise ValueError(f"{path} names no recipe; is it a run.yaml? (`detok recipes NAME` prints one)")
+    return data["recipe"]
+
+
+def run(request: Training | Train) -> None:
+    """Write run.yaml, train, and say what came out."""
+    if isinstance(request, Train):
+        request = Training(load(request.recipe), request.out)
+    folder = request.out
+    settle(request.run, folder)
+    losses = train(request.run.job(), request.run.train, folder)
+    report = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+    print(f"{folder}: {request.run.recipe}, {request.run.train.steps} steps{f', {report}' if report else ''}")
+
+
+def settle(run: Run, folder: Path) -> None:
+    """Record the settings in the folder; refuse one that belongs to another run.
+
+    Raises:
+        ValueError: the folder holds another recipe, or this one with settings that would make other weights.
+    """
+    record = folder / RECORD
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file; give a folder")
+    if not record.exists() and folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and holds no {RECORD}; train into a new folder")
+    if record.exists():
+        if (other := name_in(record)) != run.recipe:
+            raise ValueError(f"{folder} holds a run of {other}, not of {run.recipe}; train into a new folder")
+        before, now = flat(yaml.safe_load(record.read_text(encoding="utf-8"))), flat(yaml.safe_load(run.to_yaml()))
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key) and key not in MAY_CHANGE:
+                raise ValueError(
+                    f"{folder} was trained with {key} = {before.get(key)}, not {now.get(key)}; "
+                    f"go on with `detok train {record} --out {folder}`, or train into a new folder"
+                )
+    write_text(record, run.to_yaml())
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+
+    def pairs() -> Iterator[tuple[str, Any]]:
+        for key, value in settings.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{prefix}{key}.").items()
+            else:
+                yield f"{prefix}{key}", value
+
+    return dict(pairs())

@@ -1,0 +1,182 @@
+"""High-fidelity visual decoding for vision-language models: from tokens, beliefs and features to pixels.
+
+Try: detok generate "two red apples on a wooden table" --compare --out out/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from tyro.conf import FlagCreatePairsOff, Positional
+
+from ..config import Config
+
+AtLeastOne = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class Drawing(Config):
+    """How decoders draw, wherever they do."""
+
+    vlm: str = "mini"
+    """The frozen VLM: `mini`, a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or llamagen-xl@DIR."""
+    decoder: tuple[str, ...] = ("mini/dcdd",)
+    """Decoders, drawing from the same tokens: `mini/dcdd`, run folders, and `vq`, which is the VLM's own."""
+    steps: AtLeastOne = 30
+    """Sampling steps of diffusion decoders."""
+    seed: NotNegative = 0
+    """With the item's id it decides every random draw; batch size and order never do."""
+    batch: AtLeastOne = 8
+    """Items that go through the VLM or the tokenizer together."""
+    device: str = "auto"
+    """`auto` (CUDA if there is any), `cpu`, `cuda`, `cuda:1`."""
+
+
+class Generate(Drawing):
+    """Draw images from prompts, by one or several decoders from the same tokens.
+
+    Writes OUT/DECODER/ITEM.png (prompt, seed and settings travel inside), tokens/, manifest.jsonl and the contact sheet
+    sheet.png. Run again, it goes on where it stopped and draws only what is missing.
+
+    detok generate "two red apples on a wooden table" --compare --out out/
+    """
+
+    text: Positional[tuple[str, ...]] = ()
+    """What to draw, one prompt an argument."""
+    prompts: Path | None = None
+    """More of them from a file: .txt (one a line), .jsonl, GenEval, DPG-Bench or MJHQ-30K format."""
+    compare: FlagCreatePairsOff[bool] = False
+    """Put the VLM's own VQ decoder first and the uncertainty of every token last on the sheet."""
+    guidance: float = 5.0
+    """Classifier-free guidance of the VLM."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Temperature of the VLM's sampling."""
+    per_prompt: AtLeastOne = 1
+    """Images per prompt, each with its own seed."""
+    out: Path
+    """Folder for the pictures."""
+
+
+class Reconstruct(Drawing):
+    """Take images through the VLM's tokenizer and back, and say how near each decoder comes (PSNR, SSIM).
+
+    Writes OUT/DECODER/ITEM.png, results.json, results.md and the contact sheet sheet.png.
+
+    detok reconstruct photos/ --decoder vq mini/dcdd --out out/
+    """
+
+    images: Positional[tuple[Path, ...]] = ()
+    """Pictures and folders of pictures, of any size; the centre square is used."""
+    world: NotNegative = 0
+    """Use this many validation scenes of the embedded world instead."""
+    decoder: tuple[str, ...] = ("vq", "mini/dcdd")
+    """Decoders to compare; the first is the baseline."""
+    out: Path
+    """Folder for the pictures."""
+
+
+class Calibrate(Config):
+    """Find the calibration that makes an encoder as sure of its codes as the VLM is (DCDD Eqs. 10-16).
+
+    Measures the VLM's beliefs while it draws, searches, prints the paper's Table 1 (VLM, raw, calibrated) as Markdown
+    and writes OUT (parameters, statistics, codebook fingerprint) beside a plot of the 30 most probable codes.
+
+    detok calibrate --vlm mini --world 100 --out out/calibration.json
+    """
+
+    vlm: str = "mini"
+    """The frozen VLM: `mini`, a folder, or a Hub id."""
+    prompts: Path | None = None
+    """What the VLM draws to measure its beliefs; captions of the embedded world unless given."""
+    num_prompts: AtLeastOne = 100
+    """At most this many prompts are drawn."""
+    images: tuple[Path, ...] = ()
+    """Pictures and folders whose encoder features are calibrated."""
+    world: NotNegative = 0
+    """Use this many training scenes of the embedded world as images instead."""
+    guidance: float = 5.0
+    """Classifier-free guidance of the VLM, as it will be used for drawing."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Temperature of the VLM's sampling, as it will be used for drawing."""
+    search: Literal["joint", "paper"] = "joint"
+    """`joint` re-fits the sharpness for every smoothing value; `paper` follows the paper's order, guarded."""
+    seed: NotNegative = 0
+    """Decides the tokens the VLM draws."""
+    batch: AtLeastOne = 8
+    """Prompts drawn together."""
+    device: str = "auto"
+    """`auto` (CUDA if there is any), `cpu`, `cuda`."""
+    out: Path
+    """The .json file to write; the plot goes beside it."""
+
+
+class Train(Config):
+    """Train a recipe, or a run.yaml that a run left behind; a run that was cut off goes on to the bit.
+
+    Every setting of the recipe can be overridden: `detok train RECIPE --help` lists them, `detok recipes` the recipes.
+
+    detok train mini.vlm --train.lr 1e-3 --out runs/vlm
+    """
+
+    recipe: Positional[str]
+    """A recipe's name, or a run.yaml."""
+    out: Path
+    """The run folder: run.yaml, weights, state, log, loss curve and preview."""
+
+
+class Recipes(Config):
+    """List the recipes, one per row of the papers' tables; or show one with all its settings."""
+
+    name: Positional[str] = ""
+    """Show this one."""
+
+
+class Evaluate(Config):
+    """Measure a folder of pictures against a reference: FD, and PSNR, SSIM and PD where ids pair up.
+
+    Folders inside it (one per decoder, as `generate` and `reconstruct` leave them) are rows of one table; ids are
+    relative paths without suffix. Distances carry the name of the network that looked (`FD-world`).
+
+    detok evaluate out/ --world 1000
+    """
+
+    drawn: Positional[Path]
+    """The folder of pictures to judge."""
+    reference: Path | None = None
+    """The folder of real pictures."""
+    world: NotNegative = 0
+    """Use this many validation scenes of the embedded world as the reference."""
+    net: str = "mini/world_net"
+    """The network that looks: a folder with a trained WorldNet."""
+    seed: NotNegative = 0
+    """Decides the bootstrap intervals."""
+    batch: AtLeastOne = 32
+    """Pictures looked at together."""
+    out: Path | None = None
+    """Folder for results.json and results.md; the judged folder unless given."""
+
+
+class Info(Config):
+    """Say what a run folder holds: recipe, steps done, tensors, sizes, fingerprints."""
+
+    run: Positional[str]
+    """A run folder, or something embedded such as `mini/dcdd`."""
+
+
+VERBS: dict[str, type[Config]] = {
+    kind.__name__.lower(): kind for kind in (Generate, Reconstruct, Calibrate, Train, Recipes, Evaluate, Info)
+}
+
+
+def name_of(request: Config) -> str:
+    """The verb of a request, which is also the name of the file that does it."""
+    return type(request).__name__.lower()
+
+
+def recipe_in(arguments: Sequence[str]) -> str | None:
+    """The first argument of `detok train` that is neither an option nor the folder after --out."""
+    pairs = zip(["", *arguments], arguments)
+    return next((this for before, this in pairs if not this.startswith("-") and before != "--out"), None)
