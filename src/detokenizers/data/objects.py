@@ -34,8 +34,8 @@ SPREAD = 0.09  # hues this near the dominant one belong to the painted part
 class Noun:
     """A thing that can be in a scene.
 
-    `role` is "core", "tail" or "held-out"; `hue` is the dominant hue in [0, 1) of an object that can be painted, `native` the
-    named colour it has unpainted, if any: an apple is red, a dog is none of the seven.
+    `role` is "core", "tail" or "held-out"; `hue` is the dominant hue in [0, 1) of an object that can be painted;
+    `native` the named colour it has unpainted, if any: an apple is red, a dog is none of the seven.
     """
 
     name: str

@@ -32,19 +32,19 @@ RESERVED = 10  # one combination in so many is kept for new captions
 class WorldConfig(Config):
     """How large the world is. The same numbers give the same world on every machine."""
 
-    resolution: int = Field(64, ge=8)
+    resolution: int = Field(default=64, ge=8)
     """Side of an image in px."""
-    nouns: int = Field(24, ge=2, le=len(CORE))
+    nouns: int = Field(default=24, ge=2, le=len(CORE))
     """How many core nouns, in their curated order."""
     tail: bool = False
     """Also draw the tail objects, alone."""
-    plain_backgrounds: int = Field(4, ge=0, le=len(PLAIN))
+    plain_backgrounds: int = Field(default=4, ge=0, le=len(PLAIN))
     """How many plain colours: white, blue, yellow, green, pink, purple, orange, grey, red, brown, black."""
-    textures: int = Field(3, ge=0, le=len(TEXTURES))
+    textures: int = Field(default=3, ge=0, le=len(TEXTURES))
     """How many textures: wood, grass, sky, sand, water, night, checkered, dotted, striped, brick, gravel."""
-    plain_share: float = Field(0.45, ge=0, le=1)
+    plain_share: float = Field(default=0.45, ge=0, le=1)
     """Share of scenes on a plain background, where there are both."""
-    jitter: float = Field(1.0, ge=0, le=1)
+    jitter: float = Field(default=1.0, ge=0, le=1)
     """How much size, place and background crop vary; 0 is the canonical layout."""
     shares: dict[str, float] = Field(
         default_factory=lambda: dict(
@@ -52,7 +52,7 @@ class WorldConfig(Config):
         )
     )
     """Relative share of each kind of scene; "tail" counts only with `tail`."""
-    counting_colour: float = Field(0.4, ge=0, le=1)
+    counting_colour: float = Field(default=0.4, ge=0, le=1)
     """Share of counting scenes of paintable nouns that name a colour."""
 
     @model_validator(mode="after")
