@@ -1,6 +1,6 @@
 """Logit Calibration: find the numbers that make an encoder's beliefs as sure as the VLM's (DCDD Eqs. 9-16, B.2).
 
-The VLM's side is watched once (`TokenStatistics.targets`), the encoder's side is measured again and again while a search
+The VLM's side is watched once (`TokenStatistics.targets`), the encoder's is measured again and again while a search
 moves kappa and epsilon. What comes out is a JSON report bound to one codebook by its fingerprint. Beta cannot change a
 softmax; the report says so instead of reporting it as tuned.
 
