@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ Batches = Iterable[tuple[Sequence[str], T]]
 """Ids and what belongs to them (images [b 3 h w] in [-1, 1], tokens, ...), batch by batch."""
 
 
+@runtime_checkable
 class FeatureNet(Protocol):
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]: ...
     def activations(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]: ...

@@ -23,7 +23,7 @@ from .pairwise import canonical
 from .prdc import density_coverage
 from .reconstruction import Decoder
 from .results import Metric, Result, mean_of, measured, provenance
-from .world_judge import Scene, Verdict, WorldJudge, agreement
+from .world_judge import Asked, Verdict, WorldJudge, agreement
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def generation(
     reference: Features,
     *,
     judge: WorldJudge | None = None,
-    scenes: Mapping[str, Scene] | None = None,
+    asked: Mapping[str, Asked] | None = None,
     seed: int = 0,
     neighbours: int = 5,
     num_subsets: int = 100,
@@ -50,7 +50,7 @@ def generation(
         batches: ids and whatever the decoders read (tokens; or images with decoders that pass them through).
         decoders: name -> `decoder(item, seeds=[...]) -> images`; the first is the baseline of the paired differences.
         reference: `collect(real_images, extractor)`.
-        judge, scenes: for prompt agreement on the embedded world; `scenes` maps ids to parsed captions.
+        judge, asked: for prompt agreement on the embedded world; `asked` maps ids to parsed captions.
         neighbours: k of density and coverage.
         subset_size: images per KID subset; the smaller of 1000 and either set unless given.
 
@@ -63,8 +63,8 @@ def generation(
         raise ValueError(
             f"the reference was seen by {reference.extractor}, the images are seen by {extractor.identity}"
         )
-    if (judge is None) != (scenes is None):
-        raise ValueError("prompt agreement needs both a judge and the scenes that the prompts ask for")
+    if (judge is None) != (asked is None):
+        raise ValueError("prompt agreement needs both a judge and what the prompts ask for")
     known = Ids()
     drawn = {name: Features(extractor.identity) for name in decoders}
     verdicts: dict[str, list[Verdict]] = {name: [] for name in decoders}
@@ -74,8 +74,8 @@ def generation(
             with torch.no_grad():
                 images = canonical(decoder(item, seeds=[item_seed(seed, id) for id in ids]))
             drawn[name].add(ids, extractor.features(images))
-            if judge is not None and scenes is not None:
-                verdicts[name] += judge(images, [asked(scenes, id) for id in ids])
+            if judge is not None and asked is not None:
+                verdicts[name] += judge(images, [lookup(asked, id) for id in ids])
     ids = list(known.seen)
     if len(ids) < 2:
         raise ValueError(f"a set of drawn images has at least two, got {len(ids)}")
@@ -133,9 +133,7 @@ def generation(
     }
 
 
-def asked(scenes: Mapping[str, Scene], id: str) -> Scene:
-    if id not in scenes:
-        raise ValueError(
-            f"there is no scene for the image {id!r}; every drawn image needs the caption it was drawn from"
-        )
-    return scenes[id]
+def lookup(asked: Mapping[str, Asked], id: str) -> Asked:
+    if id not in asked:
+        raise ValueError(f"nothing says what the image {id!r} should show; every image needs its parsed caption")
+    return asked[id]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,7 @@ def psnr(a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tens
     return 10 * torch.log10(PEAK**2 / (levels(a) - levels(b)).square().mean((1, 2, 3)))
 
 
+@runtime_checkable
 class Window(Protocol):
     """A local mean over whole windows only, and the factor that turns its (co)variance into the one reported."""
 
@@ -122,6 +123,7 @@ def gradient_energy(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
     return x.diff(dim=2).square().mean((1, 2, 3)) + x.diff(dim=3).square().mean((1, 2, 3))
 
 
+@runtime_checkable
 class ActivationNet(Protocol):
     def activations(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]: ...
 

@@ -125,7 +125,7 @@ def mean_metrics(extractor: str) -> dict[str, Metric]:
 
 
 def sharpness(columns: Columns, num_resamples: int, seed: int) -> Result:
-    """Gradient energy of all drawn images over that of all originals: a ratio of means, so plain images weigh little."""
+    """Gradient energy of all drawn images over that of all originals: a ratio of means: plain images weigh little."""
     drawn, true = columns["energy"].numpy(), columns["true_energy"].numpy()
 
     def ratio(rows: NDArray[np.intp]) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -31,7 +30,7 @@ class Moments:
     scatter: Float[Tensor, "f f"] | None = None
 
     @classmethod
-    def of(cls, features: Float[Tensor, "n f"], extractor: str = "") -> Self:
+    def of(cls, features: Float[Tensor, "n f"], extractor: str = "") -> Moments:
         moments = cls(extractor)
         moments.update(features)
         return moments
@@ -65,7 +64,7 @@ class Moments:
         save_tensors(path, {"mean": self.mean, "scatter": self.scatter}, notes=notes)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> Moments:
         tensors = load_tensors(path)
         with safe_open(path, framework="pt") as file:
             notes = json.loads((file.metadata() or {}).get("notes", "{}"))

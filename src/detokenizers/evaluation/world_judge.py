@@ -1,10 +1,11 @@
 """Does the picture show what was asked for? GenEval's six tasks on the embedded world, judged by a trained WorldNet.
 
 The judge says which nouns it sees, how many of each, in which colour, roughly where, and on which background. It is a
-net and errs: run it on real scenes first and report that accuracy as its ceiling. What it cannot tell is left out and
-counted under its reason, never guessed: nouns it was not trained on, and positions when its net has no `where` map.
+net and errs: run it on rendered scenes first and report that accuracy as its ceiling. What it cannot tell is left
+out and counted under its reason, never guessed: nouns it was not trained on, two different things of one noun, and
+positions when its net has no `where` map.
 
-images, scenes asked for -WorldNet-> Verdict per image -agreement-> accuracy per task with Wilson intervals.
+images, what was asked for -WorldNet-> Verdict per image -agreement-> accuracy per task with Wilson intervals.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -29,19 +30,25 @@ ALONG = 0.5
 """How much of the unit offset must point the way asked for, as in GenEval."""
 
 
-class Scene(Protocol):
-    """What a caption asks for; `nouns[0] relation nouns[1]` reads as in the caption."""
+@runtime_checkable
+class Thing(Protocol):
+    @property
+    def noun(self) -> str: ...
+    @property
+    def colour(self) -> str | None: ...
+
+
+@runtime_checkable
+class Asked(Protocol):
+    """What a caption asks for, as the world's `parse` returns it: repeated objects are a count, a relation reads
+    `objects[0] relation objects[1]`."""
 
     @property
-    def nouns(self) -> Sequence[str]: ...
-    @property
-    def colours(self) -> Sequence[str | None]: ...
+    def objects(self) -> Sequence[Thing]: ...
     @property
     def relation(self) -> str | None: ...
     @property
-    def count(self) -> int | None: ...
-    @property
-    def background(self) -> str | None: ...
+    def background(self) -> str: ...
 
 
 class Verdict(NamedTuple):
@@ -85,9 +92,9 @@ class WorldJudge:
         self.backgrounds = {name: index for index, name in enumerate(backgrounds)}
 
     @torch.no_grad()
-    def __call__(self, images: Float[Tensor, "b 3 h w"], scenes: Sequence[Scene]) -> list[Verdict]:
-        """Judge each image by its scene."""
-        return [self.verdict(seen, scene) for seen, scene in zip(self.look(images), scenes, strict=True)]
+    def __call__(self, images: Float[Tensor, "b 3 h w"], asked: Sequence[Asked]) -> list[Verdict]:
+        """Judge each image by what was asked for."""
+        return [self.verdict(seen, one) for seen, one in zip(self.look(images), asked, strict=True)]
 
     def look(self, images: Float[Tensor, "b 3 h w"]) -> list[Seen]:
         parameter = next(self.net.parameters(), None) if isinstance(self.net, torch.nn.Module) else None
@@ -109,40 +116,41 @@ class WorldJudge:
         places = centres(logits["where"]) if "where" in logits else [None] * len(images)
         return [Seen(*row) for row in zip(present, counts, colours, backgrounds, places, strict=True)]
 
-    def verdict(self, seen: Seen, scene: Scene) -> Verdict:
-        task = task_of(scene)
-        background = None
-        if scene.background in self.backgrounds:
-            background = seen.background == self.backgrounds[scene.background]
-        unknown = [name for name in scene.nouns if name not in self.nouns]
-        if unknown:
+    def verdict(self, seen: Seen, asked: Asked) -> Verdict:
+        """Right means all that was asked for: presence, and where the caption says so count, colours and position."""
+        task = task_of(asked)
+        ground = self.backgrounds.get(asked.background)
+        background = None if ground is None else seen.background == ground
+        if any(thing.noun not in self.nouns for thing in asked.objects):
             return Verdict(task, None, background, "noun outside the judge's vocabulary")
-        if any(colour not in self.colours for colour in scene.colours):
+        if any(thing.colour not in self.colours for thing in asked.objects if thing.colour):
             return Verdict(task, None, background, "colour outside the judge's vocabulary")
-        rows = [self.nouns[name] for name in scene.nouns]
+        if task != "counting" and len({thing.noun for thing in asked.objects}) < len(asked.objects):
+            return Verdict(task, None, background, "one noun twice, but not alike")
+        if asked.relation and seen.centres is None:
+            return Verdict(task, None, background, "this judge does not see positions")
+        rows = [self.nouns[thing.noun] for thing in asked.objects]
         correct = all(seen.present[row] > 0.5 for row in rows)
+        correct &= all(
+            seen.colours[row] == self.colours[thing.colour] for row, thing in zip(rows, asked.objects) if thing.colour
+        )
         if task == "counting":
-            correct = seen.counts[rows[0]] == scene.count
-        if task in ("colours", "colour attribution"):
-            asked = [(row, self.colours[colour]) for row, colour in zip(rows, scene.colours) if colour is not None]
-            correct = correct and all(seen.colours[row] == colour for row, colour in asked)
-        if task == "position" and scene.relation is not None:
-            if seen.centres is None:
-                return Verdict(task, None, background, "this judge does not see positions")
-            correct = correct and lies(scene.relation, seen.centres[rows[0]], seen.centres[rows[1]])
+            correct &= seen.counts[rows[0]] == len(rows)
+        if asked.relation and seen.centres is not None:
+            correct &= lies(asked.relation, seen.centres[rows[0]], seen.centres[rows[1]])
         return Verdict(task, correct, background)
 
 
-def task_of(scene: Scene) -> str:
-    """Which of GenEval's tasks a scene belongs to."""
-    if scene.relation is not None:
+def task_of(asked: Asked) -> str:
+    """Which of GenEval's tasks a caption belongs to."""
+    if asked.relation:
         return "position"
-    if scene.count is not None and scene.count > 1:
+    coloured = any(thing.colour for thing in asked.objects)
+    if len(asked.objects) == 1:
+        return "colours" if coloured else "single"
+    if len({(thing.noun, thing.colour) for thing in asked.objects}) == 1:
         return "counting"
-    coloured = any(colour is not None for colour in scene.colours)
-    if len(scene.nouns) > 1:
-        return "colour attribution" if coloured else "two objects"
-    return "colours" if coloured else "single"
+    return "colour attribution" if coloured else "two objects"
 
 
 def centres(where: Float[Tensor, "b nouns hw"]) -> Float[Tensor, "b nouns 2"]:

@@ -1,0 +1,150 @@
+"""Reading and writing pictures: one canonical way, and one clear line for every file that is not usable."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detokenizers.data.images import ImageFile, batches, find, notes_of, read, save_png, to_pixels, to_tensor
+from detokenizers.evaluation.pairwise import levels
+
+
+@pytest.fixture
+def picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+def test_reading_is_centre_crop_then_one_antialiased_bicubic_resize(picture):
+    whole = Image.open(picture)
+    expected = whole.crop((10, 0, 50, 40)).resize((16, 16), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(read(picture, 16), np.asarray(expected))
+
+
+def test_a_square_of_the_right_size_is_not_touched(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read(tmp_path / "a.png", 16), pixels)
+
+
+def test_images_keep_all_levels_through_tensor_file_and_back(tmp_path):
+    pixels = np.arange(256 * 3, dtype=np.uint16).astype(np.uint8).reshape(1, 16, 16, 3)
+    image = to_tensor(pixels)
+    assert image.min() == -1
+    assert image.max() == 1
+    save_png(tmp_path / "a.png", image[0])
+    np.testing.assert_array_equal(read(tmp_path / "a.png", 16), pixels[0])
+
+
+def test_saving_rounds_as_the_metrics_do():
+    image = torch.rand(1, 3, 50, 50, generator=torch.Generator().manual_seed(0)) * 2.2 - 1.1
+    np.testing.assert_array_equal(to_pixels(image)[0], levels(image)[0].permute(1, 2, 0).numpy())
+
+
+def test_png_bytes_are_reproducible_and_notes_travel_inside(tmp_path):
+    image = torch.zeros(3, 8, 8)
+    for name in ("a.png", "b.png"):
+        save_png(tmp_path / name, image, {"prompt": "a Käse", "seed": 3})
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert notes_of(tmp_path / "a.png") == {"prompt": "a Käse", "seed": 3}
+
+
+def test_transparency_lies_on_white_and_grey_becomes_rgb(tmp_path):
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    Image.new("L", (8, 8), 7).save(tmp_path / "grey.png")
+    assert (read(tmp_path / "clear.png", 8) == 255).all()
+    assert (read(tmp_path / "grey.png", 8) == 7).all()
+
+
+def test_camera_rotation_is_applied(tmp_path):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(pixels).save(tmp_path / "upside-down.png", exif=exif)
+    assert (read(tmp_path / "upside-down.png", 8)[-1] == 255).all()
+
+
+def test_ids_are_paths_inside_the_folder_in_sorted_order(tmp_path):
+    for name in ("b/2.png", "b/1.jpg", "a.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    assert [file.id for file in find(tmp_path)] == ["a", "b/1", "b/2"]
+
+
+def test_two_files_of_one_id_are_refused(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    with pytest.raises(ValueError, match="would share the id 'a'"):
+        find(tmp_path)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="there are no pictures in"):
+        find(tmp_path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="there is no file or folder at"):
+        find(tmp_path / "missing.png")
+    with pytest.raises(ValueError, match="there is no picture at"):
+        read(tmp_path / "missing.png", 8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_truncated_file_is_refused(tmp_path, suffix):
+    path = tmp_path / f"cut.{suffix}"
+    noise = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"cut\.(png|jpg|webp) (cannot be read|is not a picture)"):
+        read(path, 8)
+
+
+def test_a_file_that_is_not_a_picture_is_refused(tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.png is not a picture"):
+        read(tmp_path / "text.png", 8)
+
+
+def test_a_picture_that_is_too_small_is_refused_unless_asked_for(picture):
+    with pytest.raises(ValueError, match="is 60x40 px, but at least 64 px are needed"):
+        read(picture, 64)
+    assert read(picture, 64, smallest=40).shape == (64, 64, 3)
+
+
+def test_sixteen_bit_pictures_are_refused_not_clipped(tmp_path):
+    Image.fromarray(np.full((8, 8), 5000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match="not 8 bits per channel"):
+        read(tmp_path / "deep.png", 8)
+
+
+def test_batches_hold_every_picture_once_in_order(picture):
+    files = [ImageFile(f"{index}", picture) for index in range(5)]
+    found = list(batches(files, 16, batch_size=2))
+    assert [ids for ids, _ in found] == [["0", "1"], ["2", "3"], ["4"]]
+    assert torch.equal(found[2].images[0], to_tensor(read(picture, 16)[None])[0])
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(picture):
+    def peak(count):
+        files = (ImageFile(str(index), picture) for index in range(count))
+        tracemalloc.start()
+        for _ in batches(files, 32, batch_size=4):
+            pass
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    peak(8)
+    assert peak(200) < 1.5 * peak(20)
+
+
+def test_a_diverged_image_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="NaN"):
+        save_png(tmp_path / "a.png", torch.full((3, 8, 8), float("nan")))
+    assert not list(tmp_path.iterdir())
