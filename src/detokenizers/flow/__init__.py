@@ -1,9 +1,9 @@
 """Textbook rectified flow: a straight path from clean (t = 0) to noise (t = 1), a time law, a loss, solvers.
 
-clean, noise, t -interpolate-> noisy ; net(noisy, t, condition) -flow_loss-> velocity ; noise -euler(net)-> clean
+clean, noise, t -interpolate-> noisy ; net(noisy, t, condition) -> velocity ; noise -euler(net)-> clean
 """
 
-from .loss import Cosmap, LossWeight, One, VPrediction, flow_loss
+from .loss import Cosmap, LossWeight, One, VPrediction, velocity_error
 from .noise import noise
 from .path import interpolate, velocity
 from .solvers import euler, heun
@@ -18,11 +18,11 @@ __all__ = [
     "Uniform",
     "VPrediction",
     "euler",
-    "flow_loss",
     "flux_mu",
     "heun",
     "interpolate",
     "noise",
     "time_grid",
     "velocity",
+    "velocity_error",
 ]

@@ -1,6 +1,6 @@
 """The flow loss (DCDD Eq. 26) and its weights over time. A weight is a small frozen config that can be called.
 
-predicted velocity, true velocity, t -weight(t)-> one number per item, in fp32
+predicted, true velocity -velocity_error-> one number per item ; weight(t) * error -mean-> the loss
 """
 
 from __future__ import annotations
@@ -47,9 +47,6 @@ class Cosmap(Config):
 LossWeight = Annotated[One | VPrediction | Cosmap, Field(discriminator="kind")]
 
 
-def flow_loss(
-    predicted: Float[Tensor, "b ..."], target: Float[Tensor, "b ..."], t: Float[Tensor, "b"], weight: LossWeight
-) -> Float[Tensor, "b"]:
-    """The weighted mean squared velocity error of each item, in fp32 whatever the net computes in."""
-    error = (predicted.float() - target.float()).square().flatten(1).mean(1)
-    return weight(t.float()) * error
+def velocity_error(predicted: Float[Tensor, "b ..."], target: Float[Tensor, "b ..."]) -> Float[Tensor, "b"]:
+    """The mean squared error of each item, in fp32 whatever the net computes in (DCDD Eq. 26 before its average)."""
+    return (predicted.float() - target.float()).square().flatten(1).mean(1)

@@ -7,12 +7,14 @@ noisy [b c h w] + fill constants + condition [b k hc wc] -pack-> tokens -transfo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from contextlib import nullcontext
+from typing import Annotated, Any, Literal
 
 import torch
 from diffusers import FluxTransformer2DModel
 from einops import rearrange
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import Config
@@ -83,6 +85,9 @@ class PretrainedFlux(Config):
         return FluxDecoder(transformer, condition_dim, encode, self.guidance, self.text)
 
 
+FluxNet = Annotated[FluxConfig | PretrainedFlux, Field(discriminator="kind")]
+
+
 class FusedXEmbedder(nn.Module):
     """An input layer with more columns: `base(x) + condition(y)` on `[x, y]`, the additive fusion of DCDD Eqs. 21-23.
 
@@ -144,16 +149,19 @@ class FluxDecoder(nn.Module):
         fill, img_ids, txt_ids = self.constants(h, w, noisy.device)
         dtype = self.transformer.proj_out.weight.dtype
         tokens = torch.cat([pack(noisy), fill.expand(b, -1, -1), self.pack_condition(condition, h, w)], dim=-1)
-        velocity = self.transformer(
-            hidden_states=tokens.to(dtype),
-            timestep=t,
-            guidance=None if self.guidance is None else torch.full_like(t, self.guidance),
-            encoder_hidden_states=self.text.to(dtype).expand(b, -1, -1),
-            pooled_projections=self.pooled.to(dtype).expand(b, -1),
-            img_ids=img_ids,
-            txt_ids=txt_ids,
-            return_dict=False,
-        )[0]
+        # Half-precision frozen weights and fp32 learning ones meet under autocast, in training and sampling alike.
+        mixed = nullcontext() if dtype == torch.float32 else torch.autocast(noisy.device.type, dtype)
+        with mixed:
+            velocity = self.transformer(
+                hidden_states=tokens.to(dtype),
+                timestep=t,
+                guidance=None if self.guidance is None else torch.full_like(t, self.guidance),
+                encoder_hidden_states=self.text.to(dtype).expand(b, -1, -1),
+                pooled_projections=self.pooled.to(dtype).expand(b, -1),
+                img_ids=img_ids,
+                txt_ids=txt_ids,
+                return_dict=False,
+            )[0]
         return unpack(velocity.to(noisy.dtype), h, w)
 
     def pack_condition(self, condition: Float[Tensor, "b k hc wc"], h: int, w: int) -> Float[Tensor, "b n o"]:

@@ -7,18 +7,19 @@ images [b 3 h w] in [-1, 1] -encode-> latents [b c h/stride w/stride] -decode-> 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from detokenizers.checkpoint import save_tensors, write_text
-from detokenizers.config import Config
+from ..checkpoint import resolve, save_tensors, write_text
+from ..config import Config
 
 
 class Pixels(nn.Module):
@@ -159,3 +160,29 @@ def save_vae(autoencoder: AutoencoderKL, folder: str | Path) -> None:
     """Save in diffusers' layout (`config.json`, safetensors), so that `from_pretrained` of either library reads it."""
     save_tensors(Path(folder) / "diffusion_pytorch_model.safetensors", autoencoder.state_dict())
     write_text(Path(folder) / "config.json", autoencoder.to_json_string())
+
+
+class PixelSpace(Config):
+    """Draw pixels directly."""
+
+    kind: Literal["pixels"] = "pixels"
+
+    def build(self) -> Pixels:
+        return Pixels()
+
+
+class PretrainedVAE(Config):
+    """An autoencoder in a folder, embedded in the package (`mini/vae`), or on the Hub."""
+
+    kind: Literal["vae"] = "vae"
+    name: str = "black-forest-labs/FLUX.1-Fill-dev"
+    subfolder: str | None = None
+    """`vae` for FLUX's repositories."""
+
+    def build(self) -> VAE:
+        on_the_hub = self.name.count("/") == 1 and self.name[0] not in "./~" and not self.name.startswith("mini/")
+        name = self.name if on_the_hub and not Path(self.name).exists() else resolve(self.name)
+        return VAE.from_pretrained(name, subfolder=self.subfolder)
+
+
+Space = Annotated[PixelSpace | PretrainedVAE, Field(discriminator="kind")]

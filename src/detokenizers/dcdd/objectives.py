@@ -1,0 +1,50 @@
+"""How DCDD learns: the encoder's calibrated beliefs stand in for the VLM's, so that images alone are enough to train on
+and no VLM runs (DCDD Eqs. 9-15, 18, 26).
+
+features -proxy-> observed -encode-> condition ; latents, noise, t -> noisy -net(noisy, t, condition)-> error -> loss
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..flow.loss import LossWeight, One
+from ..flow.time_law import LogitNormal, TimeLaw
+from ..protocols import Grid
+from .model import DCDD
+
+
+class DCDDObjective(nn.Module):
+    """The flow loss of a DCDD decoder (Eq. 26).
+
+    Batch:
+        latents: clean latents [b c h w].
+        features: unit VQ features [b n d]; or `observed` [b n o], if they have been read before.
+        sampled: token ids [b n] to read as committed; by default the codes nearest to the features. Optional.
+        noise, t: [b c h w] and [b]; drawn when absent, from torch's default generator, which the loop seeds per step.
+    """
+
+    def __init__(self, dcdd: DCDD, *, weight: LossWeight = One(), time_law: TimeLaw = LogitNormal()) -> None:  # noqa: B008
+        super().__init__()
+        self.dcdd, self.weight, self.time_law = dcdd, weight, time_law
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns `loss`, and `error`, the same without its weight over time."""
+        clean, decoder = batch["latents"].float(), self.dcdd.decoder
+        observed = (
+            batch["observed"] if "observed" in batch else self.dcdd.proxy(batch["features"], batch.get("sampled"))
+        )
+        condition = self.dcdd.encode(observed, self._grid(clean))  # Eqs. 19-20
+        noise = batch["noise"] if "noise" in batch else torch.randn_like(clean)
+        t = batch["t"] if "t" in batch else self._times(clean)
+        error = decoder.error(clean, noise, t, condition)
+        return {"loss": (self.weight(t) * error).mean(), "error": error.mean().detach()}
+
+    def _grid(self, latents: Tensor) -> Grid:
+        pixels, stride = self.dcdd.decoder.space.stride, self.dcdd.config.token_stride
+        return Grid(*(side * pixels // stride for side in latents.shape[-2:]))
+
+    def _times(self, latents: Tensor) -> Tensor:
+        num_tokens = self.dcdd.decoder.num_tokens(*latents.shape[-2:])
+        return self.time_law(len(latents), num_tokens, device=latents.device)

@@ -1,0 +1,105 @@
+"""Two ways from tokens to pixels. `FlowDecoder` draws in a latent space by following a conditioned velocity net;
+`CodeDecoder` is the plain decoder that the VLM's tokenizer ships with, the baseline of every table.
+
+condition [b k hc wc], seeds -noise, euler(net)-> latents -space.decode-> images ; ids -codebook-> codes -> images
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .flow.loss import velocity_error
+from .flow.noise import noise as draw_noise
+from .flow.path import interpolate, velocity
+from .flow.solvers import Progress, Solver, euler
+from .flow.time_law import flux_mu, time_grid
+from .protocols import ImageSpace, VelocityNet, VisualTokenizer, VisualTokens
+
+
+class FlowDecoder(nn.Module):
+    """A conditioned flow in an image space.
+
+    Args:
+        space: where it draws.
+        net: its velocity.
+        patch: side of the square of latents that the net reads as one token; sets how far times shift to noise.
+    """
+
+    def __init__(self, space: ImageSpace, net: VelocityNet, patch: int = 2) -> None:
+        super().__init__()
+        self.space, self.net, self.patch = space, net, patch
+
+    def num_tokens(self, height: int, width: int) -> int:
+        """Tokens the net reads for latents of this size."""
+        return height * width // self.patch**2
+
+    @torch.no_grad()
+    def sample(
+        self,
+        condition: Float[Tensor, "b k hc wc"],
+        *,
+        size: tuple[int, int],
+        seeds: Sequence[int],
+        steps: int = 30,
+        solver: Solver = euler,
+        progress: Progress | None = None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Draw one image per condition (DCDD Eqs. 24-25).
+
+        Args:
+            condition: what to draw, as the net reads it.
+            size: height and width of the images in pixels.
+            seeds: one per item; item i depends on its own condition and seed alone.
+            steps: net calls (twice as many for `heun`).
+            solver: how to follow the velocity.
+            progress: wraps the loop over steps, e.g. `tqdm`.
+        """
+        if len(seeds) != len(condition):
+            raise ValueError(f"{len(condition)} images need as many seeds, got {len(seeds)}")
+        height, width = (side // self.space.stride for side in size)
+        start = draw_noise((self.space.channels, height, width), seeds, device=condition.device)
+        times = time_grid(steps, flux_mu(self.num_tokens(height, width))).to(start.device)
+        return self.space.decode(solver(self.net, start, times, condition, progress))
+
+    def error(
+        self,
+        clean: Float[Tensor, "b c h w"],
+        noise: Float[Tensor, "b c h w"],
+        t: Float[Tensor, "b"],
+        condition: Float[Tensor, "b k hc wc"],
+    ) -> Float[Tensor, "b"]:
+        """How wrong the net's velocity is on the path between clean latents and noise (DCDD Eq. 26), fp32."""
+        predicted = self.net(interpolate(clean, noise, t), t, condition)
+        return velocity_error(predicted, velocity(clean, noise))
+
+
+class CodeDecoder(nn.Module):
+    """What the VLM ships with: ids to code vectors to pixels. Deterministic, so steps and seeds change nothing."""
+
+    def __init__(self, tokenizer: VisualTokenizer) -> None:
+        super().__init__()
+        self.tokenizer: VisualTokenizer = tokenizer
+
+    @torch.no_grad()
+    def forward(
+        self, tokens: VisualTokens, *, steps: int = 1, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Decode the ids; beliefs, if any, are not looked at.
+
+        Raises:
+            ValueError: when the tokens come from another tokenizer.
+        """
+        codebook = self.tokenizer.codebook
+        if tokens.grid != self.tokenizer.grid:
+            raise ValueError(f"this tokenizer draws {self.tokenizer.grid} tokens, these are {tokens.grid}")
+        if len(tokens) and not 0 <= int(tokens.ids.min()) <= int(tokens.ids.max()) < len(codebook):
+            low, high = int(tokens.ids.min()), int(tokens.ids.max())
+            raise ValueError(
+                f"token ids run from {low} to {high} but this codebook has {len(codebook)} codes; "
+                "do tokenizer and VLM belong together?"
+            )
+        return self.tokenizer.decode(codebook[tokens.ids.to(codebook.device)])
