@@ -28,7 +28,7 @@ BANK = Path(__file__).parents[1] / "src/detokenizers/data/bank"
 GROUPS = {"smileys-emotion", "animals-nature", "food-drink", "travel-places", "activities", "objects"}
 DROPPED_SUBGROUPS = {"place-map", "cat-face", "monkey-face", "emotion", "hands"}
 DROPPED_LABELS = re.compile(r"o.clock|thirty|button|zodiac|[^a-z' \-]")
-COLOURS = {"red", "orange", "yellow", "green", "blue", "purple", "pink"}
+PREFIXES = {"red", "orange", "yellow", "green", "blue", "purple", "pink", "two"}
 CORE_SIDE, SIDE, QUALITY = 144, 96, 88
 TEXTURE_SIDE = 288  # of 512 px: a corner, so that blades and stones stay large
 
@@ -80,13 +80,13 @@ def as_webp(image: Image.Image) -> bytes:
 
 
 def role_of(label: str, nouns: dict[str, str], held_out: set[str]) -> str | None:
-    """Return the path of an object in the bank, or None where its name would mean a recoloured core noun."""
+    """Return the path of an object in the bank, or None where it would be called as core nouns are ("two hearts")."""
     if label in nouns:
         return f"core/{nouns[label]}.webp"
     if label in held_out:
         return f"held-out/{label}.webp"
-    colour, _, rest = label.partition(" ")
-    if label in nouns.values() or (colour in COLOURS and rest in nouns.values()):
+    prefix, _, rest = label.partition(" ")
+    if label in nouns.values() or (prefix in PREFIXES and rest.removesuffix("s") in nouns.values()):
         return None
     return f"tail/{label}.webp"
 

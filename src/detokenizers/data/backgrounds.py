@@ -87,7 +87,7 @@ def _fractal(seed: int, across: int, down: int, octaves: int) -> Plane:
 def _between(low: tuple[int, int, int], high: tuple[int, int, int], amount: Plane) -> Picture:
     """Blend two colours; amount 0 is the first."""
     amount = amount[..., None].clip(0, 1)
-    return np.array(low, np.float32) * (1 - amount) + np.array(high, np.float32) * amount
+    return (np.array(low) * (1 - amount) + np.array(high) * amount).astype(np.float32)
 
 
 def _sky() -> Picture:
@@ -102,8 +102,10 @@ def _night() -> Picture:
     picture = _between((14, 18, 52), (58, 42, 104), y / 1.5)
     random = np.random.default_rng(7)
     for sx, sy, size in zip(random.random(70) * 1.5, random.random(70) * 1.5, random.random(70)):
-        glow = np.exp(-((x - sx) ** 2 + (y - sy) ** 2) / (0.005 + 0.006 * size) ** 2)
-        picture = picture + (200 * glow * (0.5 + 0.5 * size))[..., None]
+        radius = 0.005 + 0.006 * size
+        near = tuple(slice(max(0, int((c - 3 * radius) * FRAME)), int((c + 3 * radius) * FRAME) + 1) for c in (sy, sx))
+        glow = np.exp(-((x[near] - sx) ** 2 + (y[near] - sy) ** 2) / radius**2)
+        picture[near] += (200 * glow * (0.5 + 0.5 * size))[..., None]
     return picture
 
 

@@ -26,6 +26,7 @@ CORE = [n for n in nouns().values() if n.role == "core"]
 TAIL = [n for n in nouns().values() if n.role == "tail"]
 HELD_OUT = [n for n in nouns().values() if n.role == "held-out"]
 T = TypeVar("T")
+PATIENCE = 5000  # draws until a world counts as too small for a split
 RESERVED = 10  # one combination in so many is kept for new captions
 
 
@@ -96,10 +97,14 @@ class World:
         if split not in get_args(Split):
             raise ValueError(f"there is no split {split!r}; there are {', '.join(get_args(Split))}")
         rng = np.random.default_rng([get_args(Split).index(split), seed])
-        while True:
+        for _ in range(PATIENCE):
             truth = self._draw(rng, split)
             if self._sensible(truth) and (split == "held-out" or reserved(truth) == (split == "new-captions")):
                 return place(truth, self.config.jitter, rng)
+        raise ValueError(
+            f"found no scene for the split {split!r} in {PATIENCE} draws: this world of {len(self.nouns)} nouns and "
+            f"{len(self.backgrounds)} backgrounds is too small for it; raise either"
+        )
 
     def batch(self, seeds: Iterable[int], split: Split = "train") -> tuple[UInt8[np.ndarray, "b h w 3"], list[Scene]]:
         """Return the images of some seeds in one array, and their scenes."""
@@ -119,7 +124,7 @@ class World:
             ValueError: the world has fewer such captions.
         """
         found: dict[str, Truth] = {}
-        for i in range(500 * count + 1000):
+        for i in range(200 * count + 1000):
             truth = self.truth(seed * 1_000_003 + i, split)
             if kind in (None, truth.kind):
                 found.setdefault(caption(truth), truth)
