@@ -3,7 +3,8 @@
 Both VLMs ship the same VQ network, here transformers' `JanusVQVAE`. It was trained with L2-normalised codes, but its
 `encode` compares raw vectors; so this class does its own nearest-code search, by cosine, on unit rows in fp32.
 
-image -encoder, quant_conv, normalise-> features -argmax cosine-> ids -codebook-> codes -post_quant_conv, decoder-> image.
+image -encoder, quant_conv, normalise-> features -argmax cosine-> ids
+ids -codebook-> codes -post_quant_conv, decoder-> image.
 """
 
 from __future__ import annotations

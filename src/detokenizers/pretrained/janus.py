@@ -1,0 +1,134 @@
+"""Janus, frozen: prompts to image tokens, with an ear for what it believes at every step.
+
+prompt -format-> ids -Llama embeddings-> [cond; uncond] -token loop-> VisualTokens(ids, observed).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, JanusForConditionalGeneration, ProcessorMixin
+from transformers.utils import cached_file
+
+from detokenizers.pretrained.janus_size import JanusSize, build_janus, janus_config
+from detokenizers.pretrained.llama_blocks import LlamaBlocks
+from detokenizers.pretrained.prompts import JanusChat, PlainWords, PromptFormat, prompt_batch
+from detokenizers.pretrained.token_loop import Prefix, TokenLoop, TokenParts
+from detokenizers.pretrained.token_vlm import LlamaTokenVLM
+from detokenizers.pretrained.vq import JanusVQ
+
+__all__ = ["JanusSize", "JanusVLM", "build_janus", "janus_config"]
+
+
+class JanusVLM(LlamaTokenVLM):
+    """A frozen `TokenVLM` over `JanusForConditionalGeneration`.
+
+    The given model is frozen in place; its image head and VQ are put in fp32, since guidance multiplies their rounding
+    errors by up to `2 w - 1`.
+
+    Args:
+        model: the Janus.
+        processor: its processor, or its tokenizer alone.
+        form: how prompts are spelt; by default the chat template if there is one, plain words if not.
+        compile: capture the decode step as one CUDA graph (`torch.compile`, reduce-overhead); pays off on GPUs.
+    """
+
+    def __init__(
+        self,
+        model: JanusForConditionalGeneration,
+        processor: Any,
+        form: PromptFormat | None = None,
+        *,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        inner = model.model
+        inner.vqmodel.float()
+        head = inner.generation_head.float()
+        self.tokenizer = JanusVQ(inner.vqmodel)
+        words = processor.tokenizer if isinstance(processor, ProcessorMixin) else processor
+        template = getattr(processor, "chat_template", None) or words.chat_template
+        self.form = form or (JanusChat(words, template) if template else PlainWords(words))
+        blocks = LlamaBlocks(inner.language_model)
+        parts = TokenParts(
+            blocks=blocks,
+            angles=blocks.angles,
+            embed=model.prepare_embeddings_for_image_generation,
+            lift=lambda hidden: head.activation_fn(head.proj_out(hidden.float())),
+            project=head.vision_head,
+        )
+        compiler = partial(torch.compile, mode="reduce-overhead", fullgraph=True) if compile else None
+        self.loop = TokenLoop(parts, self.tokenizer.grid.size, compiler)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+        compile: bool = False,
+    ) -> Self:
+        """Load a Janus in transformers' format from a folder or a Hub id; every weight must be there.
+
+        Raises:
+            ValueError: no such folder or id, another model's weights, or tensors that are missing or do not fit.
+        """
+        source = str(name)
+        local = Path(name).is_dir()
+        if not local and (Path(name).is_absolute() or source.startswith(".") or source.count("/") != 1):
+            raise ValueError(f"{source!r} is neither a folder nor a Hub id of the form owner/name")
+        try:
+            config = AutoConfig.from_pretrained(source, local_files_only=local)
+            words = AutoTokenizer.from_pretrained(source, local_files_only=local, padding_side="left")
+            if config.model_type != "janus":
+                raise ValueError(f"it holds a {config.model_type!r} model, not 'janus'")
+            # Stored precision first: the VQ and the head stay as precise as the file has them.
+            loaded: Any = JanusForConditionalGeneration.from_pretrained(
+                source, config=config, dtype="auto", local_files_only=local, output_loading_info=True
+            )
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise ValueError(f"cannot load a Janus from {source}: {str(error).strip().splitlines()[0]}") from None
+        model, report = loaded
+        odd = sorted({*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])})
+        if odd:
+            raise ValueError(f"the weights in {source} do not fit a Janus: {', '.join(odd[:3])} ({len(odd)} in all)")
+        model = _settle(model, dtype)
+        words.chat_template = words.chat_template or _processor_template(source, local)
+        return cls(model, words, compile=compile).to(device)
+
+    @torch.no_grad()
+    def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
+        """Embed prompts: `branches` * b rows, left-padded."""
+        ids, visible = prompt_batch(self.form, prompts, branches)
+        return Prefix(self.model.get_input_embeddings()(ids.to(self.device)), visible.to(self.device))
+
+
+def _settle(model: JanusForConditionalGeneration, dtype: torch.dtype) -> JanusForConditionalGeneration:
+    for name, part in model.model.named_children():
+        part.to(torch.float32 if name in ("vqmodel", "generation_head") else dtype)
+    model.lm_head.to(dtype)
+    return model
+
+
+def _processor_template(source: str, local: bool) -> str | None:
+    """The chat template kept with a processor, in the files transformers has used for it over time."""
+    for name in ("chat_template.jinja", "chat_template.json", "processor_config.json"):
+        path = cached_file(
+            source, name, local_files_only=local, _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )  # fmt: skip
+        if path is None:
+            continue
+        text = Path(path).read_text(encoding="utf-8")
+        template = text if name.endswith(".jinja") else json.loads(text).get("chat_template")
+        if template:
+            return template
+    return None

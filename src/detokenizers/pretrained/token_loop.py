@@ -1,0 +1,208 @@
+"""The token loop: a frozen Llama draws an image token by token, and says at every step what it believes.
+
+Transformers' image generation never shows the guided distribution (spec 2.3), and rebuilds masks and caches at each
+step. This loop hands the guided fp32 logits to `observe` and keeps only what comes back, so `[n v]` never exists.
+Guidance acts before the last linear layer: that layer is affine, hence `W(u + w(c - u)) + a` equals guiding the logits
+themselves, and the largest matrix of the head is multiplied once per item instead of twice.
+
+prefix [cond; uncond] -blocks-> hidden -lift, guide, project-> logits [b v] -observe-> kept
+                                                               logits -draw-> ids [b] -embed-> next column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from detokenizers.nn.sampling import draw
+from detokenizers.pretrained.llama_blocks import Angles, LlamaBlocks, Memory
+from detokenizers.protocols import Observe
+
+CHUNK_ROWS = 1024
+"""Rows of logits that `believe` has in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What stands before the first image token. Rows are [cond; uncond], or cond alone when nothing is guided."""
+
+    embeddings: Float[Tensor, "r l h"]
+    visible: Bool[Tensor, "r l"]
+    """False at padding."""
+
+
+@dataclass(frozen=True)
+class TokenParts:
+    """What differs between the VLMs that share the loop."""
+
+    blocks: LlamaBlocks
+    angles: Callable[[int], Angles]
+    """Rotary angles of the first so many positions."""
+    embed: Callable[[Int[Tensor, "..."]], Float[Tensor, "... h"]]
+    """Image tokens as inputs of the Llama."""
+    lift: Callable[[Float[Tensor, "... h"]], Float[Tensor, "... m"]]
+    """The head up to its last linear layer."""
+    project: nn.Linear
+    """The last linear layer of the head, to one logit per code."""
+
+
+def guide(both: Float[Tensor, "r *m"], branches: int, guidance: float | Tensor) -> Float[Tensor, "b *m"]:
+    """Classifier-free guidance `u + w (c - u)` on rows [cond; uncond]; one branch passes through."""
+    if branches == 1:
+        return both
+    cond, uncond = both.chunk(2)
+    return uncond + guidance * (cond - uncond)
+
+
+class TokenLoop:
+    """Sample image tokens, or read the beliefs about given ones.
+
+    `compiler` wraps the decode step, e.g. `partial(torch.compile, mode="reduce-overhead", fullgraph=True)` on CUDA;
+    with one, every step has the same shapes and one graph serves the whole image.
+    """
+
+    def __init__(self, parts: TokenParts, num_tokens: int, compiler: Callable | None = None) -> None:
+        self.parts = parts
+        self.num_tokens = num_tokens
+        self.compiled = compiler(self.static_step) if compiler else None
+        self._kept: Memory | None = None
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prefix: Prefix,
+        u: Float[Tensor, "b n"] | None,
+        *,
+        branches: int,
+        guidance: float,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        observe: Observe | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n o"] | None]:
+        """Draw one image's tokens per item.
+
+        Args:
+            prefix: `branches` rows per item.
+            u: the uniform numbers that decide the tokens; None draws the most likely token each time.
+            observe: called with the guided logits divided by the temperature, before any top-k, and the drawn token.
+            progress: called with the number of tokens done so far.
+
+        Returns:
+            Tokens in raster order, and what `observe` returned, stacked.
+        """
+        x, start = prefix.embeddings, prefix.embeddings.shape[1]
+        length, device = start + self.num_tokens, x.device
+        angles, places = self.parts.angles(length), torch.arange(length, device=device)
+        padded = not bool(prefix.visible.all())
+        seen = torch.cat([prefix.visible, prefix.visible.new_ones(x.shape[0], self.num_tokens)], 1)[:, None, None]
+        memory = self._memory(x.shape[0], length)
+        u = None if u is None else u.to(device)
+        scale = torch.tensor(guidance, device=device)
+
+        hidden = self.parts.blocks(
+            x,
+            angles.at(places[:start]),
+            mask=prefix_mask(prefix.visible),
+            memory=memory,
+            places=places[:start],
+            span=start,
+        )
+        logits = self.logits(hidden[:, -1], branches, scale)
+        ids, observed = [], []
+        for step in range(self.num_tokens):
+            scaled = logits if temperature == 1.0 else logits / temperature
+            drawn = scaled.argmax(-1) if u is None else draw(scaled, u[:, step], top_k)
+            if step in (0, self.num_tokens - 1):
+                self._check_finite(scaled)
+            ids.append(drawn)
+            if observe is not None:
+                observed.append(observe(scaled, drawn))
+            if progress is not None:
+                progress(step + 1)
+            if step + 1 == self.num_tokens:
+                break
+            here = places[start + step : start + step + 1]
+            if self.compiled is not None:
+                logits = self.compiled(drawn, here, angles, memory, seen, scale, branches).clone()
+            else:
+                span = start + step + 1
+                mask = seen[..., :span] if padded else None
+                logits = self.step(drawn, here, angles.at(here), memory, span, mask, scale, branches)
+        return torch.stack(ids, 1), torch.stack(observed, 1) if observe is not None else None
+
+    @torch.no_grad()
+    def believe(
+        self,
+        prefix: Prefix,
+        ids: Int[Tensor, "b n"],
+        *,
+        branches: int,
+        guidance: float,
+        temperature: float = 1.0,
+        observe: Observe,
+    ) -> Float[Tensor, "b n o"]:
+        """Read the guided beliefs about given tokens in one parallel pass; `observe` sees them chunk by chunk."""
+        known = self.parts.embed(ids[:, :-1]).repeat(branches, 1, 1)
+        x = torch.cat([prefix.embeddings, known.to(prefix.embeddings.dtype)], 1)
+        seen = torch.cat([prefix.visible, prefix.visible.new_ones(known.shape[:2])], 1)
+        places = torch.arange(x.shape[1], device=x.device)
+        hidden = self.parts.blocks(x, self.parts.angles(x.shape[1]).at(places), mask=prefix_mask(seen))
+        guided = guide(self.parts.lift(hidden[:, -ids.shape[1] :]), branches, guidance).flatten(0, 1)
+        kept = []
+        for rows, tokens in zip(guided.split(CHUNK_ROWS), ids.flatten().split(CHUNK_ROWS), strict=True):
+            logits = self.parts.project(rows) / temperature
+            self._check_finite(logits)
+            kept.append(observe(logits, tokens))
+        return torch.cat(kept).unflatten(0, ids.shape)
+
+    def step(
+        self, ids: Tensor, here: Tensor, angles: Angles, memory: Memory, span: int, mask: Tensor | None,
+        guidance: Tensor, branches: int,
+    ) -> Float[Tensor, "b v"]:  # fmt: skip
+        """Feed one token per item and return the guided logits of the next."""
+        x = self.parts.embed(ids)
+        x = (x if branches == 1 else torch.cat([x] * branches))[:, None]
+        hidden = self.parts.blocks(x, angles, mask=mask, memory=memory, places=here, span=span)
+        return self.logits(hidden[:, -1], branches, guidance)
+
+    def static_step(
+        self, ids: Tensor, here: Tensor, angles: Angles, memory: Memory, seen: Tensor, guidance: Tensor, branches: int
+    ) -> Float[Tensor, "b v"]:
+        """`step` over the whole memory, unwritten columns masked: equal shapes at every step, hence one graph."""
+        mask = seen & (torch.arange(memory.length, device=seen.device) <= here)
+        return self.step(ids, here, angles.at(here), memory, memory.length, mask, guidance, branches)
+
+    def logits(self, hidden: Float[Tensor, "r h"], branches: int, guidance: Tensor) -> Float[Tensor, "b v"]:
+        return self.parts.project(guide(self.parts.lift(hidden), branches, guidance))
+
+    def _memory(self, rows: int, length: int) -> Memory:
+        """Compiled graphs remember addresses, so their memory is reused for as long as its shape fits."""
+        if self.compiled is None:
+            return self.parts.blocks.memory(rows, length)
+        if self._kept is None or self._kept.keys[0].shape[::2] != (rows, length):
+            self._kept = self.parts.blocks.memory(rows, length)
+            for tensor in (*self._kept.keys, *self._kept.values):
+                torch._dynamo.mark_static_address(tensor)
+        return self._kept
+
+    def _check_finite(self, logits: Tensor) -> None:
+        if not bool(torch.isfinite(logits).all()):
+            dtype = str(self.parts.blocks.weight.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"the VLM's logits are not finite in {dtype}: its weights are damaged, or {dtype} overflows; "
+                "load it with dtype=torch.float32 (or bfloat16 on a GPU)"
+            )
+
+
+def prefix_mask(visible: Bool[Tensor, "r s"]) -> Bool[Tensor, "r 1 s s"] | None:
+    """Causal, padding hidden, the diagonal open (a row that may look nowhere is NaN); None when causal says it all."""
+    if bool(visible.all()):
+        return None
+    length = visible.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=visible.device).tril()
+    return ((causal & visible[:, None]) | torch.eye(length, dtype=torch.bool, device=visible.device))[:, None]

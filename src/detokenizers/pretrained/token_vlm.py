@@ -1,0 +1,135 @@
+"""What the frozen VLMs that draw token by token have in common: batches, seeds, guidance, beliefs.
+
+prompts -prefix (the VLM's own)-> [cond; uncond] -token loop-> VisualTokens(ids, observed).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from detokenizers.nn.sampling import uniforms
+from detokenizers.pretrained.token_loop import Prefix, TokenLoop
+from detokenizers.pretrained.vq import JanusVQ
+from detokenizers.protocols import Observe, VisualTokens
+
+
+class LlamaTokenVLM(nn.Module, ABC):
+    """A `TokenVLM` around a `TokenLoop`; a VLM of this kind adds how its prompts become a prefix."""
+
+    tokenizer: JanusVQ
+    loop: TokenLoop
+
+    @abstractmethod
+    def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
+        """Embed prompts: b rows, then with two branches b unconditional rows."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.loop.parts.blocks.weight.device
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        guidance: float = 5.0,
+        temperature: float = 1.0,
+        observe: Observe | None = None,
+        greedy: bool = False,
+        top_k: int | None = None,
+        batch_size: int = 16,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> VisualTokens:
+        """Draw image tokens from prompts; an item depends on its prompt and its seed, not on its batch.
+
+        Args:
+            prompts: one per image.
+            seeds: one per image.
+            guidance: classifier-free guidance weight w in `u + w (c - u)`; 1 drops the unconditional half.
+            temperature: divides the guided logits.
+            observe: sees guided, tempered, unfiltered fp32 logits `[b v]` and drawn tokens `[b]` at every step.
+            greedy: take the most likely token instead of drawing.
+            top_k: draw from the k most likely codes only.
+            batch_size: images drawn together.
+            progress: called with tokens done and tokens to do.
+
+        Raises:
+            ValueError: unknown words, seeds that do not match the prompts, or logits that are not finite.
+        """
+        _check_request(prompts, len(seeds), "seeds", guidance, temperature)
+        branches, steps = _branches(guidance), self.loop.num_tokens
+        ids, observed = [], []
+        for first in range(0, len(prompts), batch_size):
+            batch = prompts[first : first + batch_size]
+            drawn, kept = self.loop.sample(
+                self.prefix(batch, branches),
+                None if greedy else uniforms(seeds[first : first + batch_size], steps),
+                branches=branches,
+                guidance=guidance,
+                temperature=temperature,
+                top_k=top_k,
+                observe=observe,
+                progress=_counted(progress, first * steps, len(batch), len(prompts) * steps),
+            )
+            ids.append(drawn)
+            if kept is not None:
+                observed.append(kept)
+        return VisualTokens(torch.cat(ids), self.tokenizer.grid, torch.cat(observed) if observed else None)
+
+    def teacher_forced(
+        self,
+        prompts: Sequence[str],
+        ids: Int[Tensor, "b n"],
+        *,
+        observe: Observe,
+        guidance: float = 5.0,
+        temperature: float = 1.0,
+    ) -> Float[Tensor, "b n o"]:
+        """What the VLM believes about real images: one parallel pass over the captions and the true tokens.
+
+        Position i holds what `observe` returned for the guided belief about token i, given the caption and the true
+        tokens before it. Meant for moderate batches: the keys and values of all b sequences are in memory at once,
+        the logits never are.
+        """
+        _check_request(prompts, len(ids), "rows of token ids", guidance, temperature)
+        if ids.shape[1] != self.loop.num_tokens:
+            raise ValueError(f"{ids.shape[1]} tokens per image, but this VLM draws {self.loop.num_tokens}")
+        branches = _branches(guidance)
+        return self.loop.believe(
+            self.prefix(prompts, branches),
+            ids.to(self.device),
+            branches=branches,
+            guidance=guidance,
+            temperature=temperature,
+            observe=observe,
+        )
+
+
+def _branches(guidance: float) -> int:
+    """At w = 1 guidance returns the conditional logits, so the unconditional half need not run."""
+    return 1 if guidance == 1.0 else 2
+
+
+def _check_request(prompts: Sequence[str], given: int, what: str, guidance: float, temperature: float) -> None:
+    if isinstance(prompts, str):
+        raise ValueError(f"prompts is the string {prompts!r}; pass a list of prompts")
+    if not prompts:
+        raise ValueError("there are no prompts to draw")
+    if given != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts but {given} {what}; give one per prompt")
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature is {temperature}; it must be positive (greedy=True takes the most likely token)")
+    if not abs(guidance) < float("inf"):
+        raise ValueError(f"guidance is {guidance}; it must be a finite number, 1 for none")
+
+
+def _counted(
+    progress: Callable[[int, int], None] | None, before: int, items: int, total: int
+) -> Callable[[int], None] | None:
+    """Steps done in one batch -> tokens done of all."""
+    return None if progress is None else lambda steps: progress(before + steps * items, total)

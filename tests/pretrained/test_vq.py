@@ -1,0 +1,120 @@
+"""The visual tokenizer: unit codes, own tokens, continuous decode."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import JanusVQVAE
+
+from detokenizers.pretrained.janus_size import janus_config
+from detokenizers.pretrained.vq import JanusVQ
+from detokenizers.protocols import Grid, VisualTokenizer
+from tests.pretrained.tiny import TINY
+
+
+def tiny_vq(seed: int = 0) -> JanusVQVAE:
+    torch.manual_seed(seed)
+    model = JanusVQVAE(janus_config(TINY).vq_config)
+    # Spread the features over the sphere, so that many codes are used.
+    torch.nn.init.normal_(model.quant_conv.weight, std=1.0)
+    torch.nn.init.normal_(model.quantize.embedding.weight)
+    return model
+
+
+@pytest.fixture(scope="module")
+def vq() -> JanusVQ:
+    return JanusVQ(tiny_vq())
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_it_is_a_visual_tokenizer_with_unit_fp32_codes(vq):
+    assert isinstance(vq, VisualTokenizer)
+    assert (vq.grid, vq.image_size) == (Grid(4, 4), 16)
+    assert vq.codebook.dtype == torch.float32
+    torch.testing.assert_close(vq.codebook.norm(dim=-1), torch.ones(64))
+    assert not any(weight.requires_grad for weight in vq.parameters())
+    assert not vq.model.training
+
+
+def test_features_are_unit_vectors_in_raster_order(vq, images):
+    features = vq.features(images)
+    raw = vq.model.quant_conv(vq.model.encoder(images.clone()))
+    assert features.shape == (4, 16, 8)
+    torch.testing.assert_close(features[:, 6], F.normalize(raw[:, :, 1, 2], dim=-1), atol=1e-5, rtol=1e-4)
+
+
+def test_tokens_do_not_depend_on_the_norm_of_stored_rows(vq, images):
+    scaled = tiny_vq()
+    with torch.no_grad():
+        scaled.quantize.embedding.weight *= torch.empty(64, 1).uniform_(0.5, 2.5)
+    ours = JanusVQ(scaled)
+    ids = vq.tokens(vq.features(images))
+    assert torch.equal(ours.tokens(ours.features(images)), ids)
+    assert ids.unique().numel() > 8
+    theirs = scaled.encode(images).image_tokens.view(4, 16)
+    assert not torch.equal(theirs, ids), "transformers compares raw vectors"
+    with torch.no_grad():
+        scaled.quantize.embedding.weight.copy_(ours.codebook)
+    assert torch.equal(scaled.encode(images).image_tokens.view(4, 16), ids)
+
+
+def test_non_unit_rows_are_logged(caplog):
+    with caplog.at_level("INFO"):
+        JanusVQ(tiny_vq())
+    assert "norms" in caplog.text
+
+
+def test_decoding_ids_is_what_transformers_decodes(vq, images):
+    ids = vq.tokens(vq.features(images))
+    theirs = vq.model.decode(ids).clamp(-1, 1)
+    torch.testing.assert_close(vq.decode_ids(ids), theirs, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(vq.decode(vq.codebook[ids]), vq.decode_ids(ids))
+
+
+def test_decoding_is_continuous_in_the_codes_and_stays_in_range(vq):
+    codes = F.normalize(torch.randn(1, 16, 8), dim=-1)
+    near = vq.decode(codes + 1e-5)
+    assert near.abs().max() <= 1
+    assert 0 < (near - vq.decode(codes)).abs().max() < 1e-2
+
+
+def test_one_by_one_equals_together(vq, images):
+    torch.testing.assert_close(
+        torch.cat([vq.features(one[None]) for one in images]), vq.features(images), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_tokens_are_the_same_in_chunks(vq, images, monkeypatch):
+    features = vq.features(images)
+    whole = vq.tokens(features)
+    monkeypatch.setattr("detokenizers.pretrained.vq.CHUNK_ROWS", 5)
+    assert torch.equal(vq.tokens(features), whole)
+
+
+def test_casting_the_module_keeps_the_codebook_fp32(images):
+    vq = JanusVQ(tiny_vq()).to(torch.bfloat16)
+    assert vq.codebook.dtype == torch.float32
+    torch.testing.assert_close(vq.codebook.norm(dim=-1), torch.ones(64))
+    assert vq.features(images).dtype == torch.float32
+
+
+def test_wrong_sizes_and_ids_are_refused_in_one_line(vq):
+    with pytest.raises(ValueError, match=r"reads \[b 3 16 16\] images, not \[1, 3, 32, 32\]"):
+        vq.features(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"decodes \[b 16 8\] codes"):
+        vq.decode(torch.zeros(1, 9, 8))
+    with pytest.raises(ValueError, match="this codebook has 64 codes"):
+        vq.decode_ids(torch.full((1, 16), 64))
+
+
+def test_a_damaged_codebook_is_refused():
+    model = tiny_vq()
+    with torch.no_grad():
+        model.quantize.embedding.weight[3] = torch.nan
+    with pytest.raises(ValueError, match="damaged"):
+        JanusVQ(model)
