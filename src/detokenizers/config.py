@@ -5,6 +5,7 @@ recipe function -> Config object -> run.yaml in the run folder -> the same Confi
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +33,10 @@ class Config(BaseModel):
                 raise ValueError(f"{type(self).__name__} has no setting {key!r}; it has {', '.join(place)}")
             place[leaf] = value.model_dump() if isinstance(value, BaseModel) else value
         return type(self).model_validate(data)
+
+    def fingerprint(self) -> str:
+        """A sha256 of all settings, to name what was computed with them."""
+        return sha256(self.model_dump_json().encode()).hexdigest()
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

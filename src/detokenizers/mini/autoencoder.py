@@ -9,18 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn.world_net import WorldNet
-from .perceptual import perceptual_loss, pixel_loss
+from .perceptual import pixel_loss
 
 
 class AutoencoderObjective(nn.Module):
-    """L1 + edges + perceptual + KL per latent number. Batch: `images` [b 3 h w]."""
+    """L1 + edges + KL per latent number. Batch: `images` [b 3 h w]."""
 
-    def __init__(self, vae: nn.Module, judge: WorldNet, *, perceptual: float = 0.1, kl: float = 1e-3) -> None:
+    def __init__(self, vae: nn.Module, *, kl: float = 3e-4) -> None:
         super().__init__()
         self.vae = vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.judge = judge.requires_grad_(False).eval()
-        self.perceptual, self.kl = perceptual, kl
+        self.kl = kl
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["images"].contiguous(memory_format=torch.channels_last)
@@ -29,9 +27,8 @@ class AutoencoderObjective(nn.Module):
         drawn = self.vae.decode(latents).sample
         terms = {
             "pixels": pixel_loss(drawn, images),
-            "perceptual": perceptual_loss(self.judge, drawn, images),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),
         }
-        loss = terms["pixels"] + self.perceptual * terms["perceptual"] + self.kl * terms["kl"]
+        loss = terms["pixels"] + self.kl * terms["kl"]
         psnr = -10 * torch.log10(F.mse_loss(drawn.detach().clamp(-1, 1), images) / 4)
         return {"loss": loss, **terms, "psnr": psnr}

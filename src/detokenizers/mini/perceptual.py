@@ -1,4 +1,4 @@
-"""What both autoencoders of the mini stack are trained to keep: pixels, edges, and WorldNet's view of the picture.
+"""What the autoencoders of the mini stack are trained to keep: pixels, edges and, for the VQ, WorldNet's view.
 
 reconstruction, truth -> L1 + gradient L1 + LPIPS-style distance on a frozen WorldNet.
 """
@@ -23,6 +23,4 @@ def pixel_loss(drawn: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"],
 def perceptual_loss(net: WorldNet, drawn: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"]) -> Tensor:
     """Squared distance of channel-normalised activations, averaged over space and summed over layers."""
     pairs = zip(net.activations(drawn), net.activations(truth))
-    return sum(
-        ((F.normalize(a, dim=1) - F.normalize(b.detach(), dim=1)) ** 2).sum(1).mean() for a, b in pairs
-    )  # pyright: ignore[reportReturnType]
+    return sum(((F.normalize(a, dim=1) - F.normalize(b.detach(), dim=1)) ** 2).sum(1).mean() for a, b in pairs)  # pyright: ignore[reportReturnType]

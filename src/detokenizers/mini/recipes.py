@@ -46,7 +46,7 @@ def autoencoder() -> AutoencoderRun:
     """The latent space (stride 4, 8 channels: packed 2x2 its tokens share the VQ grid). About 20 minutes on one core."""
     return AutoencoderRun(
         recipe="mini.autoencoder",
-        vae=VAEConfig(channels=8, block_channels=(32, 64, 64)),
+        vae=VAEConfig(channels=8, block_channels=(16, 32, 64), norm_groups=8),
         train=TrainConfig(steps=1600, batch_size=16, lr=2e-3, ema_decay=0.99),
     )
 

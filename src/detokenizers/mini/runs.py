@@ -5,16 +5,19 @@ WorldNetRun -> TokenizerRun, AutoencoderRun -> VLMRun ; the decoder on top is a 
 
 from __future__ import annotations
 
-from functools import lru_cache
+import copy
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import load_into, resolve, save_tensors, write_text
+from ..checkpoint import fingerprint, load_into, resolve, save_tensors, write_text
 from ..config import Config
+from ..data.encoded import encoded
+from ..data.images import to_tensor
 from ..data.objects import COLOURS
+from ..data.sources import Scenes, shuffled_rows
 from ..data.world import World, WorldConfig
 from ..nn.world_net import WorldNet, WorldNetConfig
 from ..pretrained.janus_size import JanusSize, build_janus, special_ids
@@ -24,7 +27,6 @@ from ..pretrained.vq_weights import build_vq, load_vq, save_vq
 from ..pretrained.words import word_tokenizer
 from ..training import Job, TrainConfig
 from .autoencoder import AutoencoderObjective
-from .encoded import as_images, encoded, images_of
 from .tokenizer import TokenizerObjective
 from .vlm import VLMObjective
 from .world_net import WorldNetObjective
@@ -64,6 +66,7 @@ class WorldNetRun(MiniRun):
                 widths=self.widths,
             )
         )
+
         def batches(part: int, size: int) -> dict[str, Tensor]:
             seeds = range(part * size, (part + 1) * size)
             pixels, scenes = world.batch(seeds)
@@ -72,7 +75,7 @@ class WorldNetRun(MiniRun):
                 name: torch.from_numpy(np.stack([row[name] for row in labels]))
                 for name in ("counts", "colours", "centres", "background")
             }
-            return {"images": as_images(pixels), **columns}
+            return {"images": to_tensor(pixels), **columns}
 
         def export(objective: torch.nn.Module, folder: Path) -> None:
             save_tensors(folder / "world_net.safetensors", net.state_dict(), dtype=torch.float16)
@@ -86,22 +89,23 @@ class TokenizerRun(MiniRun):
 
     size: JanusSize
     judge: str = "mini/world_net"
-    perceptual: float = 0.3
+    perceptual: float = 0.05
 
     def job(self) -> Job:
         world, vq = World(self.world), build_vq(self.size)
+        scenes = Scenes(world, self.train.steps * self.train.batch_size)
         objective = TokenizerObjective(vq, load_world_net(self.judge), perceptual=self.perceptual)
-        held = images_of(world, range(PREVIEW), "validation")
+        held = Scenes(world, PREVIEW, "validation").images(range(PREVIEW))
 
         @torch.no_grad()
         def preview(_: torch.nn.Module) -> Tensor:
-            tokenizer = JanusVQ(vq)
+            tokenizer = JanusVQ(copy.deepcopy(objective.tokenizer()))
             return torch.cat([held, tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(held)))])
 
         return Job(
             objective,
-            lambda part, size: {"images": images_of(world, range(part * size, (part + 1) * size))},
-            lambda _, folder: save_vq(vq, folder),
+            lambda part, size: {"images": scenes.images(range(part * size, (part + 1) * size))},
+            lambda _, folder: save_vq(objective.tokenizer(), folder),
             preview,
         )
 
@@ -110,14 +114,13 @@ class AutoencoderRun(MiniRun):
     """The latent space decoders draw in."""
 
     vae: VAEConfig
-    judge: str = "mini/world_net"
-    perceptual: float = 0.1
-    kl: float = 1e-3
+    kl: float = 3e-4
 
     def job(self) -> Job:
         world, vae = World(self.world), build_vae(self.vae)
-        objective = AutoencoderObjective(vae, load_world_net(self.judge), perceptual=self.perceptual, kl=self.kl)
-        held = images_of(world, range(PREVIEW), "validation")
+        scenes = Scenes(world, self.train.steps * self.train.batch_size)
+        objective = AutoencoderObjective(vae, kl=self.kl)
+        held = Scenes(world, PREVIEW, "validation").images(range(PREVIEW))
 
         @torch.no_grad()
         def preview(_: torch.nn.Module) -> Tensor:
@@ -126,14 +129,14 @@ class AutoencoderRun(MiniRun):
         @torch.no_grad()
         def export(_: torch.nn.Module, folder: Path) -> None:
             latents = torch.cat(
-                [vae.encode(images_of(world, range(i, i + 64))).latent_dist.mean for i in range(0, 512, 64)]
+                [vae.encode(scenes.images(range(i, i + 64))).latent_dist.mean for i in range(0, 512, 64)]
             )
             set_statistics(vae, latents.mean().item(), latents.std().item())
             save_vae(vae, folder)
 
         return Job(
             objective,
-            lambda part, size: {"images": images_of(world, range(part * size, (part + 1) * size))},
+            lambda part, size: {"images": scenes.images(range(part * size, (part + 1) * size))},
             export,
             preview,
         )
@@ -148,7 +151,7 @@ class VLMRun(MiniRun):
     scenes: int = 65536
     """Scenes encoded once and then revisited in an order that changes every epoch."""
     cache: str = "out/cache"
-    describe: float = 0.2
+    describe: float = 0.15
     """Share of each batch that is also captioned (image -> text)."""
 
     def job(self) -> Job:
@@ -160,20 +163,23 @@ class VLMRun(MiniRun):
         model.model.vqmodel.load_state_dict(vq.model.state_dict())
         with torch.no_grad():  # the drawing side starts from the codes themselves, as tied embeddings would
             model.model.generation_embeddings.weight.copy_(vq.codebook)
-        encoder = {"tokens": lambda images: vq.tokens(vq.features(images)).to(torch.int16)}
-        folder = Path(self.cache) / f"tokens-{vq.fingerprint[:12]}-{self.world.fingerprint[:12]}"
-        tokens = encoded(world, encoder, self.scenes, folder)["tokens"].long()
+        scenes = Scenes(world, self.scenes)
+        folder = Path(self.cache) / f"tokens-{fingerprint(vq.model.state_dict())[:12]}-{self.world.fingerprint()[:12]}-{self.scenes}"
+        tokens = encoded(scenes, lambda images, _: {"tokens": vq.tokens(vq.features(images)).to(torch.int16)}, folder)
+        ids_of = tokens["tokens"].long()
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
-            rows = _shuffled(part, size, self.scenes)
-            captions = [world.caption(row) for row in rows]
-            drawn = [[ids["bos"], *words.encode(text, add_special_tokens=False), ids["boi"]] for text in captions]
+            rows = shuffled_rows(part, size, len(scenes))
+            drawn = [
+                [ids["bos"], *words.encode(text, add_special_tokens=False), ids["boi"]]
+                for text in scenes.captions(rows)
+            ]
             shown = max(1, round(size * self.describe))
             told = [[ids["bos"], *row[1:-1], ids["eos"]] for row in drawn[:shown]]
             return {
                 "words": _padded(drawn, ids["pad"], left=True),
-                "tokens": tokens[rows],
-                "images": images_of(world, rows[:shown]),
+                "tokens": ids_of[rows],
+                "images": scenes.images(rows[:shown]),
                 "described": _padded(told, ids["pad"], left=False),
             }
 
@@ -185,17 +191,6 @@ class VLMRun(MiniRun):
 
         special = {name: ids[name] for name in ("pad", "bos", "eos", "boi")}
         return Job(VLMObjective(model, **special), batches, export)
-
-
-def _shuffled(part: int, size: int, count: int) -> list[int]:
-    """The rows of one batch when `count` rows are walked in a new order every epoch: a pure function of `part`."""
-    places = (divmod(index, count) for index in range(part * size, (part + 1) * size))
-    return [int(_order(epoch, count)[place]) for epoch, place in places]
-
-
-@lru_cache(maxsize=2)
-def _order(epoch: int, count: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(epoch))
 
 
 def _padded(rows: list[list[int]], pad: int, *, left: bool) -> Tensor:

@@ -25,7 +25,7 @@ class TokenizerObjective(nn.Module):
         judge: WorldNet,
         *,
         warmup: int = 250,
-        perceptual: float = 0.3,
+        perceptual: float = 0.05,
         commitment: float = 0.25,
         decay: float = 0.98,
         dead: float = 0.03,
@@ -71,6 +71,12 @@ class TokenizerObjective(nn.Module):
         return {"loss": loss, **terms, "batch_perplexity": perplexity, "psnr": psnr}
 
     @torch.no_grad()
+    def tokenizer(self) -> nn.Module:
+        """The `JanusVQVAE` with the codebook as it stands."""
+        self.codes.weight.copy_(self.book)
+        return self.vq
+
+    @torch.no_grad()
     def _seed(self, features: Tensor) -> None:
         """Codebook := encoder features, as many as there are codes."""
         rows = torch.randint(len(features), (len(self.book),), device=features.device)
@@ -95,4 +101,3 @@ class TokenizerObjective(nn.Module):
             self.count = torch.where(dead, torch.ones_like(self.count), self.count)
             self.book.copy_(F.normalize(self.total, dim=-1))
         self.step += 1
-        self.codes.weight.copy_(self.book)

@@ -1,0 +1,102 @@
+"""Where training images come from: the embedded world, or a folder of your own. Rows have numbers; a row's image never
+changes, so a batch is a pure function of its row numbers.
+
+WorldImages | FolderImages -open-> Source ; rows -images-> [b 3 h w] in [-1, 1] ; rows -captions-> texts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Literal, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from ..config import Config
+from .images import find, read, to_tensor
+from .scenes import caption
+from .world import Split, World, WorldConfig
+
+
+class Source(Protocol):
+    """Numbered images, some with captions."""
+
+    def __len__(self) -> int: ...
+    def images(self, rows: Sequence[int]) -> Float[Tensor, "b 3 h w"]: ...
+    def captions(self, rows: Sequence[int]) -> list[str]: ...
+
+
+class Scenes:
+    """The first `count` scenes of a split of the embedded world."""
+
+    def __init__(self, world: World, count: int, split: Split = "train") -> None:
+        self.world, self.count, self.split = world, count, split
+
+    def __len__(self) -> int:
+        return self.count
+
+    def images(self, rows: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
+        return to_tensor(self.world.batch(rows, self.split)[0])
+
+    def captions(self, rows: Sequence[int]) -> list[str]:
+        return [caption(self.world.truth(row, self.split)) for row in rows]
+
+
+class Folder:
+    """All images below a folder, resized on the short side and centre-cropped; captions are `NAME.txt` beside them."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self.files, self.size = find(path), size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def images(self, rows: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
+        return to_tensor(np.stack([read(self.files[row].path, self.size) for row in rows]))
+
+    def captions(self, rows: Sequence[int]) -> list[str]:
+        texts = [self.files[row].path.with_suffix(".txt") for row in rows]
+        if missing := [path for path in texts if not path.is_file()]:
+            raise ValueError(f"this needs captions, but there is no {missing[0]}; put a text file beside every image")
+        return [path.read_text(encoding="utf-8").strip() for path in texts]
+
+
+class WorldImages(Config):
+    """Scenes of the embedded world."""
+
+    kind: Literal["world"] = "world"
+    world: WorldConfig = WorldConfig()
+    count: int = 32768
+
+    def open(self) -> Source:
+        return Scenes(World(self.world), self.count)
+
+
+class FolderImages(Config):
+    """A folder of images, e.g. ImageNet's train folder."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+    size: int
+    """Side in pixels after the short side is resized and the centre cropped."""
+
+    def open(self) -> Source:
+        return Folder(self.path, self.size)
+
+
+ImageSource = Annotated[WorldImages | FolderImages, Field(discriminator="kind")]
+
+
+def shuffled_rows(part: int, size: int, count: int) -> list[int]:
+    """The rows of batch `part` when `count` rows are walked in a new order every epoch: a pure function of its inputs."""
+    places = (divmod(index, count) for index in range(part * size, (part + 1) * size))
+    return [int(_order(epoch, count)[place]) for epoch, place in places]
+
+
+@lru_cache(maxsize=2)
+def _order(epoch: int, count: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(epoch))
