@@ -28,9 +28,7 @@ class Drawing(Config):
     steps: AtLeastOne = 30
     """Sampling steps of diffusion decoders."""
     seed: NotNegative = 0
-    """With the item's id it decides every random draw; batch size and order never do."""
-    batch: AtLeastOne = 8
-    """Items that go through the VLM or the tokenizer together."""
+    """With the item's id it decides every random draw; order and batch size never do."""
     device: str = "auto"
     """`auto` (CUDA if there is any), `cpu`, `cuda`, `cuda:1`."""
 
@@ -56,6 +54,8 @@ class Generate(Drawing):
     """Temperature of the VLM's sampling."""
     per_prompt: AtLeastOne = 1
     """Images per prompt, each with its own seed."""
+    batch: AtLeastOne = 8
+    """Prompts that go through the VLM together."""
     out: Path
     """Folder for the pictures."""
 
@@ -135,16 +135,16 @@ class Recipes(Config):
 
 
 class Evaluate(Config):
-    """Measure a folder of pictures against a reference: FD, and PSNR, SSIM and PD where ids pair up.
+    """Measure folders of pictures against a reference: FD, and PSNR, SSIM and PD where ids pair up.
 
-    Folders inside it (one per decoder, as `generate` and `reconstruct` leave them) are rows of one table; ids are
-    relative paths without suffix. Distances carry the name of the network that looked (`FD-world`).
+    What `generate` and `reconstruct` leave is one row per decoder. Ids are relative paths without suffix. Distances
+    carry the name of the network that looked (`FD-world`). Writes results.json and results.md.
 
     detok evaluate out/ --world 1000
     """
 
-    drawn: Positional[Path]
-    """The folder of pictures to judge."""
+    drawn: Positional[tuple[Path, ...]]
+    """The folders of pictures to judge, one row each."""
     reference: Path | None = None
     """The folder of real pictures."""
     world: NotNegative = 0
@@ -153,10 +153,8 @@ class Evaluate(Config):
     """The network that looks: a folder with a trained WorldNet."""
     seed: NotNegative = 0
     """Decides the bootstrap intervals."""
-    batch: AtLeastOne = 32
-    """Pictures looked at together."""
     out: Path | None = None
-    """Folder for results.json and results.md; the judged folder unless given."""
+    """Folder for results.json and results.md; the first judged folder unless given."""
 
 
 class Info(Config):

@@ -1,0 +1,116 @@
+"""`detok calibrate`: how sure is the VLM of its tokens, and which numbers make the encoder as sure (DCDD B.2)?
+
+prompts -VLM, watched-> targets ; images -encoder-> features ; both -search-> report.json, Table 1, curve.png
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..checkpoint import atomic
+from ..data.prompts import read_prompts
+from ..data.world import World
+from ..dcdd.calibration import calibrate, encoder_statistics
+from ..dcdd.search import Step
+from ..dcdd.statistics import TokenStatistics
+from ..evaluation.features import item_seed
+from ..pretrained.loading import load_vlm
+from ..pretrained.token_vlm import LlamaTokenVLM
+from .sources import device_of, pictures
+from .verbs import Calibrate
+
+TOP = 30
+
+
+def run(request: Calibrate) -> None:
+    """Measure, search, report."""
+    if request.out.suffix != ".json":
+        raise ValueError(f"--out {request.out} must be a .json file; the plot goes beside it")
+    texts = prompts_of(request)
+    vlm = load_vlm(request.vlm, device=device_of(request.device))
+    tokenizer = vlm.tokenizer
+    found = pictures(request.images, request.world, tokenizer.image_size, request.batch, "train")
+    encoded = [
+        tokenizer.features(images)
+        for _, images in tqdm(found.batches, desc="encoding", total=len(found.chunks), disable=None)
+    ]
+    features = torch.cat(encoded)
+    watched = watch(vlm, texts, request)
+    with tqdm(desc=f"search ({request.search})", disable=None) as bar:
+
+        def count(_: Step) -> None:
+            bar.update()
+
+        report = calibrate(features, tokenizer.codebook, watched.targets(), request.search, on_step=count)
+    columns = {
+        "VLM": watched,
+        "encoder, raw": encoder_statistics(features, tokenizer.codebook),
+        "encoder, calibrated": encoder_statistics(features, tokenizer.codebook, report.calibration),
+    }
+    plot = request.out.with_suffix(".png")
+    draw_curves({name: column.mean_curve(TOP) for name, column in columns.items()}, plot)
+    report.save(request.out)
+    print(table(columns))
+    print(
+        f"\nkappa {report.calibration.kappa:.3f}, epsilon {report.calibration.epsilon:g}; loss {report.loss:.4f}; "
+        f"beta: {report.beta_effect}\n{len(texts)} prompts, {len(found.ids)} images; {request.out}, {plot}"
+    )
+
+
+def prompts_of(request: Calibrate) -> list[str]:
+    """A random draw from the prompts file, or captions of the embedded world."""
+    if request.prompts is None:
+        return [scene.caption for scene in World().prompts(request.num_prompts, request.seed, "train")]
+    texts = [prompt.text for prompt in read_prompts(request.prompts)]
+    return random.Random(request.seed).sample(texts, min(request.num_prompts, len(texts)))
+
+
+def watch(vlm: LlamaTokenVLM, texts: list[str], request: Calibrate) -> TokenStatistics:
+    """Let the VLM draw, and keep statistics of what it believed at every token."""
+    statistics = TokenStatistics(vlm.tokenizer.codebook)
+
+    def observe(logits: Tensor, drawn: Tensor) -> Tensor:
+        statistics.update_logits(logits, drawn)
+        return logits.new_empty(len(logits), 0)
+
+    for first in tqdm(range(0, len(texts), request.batch), desc="drawing", disable=None):
+        batch = texts[first : first + request.batch]
+        vlm.generate(
+            batch,
+            seeds=[item_seed(request.seed, f"{first + index}") for index in range(len(batch))],
+            guidance=request.guidance,
+            temperature=request.temperature,
+            observe=observe,
+        )
+    return statistics
+
+
+def table(columns: Mapping[str, TokenStatistics]) -> str:
+    """The paper's Table 1 and, below it, the geometry gap, as Markdown."""
+    rows = {name: column.table1() | column.geometry() for name, column in columns.items()}
+    first = next(iter(rows.values()))
+    lines = [f"| statistic | {' | '.join(rows)} |", f"|---|{'---:|' * len(rows)}"]
+    for key in first:
+        lines.append(f"| {key.replace('_', ' ')} | {' | '.join(f'{row[key]:.6g}' for row in rows.values())} |")
+    return "\n".join(lines)
+
+
+def draw_curves(curves: Mapping[str, Tensor], out: Path) -> None:
+    """Mean probability by rank, the paper's Fig. 6."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, curve in curves.items():
+        axes.plot(range(1, len(curve) + 1), curve.tolist(), marker="o", markersize=3, label=name)
+    axes.set(xlabel="rank of the code", ylabel="mean probability", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    with atomic(out) as temporary:
+        figure.savefig(temporary, dpi=130)

@@ -1,0 +1,95 @@
+"""The decoders a command compares, and how several of them listen to one and the same draw of the VLM.
+
+names -load_decoders-> {label: decoder} ; Listeners(decoders) -observe-> [b o] -split-> what each decoder is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..checkpoint import fingerprint
+from ..dcdd.loading import load
+from ..dcdd.model import DCDD
+from ..decoder import CodeDecoder
+from ..protocols import Observe, VisualTokenizer
+from .gallery import ORIGINAL, TOKENS
+
+BASELINE = "vq"
+"""The VLM's own decoder."""
+CONFIDENCE = "confidence"
+RESERVED = (TOKENS, ORIGINAL)
+Decoder = CodeDecoder | DCDD
+
+
+def load_decoders(names: Sequence[str], tokenizer: VisualTokenizer, device: torch.device) -> dict[str, Decoder]:
+    """Load decoders under short labels, which are also the names of their folders.
+
+    Raises:
+        ValueError: no such decoder, one made for another codebook, or the same one twice.
+    """
+    decoders: dict[str, Decoder] = {}
+    for name in names:
+        label = PurePath(name).name
+        if label in decoders or label in RESERVED:
+            raise ValueError(
+                f"a decoder cannot be called {label!r}, that folder is taken; name each once, or rename one"
+            )
+        if name == BASELINE:
+            decoders[label] = CodeDecoder(tokenizer)  # pyright: ignore[reportArgumentType]
+            continue
+        decoder = load(name, device=device)
+        require_same_codes(decoder, tokenizer, name)
+        decoders[label] = decoder
+    if not decoders:
+        raise ValueError(f"there is no decoder; --decoder takes {BASELINE}, mini/dcdd and run folders")
+    return decoders
+
+
+def require_same_codes(decoder: DCDD, tokenizer: VisualTokenizer, name: str) -> None:
+    """Refuse a decoder that was trained for other codes than this VLM draws with."""
+    own, drawn = decoder.codebook, tokenizer.codebook.to(decoder.codebook)
+    if own.shape != drawn.shape:
+        raise ValueError(
+            f"{name} was trained for {own.shape[0]} codes of {own.shape[1]} numbers, but this VLM has "
+            f"{drawn.shape[0]} of {drawn.shape[1]}; name the --vlm it belongs to"
+        )
+    if not torch.allclose(own, drawn, atol=1e-2):
+        raise ValueError(f"{name} was trained for another codebook of the same size; name the --vlm it belongs to")
+
+
+def identity(decoder: Decoder) -> str:
+    """Twelve digits that change when a decoder is trained or calibrated again."""
+    if isinstance(decoder, CodeDecoder):
+        return fingerprint(decoder.tokenizer.codebook)[:12]
+    # The condition encoder is trained in every scope and is small where the rest can be gigabytes.
+    weights = fingerprint({**decoder.encoder.state_dict(), "codebook": decoder.codebook})
+    return hashlib.sha256((decoder.config.to_yaml() + weights).encode()).hexdigest()[:12]
+
+
+class Listeners:
+    """An `Observe` that passes every belief on to all decoders, and notes the largest probability for the heat map."""
+
+    def __init__(self, decoders: Mapping[str, Decoder]) -> None:
+        self.ears: dict[str, Observe] = {CONFIDENCE: confidence}
+        self.ears |= {label: decoder.observe for label, decoder in decoders.items() if isinstance(decoder, DCDD)}
+        self.widths: list[int] = []
+
+    def __call__(self, logits: Float[Tensor, "b v"], drawn: Int[Tensor, "b"]) -> Float[Tensor, "b o"]:
+        heard = [ear(logits, drawn) for ear in self.ears.values()]
+        self.widths = [part.shape[-1] for part in heard]
+        return torch.cat(heard, -1)
+
+    def split(self, observed: Float[Tensor, "b n o"]) -> dict[str, Float[Tensor, "b n oi"]]:
+        """What each one heard."""
+        return dict(zip(self.ears, observed.split(self.widths, -1)))
+
+
+def confidence(logits: Float[Tensor, "b v"], drawn: Int[Tensor, "b"]) -> Float[Tensor, "b 1"]:
+    """The largest probability of each belief."""
+    return logits.softmax(-1).amax(-1, keepdim=True)

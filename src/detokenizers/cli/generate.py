@@ -1,0 +1,185 @@
+"""`detok generate`: prompts to pictures, by several decoders from the same tokens of the same VLM.
+
+prompts -> items (id, text, seed) -VLM, in batches, overheard by all decoders-> tokens/ITEM.safetensors
+        -each decoder, item by item-> DECODER/ITEM.png -> manifest, contact sheet
+
+What an item looks like depends on its prompt, its id and --seed. Decoders draw one item at a time, so that neither
+batch size nor an interruption can change a byte; what is there already is not drawn again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..checkpoint import load_tensors, save_tensors
+from ..data.prompts import Prompt, read_prompts
+from ..dcdd.model import DCDD
+from ..decoder import CodeDecoder
+from ..evaluation.features import item_seed
+from ..pretrained.loading import load_vlm
+from ..pretrained.token_vlm import LlamaTokenVLM
+from ..protocols import Grid, VisualTokens
+from .decoders import BASELINE, CONFIDENCE, Decoder, Listeners, identity, load_decoders
+from .gallery import ROWS, TOKENS, Gallery, notes_in, require_same
+from .sources import device_of
+from .verbs import Generate
+
+
+class Item(NamedTuple):
+    """One picture to be: its id names the files, its seed decides every draw."""
+
+    id: str
+    text: str
+    seed: int
+
+
+def run(request: Generate) -> None:
+    """Draw what is missing, then write manifest and contact sheet."""
+    items, gallery = items_of(request), Gallery(request.out)
+    device = device_of(request.device)
+    vlm = load_vlm(request.vlm, device=device)
+    names = [name for name in request.decoder if name != BASELINE or not request.compare]
+    decoders = load_decoders([BASELINE, *names] if request.compare else names, vlm.tokenizer, device)
+    studio = Studio(request, vlm, decoders, gallery)
+    studio.draw(items)
+    gallery.record({"id": item.id, **studio.facts(item), "decoders": list(decoders)} for item in items)
+    sheet = gallery.show(
+        [item.id for item in items],
+        [item.text for item in items],
+        decoders,
+        note=f"{request.vlm}, guidance {request.guidance:g}, seed {request.seed}; {request.steps} steps",
+        confidence=[studio.confidence(item) for item in items[:ROWS]] if request.compare else None,
+    )
+    print(f"{len(items)} item{'s' * (len(items) > 1)} by {', '.join(decoders)} in {request.out}; look at {sheet}")
+
+
+class Studio:
+    """A VLM, decoders, and the gallery they fill."""
+
+    def __init__(
+        self, request: Generate, vlm: LlamaTokenVLM, decoders: Mapping[str, Decoder], gallery: Gallery
+    ) -> None:
+        self.request, self.vlm, self.decoders, self.gallery = request, vlm, decoders, gallery
+        self.identities = {label: identity(decoder) for label, decoder in decoders.items()}
+
+    def draw(self, items: list[Item]) -> None:
+        """Draw every picture that is not there yet."""
+        open_items = [item for item in items if any(list(self.lacking(item)))]
+        size = self.request.batch
+        with tqdm(total=len(items), initial=len(items) - len(open_items), desc="drawing", disable=None) as bar:
+            for first in range(0, len(open_items), size):
+                batch = open_items[first : first + size]
+                self.say([item for item in batch if not self.heard(item)])
+                for item in batch:
+                    for label in self.lacking(item):
+                        tokens = self.tokens(item, label)
+                        image = self.decoders[label](tokens, steps=self.request.steps, seeds=[item.seed])[0]
+                        self.gallery.keep(label, item.id, image, self.notes(item, label))
+                    bar.update()
+
+    def lacking(self, item: Item) -> Iterator[str]:
+        """Labels of the decoders that have not drawn this item."""
+        return (label for label in self.decoders if self.gallery.lacks(label, item.id, self.notes(item, label)))
+
+    def say(self, items: list[Item]) -> None:
+        """Let the VLM draw the tokens of a batch, and keep them with what each decoder heard."""
+        if not items:
+            return
+        listeners = Listeners(self.decoders)
+        tokens = self.vlm.generate(
+            [item.text for item in items],
+            seeds=[item.seed for item in items],
+            guidance=self.request.guidance,
+            temperature=self.request.temperature,
+            observe=listeners,
+            batch_size=self.request.batch,
+        )
+        assert tokens.observed is not None
+        heard = listeners.split(tokens.observed)
+        for row, item in enumerate(items):
+            kept = {"ids": tokens.ids[row], "grid": torch.tensor(tokens.grid)}
+            kept |= {self.ear(label): part[row] for label, part in heard.items()}
+            save_tensors(self.tokens_path(item), kept, notes=json.dumps(self.facts(item)))
+
+    def heard(self, item: Item) -> bool:
+        """Whether this item's tokens are kept, with all that its missing pictures need.
+
+        Raises:
+            ValueError: they are, but from another prompt, seed or VLM.
+        """
+        path = self.tokens_path(item)
+        if not path.exists():
+            return False
+        require_same(path, notes_in(path), self.facts(item))
+        needed = {self.ear(label) for label in self.lacking(item) if isinstance(self.decoders[label], DCDD)}
+        return needed <= set(load_tensors(path))
+
+    def tokens(self, item: Item, label: str) -> VisualTokens:
+        """The item's tokens as one decoder heard them."""
+        kept = load_tensors(self.tokens_path(item))
+        observed = kept.get(self.ear(label))
+        rows, columns = kept["grid"].tolist()
+        return VisualTokens(kept["ids"][None], Grid(rows, columns), None if observed is None else observed[None])
+
+    def confidence(self, item: Item) -> Tensor:
+        """The largest probability of every token, on the grid."""
+        kept = load_tensors(self.tokens_path(item))
+        return kept[CONFIDENCE].view(*kept["grid"].tolist())
+
+    def ear(self, label: str) -> str:
+        """The name under which a decoder's observations are kept; it changes with the decoder."""
+        return label if label == CONFIDENCE else f"{label}/{self.identities[label]}"
+
+    def tokens_path(self, item: Item) -> Path:
+        return self.gallery.folder / TOKENS / f"{item.id}.safetensors"
+
+    def facts(self, item: Item) -> dict[str, Any]:
+        """What all pictures of an item share."""
+        asked = self.request
+        return {
+            "prompt": item.text,
+            "seed": item.seed,
+            "vlm": asked.vlm,
+            "guidance": asked.guidance,
+            "temperature": asked.temperature,
+        }
+
+    def notes(self, item: Item, label: str) -> dict[str, Any]:
+        """What decides one picture."""
+        how = {} if isinstance(self.decoders[label], CodeDecoder) else {"steps": self.request.steps}
+        return {**self.facts(item), "decoder": label, "weights": self.identities[label], **how}
+
+
+def items_of(request: Generate) -> list[Item]:
+    """Prompts of the command line, then of the file, each `per_prompt` times."""
+    prompts = [Prompt(slug(text), text) for text in request.text]
+    prompts += read_prompts(request.prompts) if request.prompts else []
+    if not prompts:
+        raise ValueError('there is nothing to draw; give prompts ("a dog on grass") or --prompts FILE')
+    # The first picture of a prompt keeps its name and seed however many follow.
+    items = [
+        Item(id, prompt.text, item_seed(request.seed, id))
+        for prompt in prompts
+        for id in [prompt.id, *(f"{prompt.id}-{index}" for index in range(1, request.per_prompt))]
+    ]
+    again = [id for id, count in Counter(item.id for item in items).items() if count > 1]
+    if again:
+        raise ValueError(f"two pictures would be called {again[0]!r}; to draw a prompt several times use --per-prompt")
+    return items
+
+
+def slug(text: str) -> str:
+    """A prompt as a file name."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80].strip("-")
+    if not name:
+        raise ValueError(f"the prompt {text!r} says nothing")
+    return name

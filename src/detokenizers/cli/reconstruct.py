@@ -1,0 +1,92 @@
+"""`detok reconstruct`: pictures to tokens and back, by several decoders, with PSNR and SSIM beside each.
+
+picture -tokenizer, beliefs by proxy-> tokens -each decoder-> DECODER/ITEM.png -PSNR, SSIM-> results, contact sheet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..dcdd.model import DCDD
+from ..evaluation.features import item_seed
+from ..evaluation.pairwise import WINDOWS, psnr, ssim
+from ..evaluation.results import Metric, Result, mean_of, measured, provenance
+from ..evaluation.tables import table
+from ..pretrained.loading import load_vlm
+from ..protocols import VisualTokenizer, VisualTokens
+from .decoders import Decoder, identity, load_decoders
+from .gallery import ORIGINAL, Gallery
+from .sources import device_of, pictures
+from .verbs import Reconstruct
+
+MEASURES = {"psnr": Metric("PSNR", "higher", "dB"), "ssim": Metric("SSIM-uniform7", "higher")}
+RESAMPLES = 1000
+
+
+def run(request: Reconstruct) -> None:
+    """Draw what is missing, measure all, write results and contact sheet."""
+    gallery, device = Gallery(request.out), device_of(request.device)
+    tokenizer = load_vlm(request.vlm, device=device).tokenizer
+    found = pictures(request.images, request.world, tokenizer.image_size, 1)
+    decoders = load_decoders(request.decoder, tokenizer, device)
+    weights = {label: identity(decoder) for label, decoder in decoders.items()}
+    columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
+    for (id,), image in tqdm(found.batches, desc="reconstructing", total=len(found.ids), disable=None):
+        if gallery.lacks(ORIGINAL, id, {}):
+            gallery.keep(ORIGINAL, id, image[0], {})
+        for label, decoder in decoders.items():
+            seed = item_seed(request.seed, id)
+            notes = {"id": id, "seed": seed, "vlm": request.vlm, "decoder": label, "weights": weights[label]}
+            notes |= {"steps": request.steps} if isinstance(decoder, DCDD) else {}
+            if gallery.lacks(label, id, notes):
+                tokens = read(decoder, image.to(device), tokenizer)
+                gallery.keep(label, id, decoder(tokens, steps=request.steps, seeds=[seed])[0], notes)
+            drawn = gallery.image(label, id)
+            columns[label]["psnr"].append(psnr(drawn, image))
+            columns[label]["ssim"].append(ssim(drawn, image, WINDOWS["uniform7"]))
+    scores = {label: summary(row, request.seed) for label, row in columns.items()}
+    result = {
+        "kind": "reconstruction",
+        "n": len(found.ids),
+        "seed": request.seed,
+        **provenance(device, {"vlm": request.vlm, "steps": request.steps}),
+        "decoders": {
+            label: {
+                "metrics": scores[label],
+                "per_image": {name: finite(torch.cat(column)) for name, column in columns[label].items()},
+            }
+            for label in decoders
+        },
+        "ids": found.ids,
+    }
+    gallery.record({"id": id, "decoders": list(decoders)} for id in found.ids)
+    gallery.report(result, table("decoder", scores))
+    sheet = gallery.show(found.ids, found.ids, [ORIGINAL, *decoders], note=f"{request.vlm}, {request.steps} steps")
+    print(f"{table('decoder', scores)}\n\n{len(found.ids)} pictures in {request.out}; look at {sheet}")
+
+
+def read(decoder: Decoder, image: Tensor, tokenizer: VisualTokenizer) -> VisualTokens:
+    """A picture as the decoder would hear of it from a VLM; a plain decoder needs no beliefs."""
+    if isinstance(decoder, DCDD):
+        return decoder.read(image, tokenizer)
+    return VisualTokens(tokenizer.tokens(tokenizer.features(image)), tokenizer.grid)
+
+
+def summary(columns: Mapping[str, list[Tensor]], seed: int) -> dict[str, Result]:
+    """Means over pictures, with an interval where there are several."""
+
+    def mean(name: str, values: Tensor) -> Result:
+        metric: Any = MEASURES[name]
+        return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, values.item())
+
+    return {name: mean(name, torch.cat(column)) for name, column in columns.items()}
+
+
+def finite(values: Tensor) -> list[float | None]:
+    """JSON knows no infinity: the PSNR of identical pictures is null."""
+    return [value if value != float("inf") else None for value in values.tolist()]

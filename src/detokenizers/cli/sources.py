@@ -1,0 +1,59 @@
+"""Where a verb's pictures come from: files and folders, or scenes of the embedded world; and where it runs.
+
+paths | --world N -pictures-> ids and batches of (ids, images [b 3 s s]).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..data.images import Images, batches, find, to_tensor
+from ..data.world import Split, World, WorldConfig
+
+
+class Pictures(NamedTuple):
+    """Ids, and the pictures themselves read batch by batch when iterated."""
+
+    chunks: list[list[str]]
+    """Ids of each batch."""
+    batches: Iterator[Images]
+
+    @property
+    def ids(self) -> list[str]:
+        return [id for chunk in self.chunks for id in chunk]
+
+
+def pictures(paths: Sequence[Path], world: int, size: int, batch: int, split: Split = "validation") -> Pictures:
+    """Pictures from disk or from the world, at `size` px; exactly one of the two must be asked for."""
+    if bool(paths) == bool(world):
+        raise ValueError("name pictures or folders of them, or ask for --world N scenes; exactly one of the two")
+    if paths:
+        files = find(*paths)
+        chunks = [[file.id for file in files[first : first + batch]] for first in range(0, len(files), batch)]
+        return Pictures(chunks, batches(files, size, batch))
+    seeds = [range(first, min(first + batch, world)) for first in range(0, world, batch)]
+    chunks = [[f"{split}-{seed:05d}" for seed in few] for few in seeds]
+    return Pictures(chunks, scenes(chunks, seeds, size, split))
+
+
+def scenes(chunks: Sequence[list[str]], seeds: Sequence[range], size: int, split: Split) -> Iterator[Images]:
+    """Scenes of the world, drawn when they are asked for."""
+    world = World(WorldConfig(resolution=size))
+    for ids, few in zip(chunks, seeds):
+        yield Images(ids, to_tensor(world.batch(few, split)[0]))
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is CUDA if there is any; a device that is not there is an error."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"there is no device {name!r} here; --device takes auto, cpu or cuda") from None
+    return device
