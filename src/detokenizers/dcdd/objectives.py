@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..flow.loss import LossWeight, One
 from ..flow.time_law import LogitNormal, TimeLaw
 from ..protocols import Grid
+from .beliefs import Belief, Proxy
 from .model import DCDD
 
 
@@ -21,20 +22,24 @@ class DCDDObjective(nn.Module):
     Batch:
         latents: clean latents [b c h w].
         features: unit VQ features [b n d]; or `observed` [b n o], if they have been read before.
-        sampled: token ids [b n] to read as committed; by default the codes nearest to the features. Optional.
         noise, t: [b c h w] and [b]; drawn when absent, from torch's default generator, which the loop seeds per step.
     """
 
-    def __init__(self, dcdd: DCDD, *, weight: LossWeight = One(), time_law: TimeLaw = LogitNormal()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        dcdd: DCDD,
+        *,
+        weight: LossWeight = One(),  # noqa: B008
+        time_law: TimeLaw = LogitNormal(),  # noqa: B008
+        belief: Belief = Proxy(),  # noqa: B008
+    ) -> None:
         super().__init__()
-        self.dcdd, self.weight, self.time_law = dcdd, weight, time_law
+        self.dcdd, self.weight, self.time_law, self.belief = dcdd, weight, time_law, belief
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns `loss`, and `error`, the same without its weight over time."""
         clean, decoder = batch["latents"].float(), self.dcdd.decoder
-        observed = (
-            batch["observed"] if "observed" in batch else self.dcdd.proxy(batch["features"], batch.get("sampled"))
-        )
+        observed = batch["observed"] if "observed" in batch else self.belief(self.dcdd, batch)
         condition = self.dcdd.encode(observed, self._grid(clean))  # Eqs. 19-20
         noise = batch["noise"] if "noise" in batch else torch.randn_like(clean)
         t = batch["t"] if "t" in batch else self._times(clean)

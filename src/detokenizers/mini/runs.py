@@ -164,7 +164,10 @@ class VLMRun(MiniRun):
         with torch.no_grad():  # the drawing side starts from the codes themselves, as tied embeddings would
             model.model.generation_embeddings.weight.copy_(vq.codebook)
         scenes = Scenes(world, self.scenes)
-        folder = Path(self.cache) / f"tokens-{fingerprint(vq.model.state_dict())[:12]}-{self.world.fingerprint()[:12]}-{self.scenes}"
+        folder = (
+            Path(self.cache)
+            / f"tokens-{fingerprint(vq.model.state_dict())[:12]}-{self.world.fingerprint()[:12]}-{self.scenes}"
+        )
         tokens = encoded(scenes, lambda images, _: {"tokens": vq.tokens(vq.features(images)).to(torch.int16)}, folder)
         ids_of = tokens["tokens"].long()
 

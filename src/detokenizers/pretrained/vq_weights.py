@@ -9,9 +9,11 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import JanusConfig, JanusVQVAE, JanusVQVAEConfig
 
-from ..checkpoint import load_tensors, save_tensors, write_text
+from ..checkpoint import save_tensors, write_text
 from .janus_size import JanusSize, janus_config
 
 INSIDE_JANUS = "model.vqmodel."
@@ -39,8 +41,25 @@ def load_vq(folder: Path) -> JanusVQVAE:
     config = JanusConfig.from_dict(data).vq_config if whole else JanusVQVAEConfig.from_dict(data)
     assert isinstance(config, JanusVQVAEConfig)
     vq = JanusVQVAE(config)
-    tensors = load_tensors(folder / "model.safetensors")
-    if whole:
-        tensors = {k.removeprefix(INSIDE_JANUS): v for k, v in tensors.items() if k.startswith(INSIDE_JANUS)}
-    vq.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    prefix = INSIDE_JANUS if whole else ""
+    tensors = {name: tensor.float() for name, tensor in _tensors_under(folder, prefix).items()}
+    odd = sorted(vq.state_dict().keys() ^ tensors.keys())
+    if odd:
+        raise ValueError(f"the tokenizer weights in {folder} do not fit: {', '.join(odd[:3])} ({len(odd)} in all)")
+    vq.load_state_dict(tensors)
     return vq
+
+
+def _tensors_under(folder: Path, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a prefix from all shards in a folder; nothing else is read."""
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        raise ValueError(f"there are no weights (*.safetensors) in {folder}")
+    found = {}
+    for shard in shards:
+        try:
+            with safe_open(shard, "pt") as file:
+                found |= {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{shard} is not a readable safetensors file: {error}") from None
+    return found

@@ -1,0 +1,63 @@
+"""Whose belief the decoder is trained on. The paper's way is a proxy from the image alone; two more are ours.
+
+    Proxy            the encoder's calibrated belief (the paper; needs images only)
+    AnySharpness     the same with a sharpness drawn per image, so that one decoder serves any VLM
+    TeacherForced    the frozen VLM's own guided belief at every token of a real image, from one parallel pass over
+                     (caption, true tokens): no proxy and no gap, where captions exist
+
+features, ids, captions -> observed [b n o]
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from ..config import Config
+from .belief import cosine
+from .model import DCDD
+
+
+class Proxy(Config):
+    """Eqs. 9-15: the reading of the encoder's calibrated belief."""
+
+    kind: Literal["proxy"] = "proxy"
+
+    def __call__(self, dcdd: DCDD, batch: dict[str, Tensor]) -> Float[Tensor, "b n o"]:
+        return dcdd.proxy(batch["features"].float())
+
+
+class AnySharpness(Config):
+    """Log-uniform sharpness per image, and now and then certainty: the uncertainty features say which it is."""
+
+    kind: Literal["any_sharpness"] = "any_sharpness"
+    kappa_range: tuple[float, float] = (8.0, 256.0)
+    certain: float = 0.25
+    """Share of images whose belief is one-hot."""
+
+    def __call__(self, dcdd: DCDD, batch: dict[str, Tensor]) -> Float[Tensor, "b n o"]:
+        scores = cosine(batch["features"].float(), dcdd.codebook)
+        low, high = map(math.log, self.kappa_range)
+        draw = torch.rand(2, len(scores), 1, 1, device=scores.device)
+        kappa = torch.where(draw[0] < self.certain, 1e5, torch.exp(low + (high - low) * draw[1]))
+        p = (kappa * scores).softmax(-1)
+        return dcdd.config.reading(p, scores.argmax(-1), dcdd.codebook)
+
+
+class TeacherForced(Config):
+    """The VLM's own belief, computed once per image and kept (a few numbers a token)."""
+
+    kind: Literal["teacher_forced"] = "teacher_forced"
+    guidance: float = 5.0
+    """The guidance weight that the VLM will draw with."""
+
+    def __call__(self, dcdd: DCDD, batch: dict[str, Tensor]) -> Float[Tensor, "b n o"]:
+        return batch["observed"].float()
+
+
+Belief = Annotated[Proxy | AnySharpness | TeacherForced, Field(discriminator="kind")]
