@@ -156,6 +156,21 @@ def test_tables_show_values_intervals_directions_and_provenance(reconstructed, g
     assert (tmp_path / "results.md").read_text() == tables.markdown(generated)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "written"),
+    [
+        ((24.123, 23.9, 24.4), "24.12 [23.90, 24.40]"),
+        ((0.00123, 0.0011, 0.00135), "0.00123 [0.00110, 0.00135]"),
+        ((-3.4e-07, None, None), "-0.000000340"),
+        ((1.0, 1.0, 1.0), "1.000 [1.000, 1.000]"),
+        ((0.0, None, None), "0.000"),
+        ((None, None, None), "–"),
+    ],
+)
+def test_numbers_have_as_many_digits_as_are_worth_reading(numbers, written):
+    assert tables.cell(dict(zip(("value", "low", "high"), numbers))) == written
+
+
 def test_an_id_that_comes_twice_is_refused(images, extractor):
     with pytest.raises(ValueError, match="'a' came twice"):
         reconstruction([(["a", "a"], images[:2])], {"same": same}, extractor)

@@ -6,6 +6,7 @@ result (dict of `reconstruction` or `generation`) -markdown-> text for a README,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -83,7 +84,9 @@ def _head(metric: Result) -> str:
 
 def _digits(value: float, *bounds: float) -> int:
     size = max(abs(value), *(abs(bound) for bound in bounds)) if bounds else abs(value)
-    return 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 0.1 else 4
+    if size >= 0.01:
+        return 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 0.1 else 4
+    return 3 if size == 0 else min(9, 2 - math.floor(math.log10(size)))
 
 
 def _line(cells: Sequence[str]) -> str:
