@@ -1,0 +1,188 @@
+"""The decoder from tokens to images, and what a run folder keeps of it."""
+
+import pytest
+import torch
+
+from detokenizers.checkpoint import load_tensors, save_tensors
+from detokenizers.dcdd.belief import Calibration
+from detokenizers.dcdd.condition import OnTokens
+from detokenizers.dcdd.lcdm import Committed, Expectation, HardCodes
+from detokenizers.dcdd.model import DCDD, DCDDConfig
+from detokenizers.pretrained.flux import PretrainedFlux
+from detokenizers.pretrained.flux_inputs import EmptyPrompt
+from detokenizers.pretrained.flux_scope import Attention, LoRA
+from detokenizers.protocols import VisualTokens
+
+from . import tiny
+
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1
+
+
+@pytest.fixture
+def settings(tmp_path) -> DCDDConfig:
+    return tiny.config(tmp_path / "vae").vary(calibration=Calibration(kappa=20.0))
+
+
+@pytest.fixture
+def dcdd(settings) -> DCDD:
+    return tiny.build(settings).eval()
+
+
+def generated(dcdd: DCDD, batch: int = 2) -> VisualTokens:
+    """Tokens as a VLM's loop leaves them: observed step by step."""
+    draw = torch.Generator().manual_seed(6)
+    logits = 4 * torch.randn(batch, 16, tiny.NUM_CODES, generator=draw)
+    ids = logits.softmax(-1).flatten(0, 1).multinomial(1, generator=draw).view(batch, 16)
+    observe = dcdd.observe
+    observed = torch.stack([observe(logits[:, i], ids[:, i]) for i in range(16)], 1)
+    return VisualTokens(ids, tiny.GRID, observed)
+
+
+def test_observed_tokens_become_images(dcdd):
+    images = dcdd(generated(dcdd), steps=2, seeds=[3, 4])
+    assert images.shape == (2, 3, 32, 32)
+    assert images.abs().max() <= 1
+    assert not images.requires_grad
+
+
+def test_the_same_seeds_give_the_same_images_and_the_default_seeds_count_up(dcdd):
+    tokens = generated(dcdd)
+    images = dcdd(tokens, steps=2, seeds=[0, 1])
+    assert torch.equal(dcdd(tokens, steps=2), images)
+    torch.testing.assert_close(dcdd(tokens[1:2], steps=2, seeds=[1]), images[1:2], atol=1e-5, rtol=0)
+
+
+def test_the_condition_changes_the_image(dcdd):
+    tokens = generated(dcdd)
+    swapped = VisualTokens(tokens.ids, tokens.grid, tokens.observed.flip(0))
+    assert not torch.allclose(dcdd(tokens, steps=2), dcdd(swapped, steps=2), atol=1e-4)
+
+
+def test_an_image_is_read_into_tokens_with_calibrated_beliefs(dcdd):
+    tokenizer = tiny.Tokenizer()
+    tokens = dcdd.read(IMAGES, tokenizer)
+    features = tokenizer.features(IMAGES)
+    p = torch.softmax(20 * features @ tiny.codebook().T, -1)
+    torch.testing.assert_close(tokens.observed[..., :8], p @ tiny.codebook(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(tokens.observed[..., 8], p.amax(-1), atol=1e-5, rtol=1e-4)
+    assert torch.equal(tokens.ids, p.argmax(-1))
+    assert dcdd(tokens, steps=1).shape == IMAGES.shape
+
+
+@pytest.mark.parametrize("reading", [HardCodes(), Committed()])
+def test_any_reading_plugs_in(settings, reading):
+    dcdd = tiny.build(settings.vary(reading=reading))
+    assert dcdd(generated(dcdd), steps=1).shape == (2, 3, 32, 32)
+
+
+def test_hard_codes_do_not_feel_the_calibration(settings):
+    features = tiny.Tokenizer().features(IMAGES)
+    rows = [
+        tiny.build(settings.vary({"reading": HardCodes(), "calibration.kappa": kappa})).proxy(features)
+        for kappa in (1.0, 40.0)
+    ]
+    assert torch.equal(*rows)
+
+
+def test_the_token_grid_variant_draws_too(settings):
+    dcdd = tiny.build(settings.vary({"condition.grid": OnTokens()}))
+    assert dcdd.condition(generated(dcdd)).shape == (2, 20, 4, 4)
+    assert dcdd(generated(dcdd), steps=1).shape == (2, 3, 32, 32)
+
+
+def test_tokens_without_beliefs_are_refused_with_the_way_out(dcdd):
+    plain = VisualTokens(torch.zeros(1, 16, dtype=torch.long), tiny.GRID)
+    with pytest.raises(ValueError, match=r"observe=dcdd\.observe"):
+        dcdd(plain)
+
+
+def test_tokens_observed_by_another_reading_are_refused(dcdd, settings):
+    other = tiny.build(settings.vary(reading=Committed()))
+    with pytest.raises(ValueError, match=r"expected \[b 16 12\] observed features"):
+        dcdd(generated(other))
+
+
+def test_net_and_space_must_fit(settings):
+    with pytest.raises(ValueError, match="net draws 4 channels at stride 8, but the space has 4 at stride 4"):
+        settings.vary({"net.stride": 8}).build(tiny.codebook())
+    with pytest.raises(ValueError, match="unit"):
+        settings.build(2 * tiny.codebook())
+
+
+def test_a_saved_decoder_draws_the_same_images_without_the_folders_it_was_built_from(dcdd, tmp_path):
+    tokens = generated(dcdd)
+    dcdd.save(tmp_path / "run")
+    for file in (tmp_path / "vae").iterdir():
+        file.unlink()
+    again = DCDD.load(tmp_path / "run")
+    assert torch.equal(again(tokens, steps=2), dcdd(tokens, steps=2))
+    assert again.config.calibration == dcdd.config.calibration
+    assert not any(p.requires_grad for p in again.parameters())
+    assert torch.equal(again.observe.codebook, tiny.codebook())
+
+
+def test_half_size_weights_draw_nearly_the_same(dcdd, tmp_path):
+    tokens = generated(dcdd)
+    dcdd.save(tmp_path / "run", dtype=torch.float16)
+    assert load_tensors(tmp_path / "run" / "decoder.safetensors")["encoder.fc.weight"].dtype == torch.float16
+    torch.testing.assert_close(DCDD.load(tmp_path / "run")(tokens, steps=2), dcdd(tokens, steps=2), atol=0.02, rtol=0)
+
+
+@pytest.fixture
+def released(settings, tmp_path) -> DCDDConfig:
+    """Settings over "released" weights in a folder, with an empty prompt of its own."""
+    torch.manual_seed(1)
+    transformer = tiny.FLUX.build(80, lambda images: images).transformer
+    transformer.set_submodule("x_embedder", transformer.x_embedder.base)
+    transformer.save_pretrained(tmp_path / "fill" / "transformer")
+    save_tensors(tmp_path / "empty.safetensors", {"text": torch.ones(2, 16), "pooled": torch.ones(16)})
+    empty = EmptyPrompt(source=str(tmp_path / "empty.safetensors"), num_tokens=2)
+    net = PretrainedFlux(name=str(tmp_path / "fill"), dtype="float32", guidance=None, text=empty)
+    return settings.vary(net=net, scope=Attention())
+
+
+@pytest.mark.parametrize("scope", [Attention(), LoRA(rank=2, alpha=2)])
+def test_over_released_weights_only_what_learned_is_saved(released, scope, tmp_path):
+    dcdd = tiny.build(released.vary(scope=scope))
+    with torch.no_grad():
+        for parameter in dcdd.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.01)
+    tokens = generated(dcdd)
+    dcdd.save(tmp_path / "run")
+    (tmp_path / "empty.safetensors").unlink()
+    names = load_tensors(tmp_path / "run" / "decoder.safetensors").keys()
+    assert not any("proj_out" in name or "time_text" in name or ".space." in name for name in names)
+    assert any(".attn." in name for name in names)
+    again = DCDD.load(tmp_path / "run")
+    assert isinstance(again.config.net.text, EmptyPrompt)
+    torch.testing.assert_close(again(tokens, steps=1), dcdd(tokens, steps=1), atol=1e-5, rtol=0)
+
+
+def test_a_bf16_base_trains_in_mixed_precision_and_loads_wholly_in_bf16(released, tmp_path):
+    dcdd = tiny.build(released.vary({"net.dtype": "bfloat16"}))
+    tokens = generated(dcdd)
+    dcdd.save(tmp_path / "run")
+    again = DCDD.load(tmp_path / "run")
+    assert {p.dtype for p in again.decoder.net.parameters()} == {torch.bfloat16}
+    torch.testing.assert_close(again(tokens, steps=1), dcdd(tokens, steps=1), atol=0.05, rtol=0)
+
+
+def test_weights_of_another_config_are_refused(dcdd, tmp_path):
+    dcdd.save(tmp_path / "run")
+    text = (tmp_path / "run" / "dcdd.yaml").read_text().replace("width: 16", "width: 32")
+    (tmp_path / "run" / "dcdd.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"decoder.safetensors does not fit dcdd.yaml beside it"):
+        DCDD.load(tmp_path / "run")
+    with pytest.raises(ValueError, match="there is no config file"):
+        DCDD.load(tmp_path / "nowhere")
+
+
+def test_settings_survive_their_yaml(settings, tmp_path):
+    for changed in (
+        settings,
+        settings.vary(reading=HardCodes(), scope=LoRA(rank=4)),
+        DCDDConfig(reading=Expectation()),
+    ):
+        (tmp_path / "c.yaml").write_text(changed.to_yaml())
+        assert DCDDConfig.from_yaml(tmp_path / "c.yaml") == changed

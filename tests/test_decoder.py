@@ -1,0 +1,102 @@
+"""Drawing by flow is a function of condition and seed alone; drawing by codes is the tokenizer's own decoder."""
+
+import pytest
+import torch
+from torch import nn
+
+from detokenizers.decoder import CodeDecoder, FlowDecoder
+from detokenizers.flow import heun
+from detokenizers.protocols import Grid, VisualTokens
+
+
+class Toy(nn.Module):
+    """A space of stride 2 and a net whose velocity points from the condition to the state."""
+
+    channels, stride = 4, 2
+
+    def encode(self, images):
+        return images.repeat_interleave(2, 1)[:, :4, ::2, ::2]
+
+    def decode(self, latents):
+        return latents[:, :3].repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    def forward(self, noisy, t, condition):
+        return (noisy - condition) / t[:, None, None, None]
+
+
+@pytest.fixture
+def decoder() -> FlowDecoder:
+    return FlowDecoder(Toy(), Toy())
+
+
+@pytest.fixture
+def condition() -> torch.Tensor:
+    return torch.rand(3, 4, 4, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_net_that_knows_the_answer_draws_it(decoder, condition, steps):
+    images = decoder.sample(condition, size=(8, 12), seeds=[0, 1, 2], steps=steps)
+    assert images.shape == (3, 3, 8, 12)
+    torch.testing.assert_close(images, decoder.space.decode(condition), atol=1e-5, rtol=0)
+
+
+def test_an_image_depends_on_its_own_seed_and_not_on_the_batch(condition):
+    decoder = FlowDecoder(Toy(), lambda noisy, t, condition: noisy * t[:, None, None, None] + condition)
+    draw = lambda rows, seeds: decoder.sample(condition[rows], size=(8, 12), seeds=seeds, steps=4)  # noqa: E731
+    together = draw(slice(0, 3), [5, 6, 7])
+    torch.testing.assert_close(together[1:2], draw(slice(1, 2), [6]))
+    assert not torch.equal(together[1:2], draw(slice(1, 2), [7]))
+    torch.testing.assert_close(draw(slice(0, 3), [5, 6, 7]), together, atol=0, rtol=0)
+
+
+def test_another_solver_and_a_progress_bar_plug_in(decoder, condition):
+    seen = []
+    bar = lambda steps: (seen.append(step) or step for step in steps)  # noqa: E731
+    images = decoder.sample(condition, size=(8, 12), seeds=[0, 1, 2], steps=3, solver=heun, progress=bar)
+    torch.testing.assert_close(images, decoder.space.decode(condition), atol=1e-5, rtol=0)
+    assert seen == [0, 1, 2]
+
+
+def test_every_image_needs_a_seed(decoder, condition):
+    with pytest.raises(ValueError, match="3 images need as many seeds, got 2"):
+        decoder.sample(condition, size=(8, 12), seeds=[0, 1])
+
+
+def test_the_error_is_zero_for_the_true_velocity_and_its_square_offset_elsewhere(decoder, condition):
+    noise, t = torch.randn(condition.shape, generator=torch.Generator().manual_seed(1)), torch.tensor([0.2, 0.5, 0.9])
+    assert decoder.error(condition, noise, t, condition).abs().max() < 1e-9
+    decoder = FlowDecoder(Toy(), lambda noisy, t, condition: Toy()(noisy, t, condition) + 3)
+    torch.testing.assert_close(decoder.error(condition, noise, t, condition), torch.full((3,), 9.0))
+
+
+class Tokenizer(nn.Module):
+    """A tokenizer of four codes on a 2x2 grid whose picture shows the codes."""
+
+    grid, image_size = Grid(2, 2), 2
+    codebook = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0]])
+
+    def features(self, images):
+        return images.flatten(2).transpose(1, 2)
+
+    def tokens(self, features):
+        return (features @ self.codebook.T).argmax(-1)
+
+    def decode(self, codes):
+        return codes.transpose(1, 2).unflatten(2, (2, 2))
+
+
+def test_the_code_decoder_is_codes_through_the_tokenizer_whatever_the_seeds():
+    tokens = VisualTokens(torch.tensor([[0, 1, 2, 3]]), Grid(2, 2))
+    decoder = CodeDecoder(Tokenizer())
+    expected = Tokenizer().decode(Tokenizer.codebook[None])
+    assert torch.equal(decoder(tokens), expected)
+    assert torch.equal(decoder(tokens, steps=30, seeds=[9]), expected)
+
+
+def test_tokens_of_another_tokenizer_are_refused():
+    decoder = CodeDecoder(Tokenizer())
+    with pytest.raises(ValueError, match="draws 2x2 tokens, these are 1x4"):
+        decoder(VisualTokens(torch.zeros(1, 4, dtype=torch.long), Grid(1, 4)))
+    with pytest.raises(ValueError, match="run from 0 to 4 but this codebook has 4 codes"):
+        decoder(VisualTokens(torch.tensor([[0, 1, 2, 4]]), Grid(2, 2)))
