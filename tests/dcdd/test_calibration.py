@@ -52,7 +52,10 @@ def test_the_transform_by_hand(calibration, p, entropy):  # C1-C3
 
 def test_bisection_finds_kappa():  # C4
     kappa = bisect_kappa(
-        lambda kappa: measure(Calibration(kappa=kappa), EAST.double(), CODES).mean_entropy, 0.6, (0, 60), tolerance=1e-8
+        lambda kappa: measure(Calibration(kappa=kappa), EAST.double(), CODES).mean_entropy,
+        0.6,
+        (0.0, 60.0),
+        tolerance=1e-8,
     )
     assert kappa == pytest.approx(1.765503, abs=1e-5)
     assert Calibration(kappa=kappa).proxy(EAST, CODES).max().item() == pytest.approx(0.729141, abs=1e-5)
@@ -75,7 +78,7 @@ def test_entropy_falls_with_kappa_and_the_expected_code_grows_towards_the_featur
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.01])
 def test_the_joint_search_recovers_a_known_calibration(epsilon):  # C6
-    codes = unit(4096)
+    codes = unit(1024)
     targets = encoder_statistics(unit(1500, seed=1), codes, Calibration(kappa=27, epsilon=epsilon)).targets()
     report = calibrate(unit(1500, seed=2), codes, targets)
     assert report.loss < 0.01

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from detokenizers.config import Config
 from detokenizers.dcdd.lcdm import Reading
-from detokenizers.dcdd.ranking import precise, rows_at_a_time
+from detokenizers.dcdd.ranking import largest, precise, rows_at_a_time
 from detokenizers.dcdd.statistics import TokenStatistics
 
 
@@ -193,7 +193,7 @@ def offline(
     read = []
     for start, part in enumerate(rows.flatten(0, -2).split(chunk)):
         p = believe(part)
-        drawn = p.argmax(-1) if tokens is None else tokens[start * chunk : (start + 1) * chunk]
+        drawn = largest(p, 1)[1].squeeze(-1) if tokens is None else tokens[start * chunk : (start + 1) * chunk]
         read.append(reading(p, drawn, codebook))
     return torch.cat(read).unflatten(0, rows.shape[:-1])
 

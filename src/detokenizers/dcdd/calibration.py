@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -65,7 +65,7 @@ class CalibrationReport(Config):
         checkpoint.write_text(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> CalibrationReport:
         """Read a report back; a missing or foreign file is one clear ValueError."""
         try:
             return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))

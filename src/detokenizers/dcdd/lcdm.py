@@ -10,7 +10,7 @@ logits [n v] -probabilities-> p [n v] -expected_codes-> [n d]; p -uncertainty-> 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -34,7 +34,7 @@ class LCDMConfig(Config):
     """Below this mass the tail is empty and its entropy 0."""
 
     @model_validator(mode="after")
-    def _cuts_exist(self) -> Self:
+    def _cuts_exist(self) -> LCDMConfig:
         if not 1 <= self.k_range[0] <= self.k_range[1]:
             raise ValueError(f"k_range must rise from at least 1, not {self.k_range}")
         if self.k_tail != "adaptive" and self.k_tail < 1:
