@@ -5,6 +5,8 @@ images -encoder-> mean, variance -sample-> latents -decoder-> images; latent sta
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,9 +17,11 @@ from .perceptual import pixel_loss
 class AutoencoderObjective(nn.Module):
     """L1 + edges + KL per latent number. Batch: `images` [b 3 h w]."""
 
-    def __init__(self, vae: nn.Module, *, kl: float = 3e-4) -> None:
+    vae: Any
+
+    def __init__(self, vae: Any, *, kl: float = 3e-4) -> None:
         super().__init__()
-        self.vae = vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.vae = vae.to(memory_format=torch.channels_last)
         self.kl = kl
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ The codebook is a running mean of the features assigned to each code; codes nobo
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,15 @@ from .perceptual import perceptual_loss, pixel_loss
 class TokenizerObjective(nn.Module):
     """L1 + edges + perceptual + commitment. Batch: `images` [b 3 h w]."""
 
+    vq: Any
+    step: Tensor
+    count: Tensor
+    total: Tensor
+    book: Tensor
+
     def __init__(
         self,
-        vq: nn.Module,
+        vq: Any,
         judge: WorldNet,
         *,
         warmup: int = 250,
@@ -31,8 +37,8 @@ class TokenizerObjective(nn.Module):
         dead: float = 0.03,
     ) -> None:
         super().__init__()
-        self.vq = vq.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.codes = cast(nn.Embedding, vq.quantize.embedding).requires_grad_(False)
+        self.vq = vq.to(memory_format=torch.channels_last)
+        self.codes: nn.Embedding = vq.quantize.embedding.requires_grad_(False)
         self.judge = judge.requires_grad_(False).eval()
         self.warmup, self.perceptual, self.commitment = warmup, perceptual, commitment
         self.decay, self.dead = decay, dead

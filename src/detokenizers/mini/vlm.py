@@ -6,6 +6,8 @@ The model is the real `JanusForConditionalGeneration`; only the two losses are o
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -20,13 +22,14 @@ class VLMObjective(nn.Module):
     unconditional branch does) with probability `drop`.
     """
 
+    model: Any
+
     def __init__(
-        self, model: nn.Module, *, pad: int, bos: int, eos: int, boi: int, drop: float = 0.1, weight: float = 0.2
+        self, model: Any, *, pad: int, bos: int, eos: int, boi: int, drop: float = 0.1, weight: float = 0.2
     ) -> None:
         super().__init__()
         self.model = model
-        for frozen in (model.model.vqmodel,):
-            frozen.requires_grad_(False)
+        model.model.vqmodel.requires_grad_(False)
         self.pad, self.bos, self.eos, self.boi = pad, bos, eos, boi
         self.drop, self.weight = drop, weight
 

@@ -93,12 +93,14 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = config.lr * lr_factor(step, config)
+        terms: dict[str, Tensor] = {}
+        norm: Tensor | float | None = None
         for round_ in range(config.accumulate):
             set_seed(_seed(config.seed, step, round_, accelerator.process_index))
             part = (step * config.accumulate + round_) * accelerator.num_processes + accelerator.process_index
             batch = {name: value.to(accelerator.device) for name, value in job.batches(part, share).items()}
             with accelerator.accumulate(objective):
-                terms: dict[str, Tensor] = objective(batch)
+                terms = objective(batch)
                 accelerator.backward(terms["loss"])
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(trainable, config.clip)
@@ -109,7 +111,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
             losses = {name: float(value.detach()) for name, value in terms.items()}
             if not math.isfinite(losses["loss"]):
                 raise ValueError(f"the loss became {losses['loss']} at step {step}; lower lr ({config.lr}) or use fp32")
-            row = {"step": step, **losses, "grad_norm": float(norm), "seconds": time.monotonic() - started}
+            row = {"step": step, **losses, "grad_norm": float(norm or 0.0), "seconds": time.monotonic() - started}
             if accelerator.is_main_process:
                 with (folder / LOG).open("a", encoding="utf-8") as log:
                     log.write(json.dumps(row) + "\n")
