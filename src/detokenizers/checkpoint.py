@@ -34,8 +34,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+        if isinstance(error, OSError | SafetensorError):
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(f"cannot write {path}: {reason}") from None
         raise
 
 
@@ -66,7 +67,9 @@ def load_tensors(path: str | Path, *, device: str | torch.device = "cpu") -> dic
     try:
         tensors = load_file(path, device=str(device))
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); was its download or copy cut off?") from None
+        raise ValueError(
+            f"{path} is not a readable safetensors file ({error}); was its download or copy cut off?"
+        ) from None
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity; these weights are damaged")

@@ -6,6 +6,7 @@ folders, reference -pair up by id?-> reconstruction (PSNR, SSIM, PD, FD) | gener
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -75,12 +76,22 @@ def rows_of(folders: Sequence[Path]) -> dict[str, list[ImageFile]]:
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"there is no folder of pictures at {folder}")
-        ours = (folder / MANIFEST).exists()
-        inside = [path for path in sorted(folder.iterdir()) if path.is_dir() and any(path.rglob("*.png"))]
-        for path in inside if ours else [folder]:
-            name = path.name if path.name not in rows else str(path)
-            rows[name] = find(path)
+        for path in decoders_in(folder) or [folder]:
+            rows[path.name if path.name not in rows else str(path)] = find(path)
     return rows
+
+
+def decoders_in(folder: Path) -> list[Path]:
+    """The folders our own verbs filled, in the order they were asked for; the first is the baseline."""
+    if not (folder / MANIFEST).exists():
+        return []
+    first = (folder / MANIFEST).read_text(encoding="utf-8").split("\n", 1)[0]
+    try:
+        return [folder / label for label in json.loads(first)["decoders"]]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(
+            f"{folder / MANIFEST} is not one of our manifests; name the folders of pictures instead"
+        ) from None
 
 
 def in_order(files: Sequence[ImageFile], order: Sequence[Sequence[str]], size: int) -> Iterator[Tensor]:

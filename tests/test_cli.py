@@ -1,0 +1,182 @@
+"""The verbs, end to end on a tiny random stack: what they write, that they go on where they stopped, and that pictures
+depend on weights, prompt and seed alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detokenizers.cli import main
+from detokenizers.data.images import notes_of
+
+PROMPTS = ["a dog on grass", "a red apple on a wooden table", "two cats on a blue background"]
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*/*.png"))}
+
+
+@pytest.mark.usefixtures("embedded")
+def test_generate_draws_every_prompt_with_every_decoder_and_a_sheet(tmp_path, capsys):
+    assert main(["generate", *PROMPTS[:2], "--compare", "--steps", "2", "--out", str(tmp_path)]) == 0
+    drawn = pictures(tmp_path)
+    ids = ["a-dog-on-grass", "a-red-apple-on-a-wooden-table"]
+    assert sorted(drawn) == sorted(f"{label}/{id}.png" for label in ("vq", "dcdd") for id in ids)
+    notes = notes_of(tmp_path / "dcdd" / f"{ids[1]}.png")
+    assert notes["prompt"] == PROMPTS[1]
+    assert {"seed", "vlm", "guidance", "temperature", "steps", "weights", "versions"} <= set(notes)
+    rows = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == PROMPTS[:2]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 3 * 192
+    out, err = capsys.readouterr()
+    assert str(tmp_path / "sheet.png") in out
+    assert err == ""
+
+
+@pytest.mark.usefixtures("embedded")
+def test_generate_without_compare_draws_only_what_was_asked(tmp_path):
+    assert main(["generate", PROMPTS[0], "--decoder", "vq", "--out", str(tmp_path)]) == 0
+    assert list(pictures(tmp_path)) == ["vq/a-dog-on-grass.png"]
+
+
+@pytest.mark.usefixtures("embedded")
+def test_pictures_do_not_depend_on_batch_size_company_or_interruption(tmp_path):
+    options = ["--compare", "--steps", "2", "--per-prompt", "2"]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": p, "id": p[:5]}) + "\n" for p in PROMPTS))
+    file = ["--prompts", str(tmp_path / "prompts.jsonl")]
+    main(["generate", *file, *options, "--batch", "4", "--out", str(tmp_path / "together")])
+    main(["generate", *file, *options, "--batch", "1", "--out", str(tmp_path / "alone")])
+    together = pictures(tmp_path / "together")
+    assert len(together) == 12
+    assert len({together[name] for name in together}) == 12
+    alone = pictures(tmp_path / "alone")
+    assert alone == together
+
+    for path in list((tmp_path / "alone").rglob("*/*.png"))[::2]:
+        path.unlink()
+    main(["generate", *file, *options, "--batch", "3", "--out", str(tmp_path / "alone")])
+    assert pictures(tmp_path / "alone") == together
+
+
+@pytest.mark.usefixtures("embedded")
+def test_generate_again_draws_nothing_and_more_per_prompt_keeps_the_first(tmp_path, monkeypatch):
+    ask = ["generate", PROMPTS[0], "--steps", "2", "--out", str(tmp_path)]
+    main(ask)
+    first = (tmp_path / "dcdd" / "a-dog-on-grass.png").stat().st_mtime_ns
+    monkeypatch.setattr("detokenizers.pretrained.janus.JanusVLM.generate", None)
+    assert main(ask) == 0
+    monkeypatch.undo()
+    assert (tmp_path / "dcdd" / "a-dog-on-grass.png").stat().st_mtime_ns == first
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_decoder_added_later_draws_from_the_same_tokens(tmp_path, monkeypatch):
+    main(["generate", PROMPTS[0], "--steps", "2", "--out", str(tmp_path)])
+    monkeypatch.setattr("detokenizers.pretrained.janus.JanusVLM.generate", None)
+    assert main(["generate", PROMPTS[0], "--steps", "2", "--compare", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "vq" / "a-dog-on-grass.png").exists()
+
+
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize("change", [["--seed", "1"], ["--guidance", "2"], ["--steps", "3"]])
+def test_pictures_made_otherwise_are_not_passed_off_as_asked(tmp_path, capsys, change):
+    ask = ["generate", PROMPTS[0], "--steps", "2", "--out", str(tmp_path)]
+    main(ask)
+    before = pictures(tmp_path)
+    capsys.readouterr()
+    assert main([*ask, *change]) == 2
+    assert "was made with" in capsys.readouterr().err
+    assert pictures(tmp_path) == before
+
+
+@pytest.mark.usefixtures("embedded")
+def test_reconstruct_measures_world_scenes_and_a_single_photo(tmp_path, capsys):
+    assert main(["reconstruct", "--world", "3", "--steps", "2", "--out", str(tmp_path / "world")]) == 0
+    result = json.loads((tmp_path / "world" / "results.json").read_text())
+    assert set(result["decoders"]) == {"vq", "dcdd"}
+    assert len(result["decoders"]["dcdd"]["per_image"]["psnr"]) == 3
+    assert "| vq |" in capsys.readouterr().out
+
+    noise = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.jpg")
+    ask = ["reconstruct", str(tmp_path / "photo.jpg"), "--decoder", "vq", "--out", str(tmp_path / "photo")]
+    assert main(ask) == 0
+    assert sorted(pictures(tmp_path / "photo")) == ["original/photo.png", "vq/photo.png"]
+    assert (tmp_path / "photo" / "sheet.png").exists()
+
+
+@pytest.mark.usefixtures("embedded")
+def test_evaluate_pairs_reconstructions_with_their_originals(tmp_path, capsys):
+    main(["reconstruct", "--world", "4", "--steps", "1", "--out", str(tmp_path)])
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path), "--world", "4", "--out", str(tmp_path / "scores")]) == 0
+    out = capsys.readouterr().out
+    assert "PSNR" in out
+    assert "FD-world" in out
+    result = json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert set(result["decoders"]) == {"vq", "dcdd"}
+    own = json.loads((tmp_path / "results.json").read_text())["decoders"]["vq"]["metrics"]["psnr"]["value"]
+    assert result["decoders"]["vq"]["metrics"]["psnr"]["value"] == pytest.approx(own, abs=1e-9)
+
+
+@pytest.mark.usefixtures("embedded")
+def test_evaluate_compares_sets_of_unpaired_pictures(tmp_path, capsys):
+    main(["generate", *PROMPTS, "--per-prompt", "3", "--compare", "--steps", "1", "--out", str(tmp_path)])
+    assert main(["evaluate", str(tmp_path), "--world", "12"]) == 0
+    assert json.loads((tmp_path / "results.json").read_text())["n_reference"] == 12
+
+
+@pytest.mark.usefixtures("embedded")
+def test_calibrate_writes_report_plot_and_table(tmp_path, capsys):
+    out = tmp_path / "calibration.json"
+    main(["generate", PROMPTS[0], "--out", str(tmp_path / "warm"), "--steps", "1"])
+    capsys.readouterr()
+    code = main(["calibrate", "--world", "4", "--num-prompts", "4", "--out", str(out)])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert json.loads(out.read_text())["beta_effect"] == "none (softmax-invariant)"
+    assert out.with_suffix(".png").exists()
+    assert "| normalized entropy |" in said.out
+    assert "| cosine to sampled |" in said.out
+
+
+@pytest.mark.usefixtures("embedded")
+def test_info_says_what_a_folder_holds(capsys):
+    assert main(["info", "mini/dcdd"]) == 0
+    out = capsys.readouterr().out
+    assert "decoder.safetensors" in out
+    assert "sha256" in out
+    assert main(["info", "mini/vlm"]) == 0
+    assert "janus" in capsys.readouterr().out
+
+
+def test_recipes_lists_all_and_shows_one(capsys):
+    from detokenizers.cli.recipes import RECIPES
+
+    assert main(["recipes"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(RECIPES)
+    assert main(["recipes", "mini.world_net"]) == 0
+    assert "recipe: mini.world_net" in capsys.readouterr().out
+
+
+def test_public_names_are_there():
+    import detokenizers as dt
+
+    for name in dt.__all__:
+        assert getattr(dt, name) is not None
+    with pytest.raises(AttributeError, match="load_vlm"):
+        dt.lode  # noqa: B018
+
+
+def test_the_python_api_of_the_readme_draws(embedded):
+    import detokenizers as dt
+
+    vlm, dcdd = dt.load_vlm("mini"), dt.load("mini/dcdd")
+    tokens = vlm.generate(["a red apple on a wooden table"], seeds=[0], observe=dcdd.observe)
+    assert dt.CodeDecoder(vlm.tokenizer)(tokens).shape == (1, 3, 16, 16)
+    assert dcdd(tokens, steps=2).shape == (1, 3, 16, 16)

@@ -1,0 +1,228 @@
+"""Bad input gets one clear line and exit code 2, no traceback, nothing half-written: the table of design.md §4."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from PIL import Image
+
+from detokenizers.checkpoint import load_tensors, save_tensors
+from detokenizers.cli import main
+from detokenizers.decoder import CodeDecoder
+from detokenizers.protocols import Grid, VisualTokens
+
+from . import stack
+
+pytestmark = pytest.mark.usefixtures("embedded")
+PROMPT = "a dog on grass"
+
+
+@pytest.fixture
+def refusal(capsys, tmp_path):
+    """Run a command that must be refused; returns its one line after checking all else."""
+
+    def run(*arguments: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        code = main([str(argument) for argument in arguments])
+        error = capsys.readouterr().err
+        assert code == 2, error
+        assert "Traceback" not in error
+        assert error.startswith("detok: ")
+        assert len(error.splitlines()) == 1
+        left = [path for path in tmp_path.rglob("*") if path not in before and path.is_file()]
+        assert left == []
+        return error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "clue"),
+    [
+        (["generat"], "generate, reconstruct"),
+        (["generate", PROMPT], "--out"),
+        (["generate", PROMPT, "--ou", "x"], "--ou"),
+        (["generate", PROMPT, "--steps", "0", "--out", "x"], "greater than or equal to 1"),
+        (["generate", PROMPT, "--steps", "many", "--out", "x"], "--steps"),
+        (["generate", PROMPT, "--temperature", "0", "--out", "x"], "greater than 0"),
+        (["generate", PROMPT, "--device", "abacus", "--out", "x"], "abacus"),
+        (["generate", "--out", "x"], "nothing to draw"),
+        (["generate", "?!", "--out", "x"], "says nothing"),
+        (["generate", PROMPT, PROMPT, "--out", "x"], "--per-prompt"),
+        (["generate", PROMPT, "--prompts", "nowhere.txt", "--out", "x"], "nowhere.txt"),
+        (["generate", PROMPT, "--vlm", "./nowhere", "--out", "x"], "nowhere"),
+        (["generate", PROMPT, "--decoder", "mini/dcdb", "--out", "x"], "dcdd"),
+        (["generate", "a dog and a zeppelin on grass", "--out", "x"], "zeppelin"),
+        (["reconstruct", "nowhere.png", "--out", "x"], "nowhere.png"),
+        (["reconstruct", "--out", "x"], "--world"),
+        (["train", "mini.vml", "--out", "x"], "mini.vlm"),
+        (["train", "mini.vlm", "--train.ls", "1", "--out", "x"], "--train.lr"),
+        (["train", "mini.vlm", "--train.lr", "fast", "--out", "x"], "fast"),
+        (["train", "nowhere.yaml", "--out", "x"], "nowhere.yaml"),
+        (["recipes", "mini.vml"], "mini.vlm"),
+        (["calibrate", "--world", "2", "--out", "x.txt"], ".json"),
+        (["evaluate", "nowhere", "--world", "2"], "nowhere"),
+        (["info", "nowhere"], "mini/dcdd"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_a_command_that_cannot_be_done_says_why_in_one_line(refusal, monkeypatch, tmp_path, arguments, clue):
+    monkeypatch.chdir(tmp_path)
+    assert clue in refusal(*arguments)
+
+
+def test_a_truncated_picture_is_refused(refusal, tmp_path):
+    picture = tmp_path / "photo.png"
+    Image.new("RGB", (64, 64), "red").save(picture)
+    picture.write_bytes(picture.read_bytes()[:90])
+    assert "photo.png" in refusal("reconstruct", picture, "--out", tmp_path / "out")
+
+
+def test_a_picture_that_is_too_small_is_refused(refusal, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "dot.png")
+    assert "at least 16 px" in refusal("reconstruct", tmp_path / "dot.png", "--out", tmp_path / "out")
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_refused(refusal, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert "is a file" in refusal("generate", PROMPT, "--out", tmp_path / "out")
+    assert "is a file" in refusal("train", "mini.world_net", "--out", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_misspelt_key_in_a_run_yaml_is_refused(refusal, tmp_path):
+    (tmp_path / "run.yaml").write_text("recipe: mini.world_net\ntrain:\n  learning_rate: 0.1\n")
+    line = refusal("train", tmp_path / "run.yaml", "--out", tmp_path / "out")
+    assert "train.learning_rate" in line
+    assert "run.yaml" in line
+
+
+def test_yaml_that_is_no_run_is_refused(refusal, tmp_path):
+    (tmp_path / "run.yaml").write_text("recipe: [")
+    assert "not valid YAML" in refusal("train", tmp_path / "run.yaml", "--out", tmp_path / "out")
+    (tmp_path / "run.yaml").write_text("- 1\n")
+    assert "names no recipe" in refusal("train", tmp_path / "run.yaml", "--out", tmp_path / "out")
+
+
+def test_a_folder_of_another_run_is_refused(refusal, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "holiday.txt").write_text("mine")
+    assert "not empty" in refusal("train", "mini.world_net", "--out", folder)
+    (folder / "run.yaml").write_text("recipe: mini.vlm\n")
+    assert "mini.vlm" in refusal("train", "mini.world_net", "--out", folder)
+    assert (folder / "run.yaml").read_text() == "recipe: mini.vlm\n"
+
+
+def test_a_run_is_not_continued_with_settings_that_make_other_weights(refusal, tmp_path, capsys):
+    main(["recipes", "mini.world_net"])
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "run.yaml").write_text(capsys.readouterr().out.split("\n\n", 1)[1])
+    assert "train.lr" in refusal("train", "mini.world_net", "--train.lr", "0.5", "--out", folder)
+
+
+def test_a_codebook_that_does_not_fit_the_vlm_is_refused(refusal, tmp_path, embedded):
+    mini = embedded / "mini"
+    other = torch.nn.functional.normalize(torch.randn(64, 8), dim=-1)
+    stack.build_dcdd(tmp_path / "same-size", mini / "vae", other)
+    stack.build_dcdd(tmp_path / "larger", mini / "vae", torch.cat([other, other]))
+    ask = ("generate", PROMPT, "--out", tmp_path / "out", "--decoder")
+    assert "another codebook" in refusal(*ask, tmp_path / "same-size")
+    line = refusal(*ask, tmp_path / "larger")
+    assert "128 codes" in line
+    assert "64" in line
+
+
+def test_tokens_on_a_wrong_grid_are_refused(embedded):
+    from detokenizers.pretrained.loading import load_vlm
+
+    tokens = VisualTokens(torch.zeros(1, 9, dtype=torch.long), Grid(3, 3))
+    with pytest.raises(ValueError, match="draws 4x4 tokens, these are 3x3"):
+        CodeDecoder(load_vlm("mini").tokenizer)(tokens)
+    with pytest.raises(ValueError, match="do not fill"):
+        VisualTokens(torch.zeros(1, 9, dtype=torch.long), Grid(4, 4))
+
+
+def test_a_decoder_with_nan_weights_is_refused(refusal, tmp_path, embedded):
+    folder = tmp_path / "damaged"
+    shutil.copytree(embedded / "mini" / "dcdd", folder)
+    tensors = load_tensors(folder / "decoder.safetensors")
+    next(iter(tensors.values())).view(-1)[0] = float("nan")
+    save_tensors(folder / "decoder.safetensors", tensors)
+    ask = ("generate", PROMPT, "--decoder", folder, "--out", tmp_path / "out")
+    assert "NaN" in refusal(*ask)
+    assert "NaN" in refusal("info", folder)
+    (folder / "decoder.safetensors").write_bytes(b"not weights")
+    assert "cut off" in refusal(*ask)
+    (folder / "dcdd.yaml").unlink()
+    assert "dcdd.yaml" in refusal(*ask)
+
+
+def test_a_vlm_with_nan_weights_is_refused(refusal, tmp_path, embedded):
+    folder = tmp_path / "damaged"
+    shutil.copytree(embedded / "mini" / "vlm", folder)
+    tensors = load_tensors(folder / "model.safetensors")
+    for name, tensor in tensors.items():
+        if "generation_head" in name:
+            tensor.fill_(float("nan"))
+    save_tensors(folder / "model.safetensors", tensors)
+    refusal("generate", PROMPT, "--vlm", folder, "--out", tmp_path / "out")
+
+
+def test_an_unknown_hub_id_without_a_network_is_refused(refusal, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    out = tmp_path / "out"
+    assert "nobody/janus" in refusal("generate", PROMPT, "--vlm", "nobody/janus", "--out", out)
+    assert "nobody/dcdd" in refusal("generate", PROMPT, "--decoder", "nobody/dcdd", "--out", out)
+
+
+def test_no_disk_space_leaves_nothing_half_written(refusal, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    try:
+        line = refusal("reconstruct", "--world", "2", "--decoder", "vq", "--out", tmp_path / "out")
+        again = refusal("generate", PROMPT, "--decoder", "vq", "--out", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "cannot write" in line
+    assert "cannot write" in again
+
+
+def test_an_interrupt_ends_with_130_and_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(request: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detokenizers.cli.recipes.run", interrupted)
+    assert main(["recipes"]) == 130
+    assert capsys.readouterr().err == "detok: interrupted; the same command goes on where it stopped\n"
+
+
+def test_a_bug_of_ours_and_debug_both_keep_their_traceback(monkeypatch):
+    with pytest.raises(ValueError, match=r"mini\.vml"):
+        main(["recipes", "mini.vml", "--debug"])
+
+    def broken(request: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("detokenizers.cli.recipes.run", broken)
+    with pytest.raises(KeyError):
+        main(["recipes"])
+
+
+def test_the_installed_command_says_one_line_and_exits_with_2(tmp_path: Path):
+    command = [sys.executable, "-m", "detokenizers", "generate", PROMPT, "--ou", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("detok: Unrecognized options: --ou")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
