@@ -32,7 +32,7 @@ SIZE = JanusSize(
 
 def world_net() -> WorldNetRun:
     """The judge: counts, colours, places and backgrounds of the embedded world. About 6 minutes on one core."""
-    return WorldNetRun(recipe="mini.world_net", train=TrainConfig(steps=1500, batch_size=32, lr=2e-3))
+    return WorldNetRun(recipe="mini.world_net", train=TrainConfig(steps=2000, batch_size=32, lr=2e-3))
 
 
 def tokenizer() -> TokenizerRun:

@@ -54,7 +54,8 @@ class WorldNet(nn.Module):
         self.where = nn.Conv2d(widths[-1], config.nouns, 1)
         self.penultimate = nn.Linear(2 * widths[-1], config.num_features)
         self.counts = nn.Linear(config.num_features, config.nouns * (MAX_COUNT + 1))
-        self.colours = nn.Linear(config.num_features, config.nouns * (config.colours + 1))
+        self.evidence = nn.Linear(3, MAX_COUNT + 1)
+        self.colours = nn.Linear(2 * widths[-1], config.colours + 1)
         self.background = nn.Linear(config.num_features, config.backgrounds)
 
     def activations(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c hs ws"]]:
@@ -77,12 +78,17 @@ class WorldNet(nn.Module):
         """Logits: `counts` [b nouns 0..4], `colours` [b nouns colours+1] (0 = native), `where` [b nouns h*w],
         `background` [b backgrounds]."""
         last = self.activations(images)[-1]
-        features = self._pool(last)
-        config = self.config
+        features, config = self._pool(last), self.config
+        cells = F.silu(last)
+        where = self.where(cells).flatten(2)
+        # A noun's colour is read where the noun is, so that two objects do not lend each other their colours.
+        looked_at = torch.einsum("bnl,bcl->bnc", where.softmax(-1), cells.flatten(2))
+        names = self.where.weight.flatten(1).expand(len(images), -1, -1)
+        seen = torch.stack([where.amax(-1), where.mean(-1), where.sigmoid().sum(-1)], -1)
         return {
-            "counts": self.counts(features).unflatten(-1, (config.nouns, MAX_COUNT + 1)),
-            "colours": self.colours(features).unflatten(-1, (config.nouns, config.colours + 1)),
-            "where": self.where(F.silu(last)).flatten(2),
+            "counts": self.counts(features).unflatten(-1, (config.nouns, MAX_COUNT + 1)) + self.evidence(seen),
+            "colours": self.colours(torch.cat([looked_at, names], -1)),
+            "where": where,
             "background": self.background(features),
         }
 
