@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -31,9 +32,10 @@ def vlm() -> JanusVLM:
     return tiny_vlm()
 
 
-def by_transformers(vlm: JanusVLM, prompts: list[str], guidance: float = 5.0, **options) -> torch.Tensor:
+def by_transformers(vlm: JanusVLM, prompts: list[str], guidance: float = 5.0, **options) -> Any:
     batch = prompt_batch(vlm.form, prompts, branches=1)
-    return vlm.model.generate(
+    model: Any = vlm.model
+    return model.generate(
         batch.ids, attention_mask=batch.visible.long(), generation_mode="image", guidance_scale=guidance, **options
     )
 
@@ -211,7 +213,7 @@ def test_drawing_leaves_the_weights_untouched_and_without_gradients(vlm):
 def test_grouped_key_heads_run_too():
     llama_size = TINY.vary(heads=4)
     model = tiny_janus(llama_size)
-    config = model.config.text_config
+    config: Any = model.config.text_config
     config.num_key_value_heads = 2
     grouped = type(model.model.language_model)(config).eval()
     blocks, x = LlamaBlocks(grouped), torch.randn(1, 5, 32)
@@ -244,7 +246,7 @@ def test_a_chat_template_without_bos_is_refused():
 def test_the_unconditional_twin_keeps_only_bos_and_boi():
     words = tiny_tokenizer()
     batch = prompt_batch(PlainWords(words), ["red dog", "cat"], branches=2)
-    assert [" ".join(words.convert_ids_to_tokens(row)) for row in batch.ids] == [
+    assert [" ".join(words.convert_ids_to_tokens(row)) for row in batch.ids.tolist()] == [
         "<bos> red dog <begin_of_image>",
         "<pad> <bos> cat <begin_of_image>",
         "<bos> <pad> <pad> <begin_of_image>",
@@ -327,7 +329,7 @@ def test_a_saved_chat_template_is_found(folder, tmp_path, place):
 
 def test_in_bfloat16_the_head_and_the_tokenizer_stay_fp32(folder):
     vlm = JanusVLM.from_pretrained(folder, dtype=torch.bfloat16)
-    assert vlm.model.model.language_model.dtype == torch.bfloat16
+    assert vlm.prefix(["cat"], 1).embeddings.dtype == torch.bfloat16
     assert vlm.tokenizer.codebook.dtype == torch.float32
     tokens = vlm.generate(PROMPTS, seeds=[0, 1], observe=lambda logits, ids: logits)
     assert tokens.observed.dtype == torch.float32

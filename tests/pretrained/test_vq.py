@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,8 @@ from tests.pretrained.tiny import TINY
 
 def tiny_vq(seed: int = 0) -> JanusVQVAE:
     torch.manual_seed(seed)
-    model = JanusVQVAE(janus_config(TINY).vq_config)
+    config: Any = janus_config(TINY).vq_config
+    model = JanusVQVAE(config)
     # Spread the features over the sphere, so that many codes are used.
     torch.nn.init.normal_(model.quant_conv.weight, std=1.0)
     torch.nn.init.normal_(model.quantize.embedding.weight)
@@ -33,12 +36,12 @@ def images() -> torch.Tensor:
 
 
 def test_it_is_a_visual_tokenizer_with_unit_fp32_codes(vq):
-    assert isinstance(vq, VisualTokenizer)
     assert (vq.grid, vq.image_size) == (Grid(4, 4), 16)
     assert vq.codebook.dtype == torch.float32
     torch.testing.assert_close(vq.codebook.norm(dim=-1), torch.ones(64))
     assert not any(weight.requires_grad for weight in vq.parameters())
     assert not vq.model.training
+    assert isinstance(vq, VisualTokenizer)
 
 
 def test_features_are_unit_vectors_in_raster_order(vq, images):
@@ -56,11 +59,11 @@ def test_tokens_do_not_depend_on_the_norm_of_stored_rows(vq, images):
     ids = vq.tokens(vq.features(images))
     assert torch.equal(ours.tokens(ours.features(images)), ids)
     assert ids.unique().numel() > 8
-    theirs = scaled.encode(images).image_tokens.view(4, 16)
-    assert not torch.equal(theirs, ids), "transformers compares raw vectors"
+    theirs: Any = scaled
+    assert not torch.equal(theirs.encode(images).image_tokens.view(4, 16), ids), "transformers compares raw vectors"
     with torch.no_grad():
         scaled.quantize.embedding.weight.copy_(ours.codebook)
-    assert torch.equal(scaled.encode(images).image_tokens.view(4, 16), ids)
+    assert torch.equal(theirs.encode(images).image_tokens.view(4, 16), ids)
 
 
 def test_non_unit_rows_are_logged(caplog):

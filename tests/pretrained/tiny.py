@@ -8,7 +8,7 @@ from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 from detokenizers.pretrained.janus import JanusSize, JanusVLM, build_janus
 from detokenizers.pretrained.words import word_tokenizer
 
-WORDS = [*["a", "an", "the", "red", "green", "apple", "dog", "cat", "wooden", "table", "two", "and", "left", "of", "on"], "ice-cream"]
+WORDS = ["a", "an", "the", "red", "green", "apple", "dog", "cat", "wooden", "table", "two", "and", "on", "ice-cream"]
 CHAT = (
     "{{ bos_token }}{% for message in messages %}the {% for part in message['content'] %}{{ part['text'] }}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %} on{% endif %}"

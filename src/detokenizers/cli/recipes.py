@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol, Self
 
+from ..dcdd.recipes import RECIPES as DCDD
 from ..mini.recipes import RECIPES as MINI
 from ..training import Job, TrainConfig
 from .verbs import Recipes
@@ -29,7 +30,7 @@ class Run(Protocol):
     def from_yaml(cls, path: str | Path) -> Self: ...
 
 
-RECIPES: Mapping[str, Callable[[], Run]] = {**MINI}
+RECIPES: Mapping[str, Callable[[], Run]] = {**MINI, **DCDD}
 
 
 def run(request: Recipes) -> None:

@@ -17,7 +17,7 @@ from ..evaluation.features import item_seed
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..evaluation.tables import table
-from ..pretrained.loading import load_vlm
+from ..pretrained.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
 from .decoders import Decoder, identity, load_decoders
 from .gallery import ORIGINAL, Gallery
@@ -31,7 +31,7 @@ RESAMPLES = 1000
 def run(request: Reconstruct) -> None:
     """Draw what is missing, measure all, write results and contact sheet."""
     gallery, device = Gallery(request.out), device_of(request.device)
-    tokenizer = load_vlm(request.vlm, device=device).tokenizer
+    tokenizer = load_tokenizer(request.vlm, device=device)
     found = pictures(request.images, request.world, tokenizer.image_size, 1)
     decoders = load_decoders(request.decoder, tokenizer, device)
     weights = {label: identity(decoder) for label, decoder in decoders.items()}

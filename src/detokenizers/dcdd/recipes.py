@@ -83,8 +83,8 @@ def llamagen_xl_lcdm() -> DCDDRun:
 
 
 MINI_NET = FluxConfig(
-    layers=2,
-    single_layers=6,
+    layers=1,
+    single_layers=7,
     heads=6,
     head_dim=32,
     axes=(4, 14, 14),

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self, cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlamaModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
@@ -58,6 +58,20 @@ class Memory:
         return (keys, values) if span == keys.shape[2] else (keys[:, :, :span], values[:, :, :span])
 
 
+class _Layer(NamedTuple):
+    """One block's own modules, looked up once: attribute chains through `nn.Module` are not free."""
+
+    before_attention: LlamaRMSNorm
+    q: nn.Linear
+    k: nn.Linear
+    v: nn.Linear
+    o: nn.Linear
+    before_mlp: LlamaRMSNorm
+    gate: nn.Linear
+    up: nn.Linear
+    down: nn.Linear
+
+
 class LlamaBlocks:
     """Run a frozen `LlamaModel` on embeddings; the model keeps its weights, this class only reads them."""
 
@@ -66,7 +80,7 @@ class LlamaBlocks:
         if config.hidden_act != "silu":
             raise ValueError(f"this Llama uses {config.hidden_act!r}; only SwiGLU ('silu') models can be run here")
         self.model = model
-        self.layers = cast(list[LlamaDecoderLayer], list(model.layers))
+        self.layers = [_layer(block) for block in cast(list[LlamaDecoderLayer], list(model.layers))]
         self.heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads or config.num_attention_heads
         self.width: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -108,26 +122,45 @@ class LlamaBlocks:
             places: columns of the memory that `x` fills.
             span: length of the memory that is looked at.
         """
+        rows, columns, _ = x.shape
+        x = x.flatten(0, 1)
         for number, layer in enumerate(self.layers):
-            attention, mlp = layer.self_attn, layer.mlp
-            y = _normed(x, layer.input_layernorm)
-            q = angles.rotate(self._split(attention.q_proj(y), self.heads))
-            k = angles.rotate(self._split(attention.k_proj(y), self.kv_heads))
-            v = self._split(attention.v_proj(y), self.kv_heads)
+            y = _normed(x, layer.before_attention)
+            q = angles.rotate(self._split(_linear(y, layer.q), rows, self.heads))
+            k = angles.rotate(self._split(_linear(y, layer.k), rows, self.kv_heads))
+            v = self._split(_linear(y, layer.v), rows, self.kv_heads)
             if memory is not None and places is not None:
                 k, v = memory.keep(number, k, v, places, span)
-            causal = mask is None and q.shape[2] > 1
             look = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.heads != self.kv_heads
+                q, k, v, attn_mask=mask, is_causal=mask is None and columns > 1, enable_gqa=self.heads != self.kv_heads
             )
-            x = x + attention.o_proj(look.transpose(1, 2).flatten(2))
-            y = _normed(x, layer.post_attention_layernorm)
-            x = x + mlp.down_proj(F.silu(mlp.gate_proj(y)) * mlp.up_proj(y))
-        return _normed(x, self.model.norm)
+            x = x + _linear(look.transpose(1, 2).reshape(rows * columns, -1), layer.o)
+            y = _normed(x, layer.before_mlp)
+            x = x + _linear(F.silu(_linear(y, layer.gate)) * _linear(y, layer.up), layer.down)
+        return _normed(x, self.model.norm).unflatten(0, (rows, columns))
 
-    def _split(self, x: Tensor, heads: int) -> Tensor:
-        return x.view(*x.shape[:2], heads, self.width).transpose(1, 2)
+    def _split(self, x: Tensor, rows: int, heads: int) -> Tensor:
+        return x.view(rows, -1, heads, self.width).transpose(1, 2)
+
+
+def _layer(block: LlamaDecoderLayer) -> _Layer:
+    attention, mlp = block.self_attn, block.mlp
+    linears = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
+    linears = (*linears, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+    if odd := {type(linear).__name__ for linear in linears if type(linear) is not nn.Linear}:
+        raise ValueError(f"this Llama has {', '.join(odd)} layers where Linear ones belong; merge its adapters first")
+    q, k, v, o, gate, up, down = linears
+    return _Layer(block.input_layernorm, q, k, v, o, block.post_attention_layernorm, gate, up, down)
+
+
+def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    return F.linear(x, layer.weight, layer.bias)
 
 
 def _normed(x: Tensor, norm: LlamaRMSNorm) -> Tensor:
-    return F.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
+    if x.is_cuda:
+        return F.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
+    # torch's CPU rms_norm takes twice as long as its own pieces on the few rows of a decode step.
+    wide = x.float()
+    scale = (wide * wide).sum(-1, keepdim=True).div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
+    return norm.weight * (wide * scale).to(x.dtype)

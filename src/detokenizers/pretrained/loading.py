@@ -1,21 +1,24 @@
-"""One word to a frozen VLM: the embedded one, a folder in transformers' format, or a Hub id the user named.
+"""One word to frozen weights: what is embedded, a folder, or a Hub id the user named.
 
-name -load_vlm-> TokenVLM, in eval mode, on its device.
+name -load_vlm-> TokenVLM | -load_tokenizer-> its VisualTokenizer alone, in eval mode, on their device.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers.utils import logging
 
 from ..checkpoint import resolve
 from .janus import JanusVLM
 from .token_vlm import LlamaTokenVLM
+from .vq import JanusVQ
+from .vq_weights import load_vq
 
 SHORT = {"mini": "mini/vlm"}
 
@@ -38,6 +41,29 @@ def load_vlm(name: str | Path = "mini", *, device: str | torch.device = "cpu") -
         return JanusVLM.from_pretrained(
             resolve(name) if mini else name, dtype=torch.bfloat16 if half else torch.float32, device=device
         )
+
+
+def load_tokenizer(name: str | Path = "mini", *, device: str | torch.device = "cpu") -> JanusVQ:
+    """Load the visual tokenizer of a VLM without the VLM: all that training a decoder needs. Names as in `load_vlm`."""
+    return JanusVQ(load_vq(folder_of(SHORT.get(str(name), str(name)), ["config.json", "*.safetensors"]))).to(device)
+
+
+def folder_of(name: str, patterns: Sequence[str]) -> Path:
+    """The folder of a name; a Hub id that is no folder here is downloaded, the files of these patterns only.
+
+    Raises:
+        ValueError: there is no such folder, and it cannot be had from the Hub.
+    """
+    try:
+        return resolve(name)
+    except ValueError:
+        if name.startswith(("mini/", ".", "/", "~")) or name.count("/") != 1:
+            raise
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"there is no folder {name!r} here, and it cannot be had from the Hub: {reason}") from None
 
 
 @contextmanager

@@ -52,9 +52,9 @@ def load_vq(folder: Path) -> JanusVQVAE:
 
 def _tensors_under(folder: Path, prefix: str) -> dict[str, Tensor]:
     """The tensors of a prefix from all shards in a folder; nothing else is read."""
-    shards = sorted(folder.glob("*.safetensors"))
+    shards = sorted(folder.glob("model*.safetensors"))
     if not shards:
-        raise ValueError(f"there are no weights (*.safetensors) in {folder}")
+        raise ValueError(f"there are no weights (model*.safetensors) in {folder}")
     found = {}
     for shard in shards:
         try:
