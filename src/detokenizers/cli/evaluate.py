@@ -1,7 +1,7 @@
 """`detok evaluate`: folders of pictures against a reference, with intervals, through a named network.
 
 folders, reference -pair up by id?-> reconstruction (PSNR, SSIM, PD, FD) | generation (FD, KD, density, coverage)
--> results.json, results.md, the table on stdout.
+-> results.json, results.md, the table on stdout. Prompts in the world's grammar are also judged for agreement.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..data.images import ImageFile, batches, find
+from ..data.scenes import Truth
 from ..evaluation.features import Extractor, collect
 from ..evaluation.generation import generation
 from ..evaluation.reconstruction import reconstruction
 from ..evaluation.results import Result
 from ..evaluation.tables import markdown, save
+from ..evaluation.world_judge import WorldJudge
 from ..mini.runs import load_world_net
 from .gallery import MANIFEST
+from .judging import asked_in, world_judge
 from .sources import Pictures, pictures
 from .verbs import Evaluate
 
@@ -38,14 +41,28 @@ def run(request: Evaluate) -> None:
     reference = pictures(paths, request.world, net.config.resolution, BATCH)
     settings = {"reference": str(request.reference or f"{request.world} scenes of the world")}
     result = score(
-        rows, reference, Extractor(net, "world"), net.config.resolution, seed=request.seed, settings=settings
+        rows,
+        reference,
+        Extractor(net, "world"),
+        net.config.resolution,
+        asked=asked_in(request.drawn[0]),
+        judge=world_judge(request.net),
+        seed=request.seed,
+        settings=settings,
     )
     save(result, request.out or request.drawn[0])
     print(markdown(result), end="")
 
 
 def score(
-    rows: Mapping[str, list[ImageFile]], reference: Pictures, extractor: Extractor, size: int, **how: Any
+    rows: Mapping[str, list[ImageFile]],
+    reference: Pictures,
+    extractor: Extractor,
+    size: int,
+    *,
+    asked: Mapping[str, Truth] | None,
+    judge: WorldJudge,
+    **how: Any,
 ) -> Result:
     """Numbers per pair when the ids are those of the reference, distances of sets when none of them is.
 
@@ -67,6 +84,8 @@ def score(
     if shared:
         return reconstruction(bar(reference.batches, order, "measuring"), decoders, extractor, **how)
     seen = collect(bar(reference.batches, reference.chunks, "reference"), extractor)
+    if asked is not None:
+        how |= {"asked": asked, "judge": judge}
     return generation(bar([(chunk, chunk) for chunk in order], order, "measuring"), decoders, extractor, seen, **how)
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ..checkpoint import load_tensors, save_tensors
 from ..data.prompts import Prompt, read_prompts
+from ..data.world import World, WorldConfig
 from ..dcdd.model import DCDD
 from ..decoder import CodeDecoder
 from ..evaluation.features import item_seed
@@ -163,8 +164,9 @@ def items_of(request: Generate) -> list[Item]:
     """Prompts of the command line, then of the file, each `per_prompt` times."""
     prompts = [Prompt(slug(text), text) for text in request.text]
     prompts += read_prompts(request.prompts) if request.prompts else []
+    prompts += [Prompt(f"world-{row:05d}", text) for row, text in enumerate(new_captions(request.world))]
     if not prompts:
-        raise ValueError('there is nothing to draw; give prompts ("a dog on grass") or --prompts FILE')
+        raise ValueError('there is nothing to draw; give prompts ("a dog on grass"), --prompts FILE or --world N')
     # The first picture of a prompt keeps its name and seed however many follow.
     items = [
         Item(id, prompt.text, item_seed(request.seed, id))
@@ -175,6 +177,11 @@ def items_of(request: Generate) -> list[Item]:
     if again:
         raise ValueError(f"two pictures would be called {again[0]!r}; to draw a prompt several times use --per-prompt")
     return items
+
+
+def new_captions(count: int) -> list[str]:
+    """Different captions of the embedded world's new-captions split; none unless asked for."""
+    return [scene.caption for scene in World(WorldConfig()).prompts(count)] if count else []
 
 
 def slug(text: str) -> str:

@@ -46,6 +46,8 @@ class Generate(Drawing):
     """What to draw, one prompt an argument."""
     prompts: Path | None = None
     """More of them from a file: .txt (one a line), .jsonl, GenEval, DPG-Bench or MJHQ-30K format."""
+    world: NotNegative = 0
+    """Also draw this many captions of the embedded world, of the split that no training has seen."""
     compare: FlagCreatePairsOff[bool] = False
     """Put the VLM's own VQ decoder first and the uncertainty of every token last on the sheet."""
     guidance: float = 5.0

@@ -1,0 +1,35 @@
+"""Who judges prompt agreement on the embedded world, and what was asked for.
+
+folder of a trained WorldNet -> WorldJudge ; manifest of `detok generate` -> {item id: what its prompt asks for}
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..checkpoint import resolve
+from ..data.objects import COLOURS
+from ..data.scenes import Truth, parse
+from ..data.world import World
+from ..evaluation.world_judge import WorldJudge
+from ..mini.runs import WorldNetRun, load_world_net
+from .gallery import MANIFEST
+
+
+def world_judge(name: str) -> WorldJudge:
+    """The judge in a folder, with the names of what it was trained to see (its run.yaml says which world)."""
+    world = World(WorldNetRun.from_yaml(resolve(name) / "run.yaml").world)
+    return WorldJudge(load_world_net(name), nouns=world.nouns, colours=(None, *COLOURS), backgrounds=world.backgrounds)
+
+
+def asked_in(folder: Path) -> dict[str, Truth] | None:
+    """What the prompts of a generated folder ask for, by item; None when it has none, or one is beyond the grammar."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        return {row["id"]: parse(row["prompt"]) for row in rows}
+    except (KeyError, ValueError):
+        return None
