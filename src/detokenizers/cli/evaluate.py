@@ -38,7 +38,7 @@ def run(request: Evaluate) -> None:
     rows = rows_of(request.drawn)
     net = load_world_net(request.net)
     paths = [request.reference] if request.reference else []
-    reference = pictures(paths, request.world, net.config.resolution, BATCH)
+    reference = pictures(paths, request.world, net.config.resolution, BATCH, request.split)
     settings = {"reference": str(request.reference or f"{request.world} scenes of the world")}
     result = score(
         rows,

@@ -32,7 +32,7 @@ def run(request: Reconstruct) -> None:
     """Draw what is missing, measure all, write results and contact sheet."""
     gallery, device = Gallery(request.out), device_of(request.device)
     tokenizer = load_tokenizer(request.vlm, device=device)
-    found = pictures(request.images, request.world, tokenizer.image_size, 1)
+    found = pictures(request.images, request.world, tokenizer.image_size, 1, request.split)
     decoders = load_decoders(request.decoder, tokenizer, device)
     weights = {label: identity(decoder) for label, decoder in decoders.items()}
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}

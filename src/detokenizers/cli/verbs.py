@@ -73,7 +73,9 @@ class Reconstruct(Drawing):
     images: Positional[tuple[Path, ...]] = ()
     """Pictures and folders of pictures, of any size; the centre square is used."""
     world: NotNegative = 0
-    """Use this many validation scenes of the embedded world instead."""
+    """Use this many scenes of the embedded world instead."""
+    split: Literal["validation", "new-captions", "held-out"] = "validation"
+    """Which scenes: like those trained on, with captions never trained on, or of objects never trained on."""
     decoder: tuple[str, ...] = ("vq", "mini/dcdd")
     """Decoders to compare; the first is the baseline."""
     out: Path
@@ -150,7 +152,9 @@ class Evaluate(Config):
     reference: Path | None = None
     """The folder of real pictures."""
     world: NotNegative = 0
-    """Use this many validation scenes of the embedded world as the reference."""
+    """Use this many scenes of the embedded world as the reference."""
+    split: Literal["validation", "new-captions", "held-out"] = "validation"
+    """Which scenes, as for `detok reconstruct`."""
     net: str = "mini/world_net"
     """The network that looks: a folder with a trained WorldNet."""
     seed: NotNegative = 0
