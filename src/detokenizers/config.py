@@ -1,4 +1,4 @@
-"""One base for every setting in the house: frozen, strict, readable, and the same in Python, YAML and on the command line.
+"""One base for every setting in the house: frozen, strict, and the same in Python, YAML and the shell.
 
 recipe function -> Config object -> run.yaml in the run folder -> the same Config object again.
 """

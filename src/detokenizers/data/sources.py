@@ -92,7 +92,7 @@ ImageSource = Annotated[WorldImages | FolderImages, Field(discriminator="kind")]
 
 
 def shuffled_rows(part: int, size: int, count: int) -> list[int]:
-    """The rows of batch `part` when `count` rows are walked in a new order every epoch: a pure function of its inputs."""
+    """The rows of batch `part` when `count` rows are walked in a new order every epoch; a pure function."""
     places = (divmod(index, count) for index in range(part * size, (part + 1) * size))
     return [int(_order(epoch, count)[place]) for epoch, place in places]
 

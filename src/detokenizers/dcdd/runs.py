@@ -1,6 +1,6 @@
 """One row of a DCDD table: which VLM, which images, whose belief, which decoder, how long.
 
-images -frozen VQ, VAE (and VLM)-> features, latents (observed), cached -batches-> DCDDObjective ; export = a DCDD folder.
+images -frozen VQ, VAE (VLM)-> features, latents (beliefs), cached -batches-> DCDDObjective ; export = a DCDD folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..pretrained.loading import load_tokenizer, load_vlm
 from ..protocols import Grid, VisualTokens
 from ..training import Job, TrainConfig
 from .beliefs import Belief, Proxy, TeacherForced
-from .model import WEIGHTS, DCDD, DCDDConfig
+from .model import DCDD, WEIGHTS, DCDDConfig
 from .objectives import DCDDObjective
 
 PREVIEW = 8

@@ -27,7 +27,10 @@ SIZE = JanusSize(
     vision_layers=3,
     vision_heads=4,
 )
-"""`JanusForConditionalGeneration` at 64 px: 8x8 tokens of 1,024 codes. `vocabulary` is filled in from the world's words."""
+"""`JanusForConditionalGeneration` at 64 px: 8x8 tokens of 1,024 codes; the world's words make the vocabulary.
+
+GroupNorm has 32 groups in every `JanusVQVAE`; with 64 channels a group is two, with 32 it would be an instance norm,
+which erases each channel's mean and with it the colours (docs/log.md)."""
 
 
 def world_net() -> WorldNetRun:
@@ -43,7 +46,7 @@ def tokenizer() -> TokenizerRun:
 
 
 def autoencoder() -> AutoencoderRun:
-    """The latent space (stride 4, 8 channels: packed 2x2 its tokens share the VQ grid). About 20 minutes on one core."""
+    """The latent space (stride 4, 8 channels: packed 2x2 its tokens share the VQ grid). 20 minutes on one core."""
     return AutoencoderRun(
         recipe="mini.autoencoder",
         vae=VAEConfig(channels=8, block_channels=(16, 32, 64), norm_groups=8),

@@ -1,6 +1,6 @@
 """A `JanusVQVAE` on its own: built at any size, saved and loaded in transformers' layout.
 
-JanusSize -build_vq-> JanusVQVAE <-save_vq / load_vq-> config.json + model.safetensors (also inside a whole Janus folder).
+JanusSize -build_vq-> JanusVQVAE <-save_vq / load_vq-> config.json + model.safetensors (also out of a whole Janus).
 """
 
 from __future__ import annotations
