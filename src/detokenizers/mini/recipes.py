@@ -34,14 +34,14 @@ which erases each channel's mean and with it the colours (docs/log.md)."""
 
 
 def world_net() -> WorldNetRun:
-    """The judge: counts, colours, places and backgrounds of the embedded world. About 6 minutes on one core."""
+    """The judge: counts, colours, places and backgrounds of the embedded world. About 8 minutes on one core."""
     return WorldNetRun(recipe="mini.world_net", train=TrainConfig(steps=2000, batch_size=32, lr=2e-3))
 
 
 def tokenizer() -> TokenizerRun:
-    """The VLM's VQ tokenizer (stride 8, 1,024 x 8, unit norm). About 25 minutes on one core."""
+    """The VLM's VQ tokenizer (stride 8, 1,024 x 8, unit norm). About 18 minutes on one core."""
     return TokenizerRun(
-        recipe="mini.tokenizer", size=SIZE, train=TrainConfig(steps=1600, batch_size=16, lr=2e-3, ema_decay=0.99)
+        recipe="mini.tokenizer", size=SIZE, train=TrainConfig(steps=1800, batch_size=8, lr=1.5e-3, ema_decay=0.99)
     )
 
 
@@ -50,14 +50,17 @@ def autoencoder() -> AutoencoderRun:
     return AutoencoderRun(
         recipe="mini.autoencoder",
         vae=VAEConfig(channels=8, block_channels=(16, 32, 64), norm_groups=8),
-        train=TrainConfig(steps=1600, batch_size=16, lr=2e-3, ema_decay=0.99),
+        train=TrainConfig(steps=3600, batch_size=8, lr=1.5e-3, ema_decay=0.99),
     )
 
 
 def vlm() -> VLMRun:
-    """The VLM itself, both ways: caption -> tokens and image -> caption. About 70 minutes on one core."""
+    """The VLM itself, both ways: caption -> tokens and image -> caption. About 45 minutes on one core."""
     return VLMRun(
-        recipe="mini.vlm", size=SIZE, train=TrainConfig(steps=4000, batch_size=32, lr=2e-3, weight_decay=0.05)
+        recipe="mini.vlm",
+        size=SIZE,
+        scenes=32768,
+        train=TrainConfig(steps=5200, batch_size=16, lr=1.5e-3),
     )
 
 
