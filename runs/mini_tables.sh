@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Every table of docs/results.md on the embedded stack, by command. Name tables to make only those.
+#
+# On:    2 CPU cores; any device with DEVICE=cuda.
+# Takes: with N=1000 about half a minute per decoder and hundred pictures on one core. Tables 2, 3 and 6 an hour each,
+#        Table 4 (seven decoders, reconstruction and generation) four. Pictures that are there are not drawn again.
+# Needs: the embedded weights; Table 4 also the rows of runs/mini_cpu.sh in out/mini/rows.
+# Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}.
+#
+#     runs/mini_tables.sh table1 table2
+#     N=100 runs/mini_tables.sh            # all of them, quickly and roughly
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+N=${N:-1000}
+DEVICE=${DEVICE:-auto}
+tables=out/tables
+rows=out/mini/rows
+
+# A sharpened VQ picture, the control that keeps Fréchet distances honest: the same ids, in a folder of their own.
+unsharp() {
+  python - "$1" "$2" <<'PYTHON'
+import sys
+from pathlib import Path
+from PIL import Image, ImageFilter
+
+source, target = map(Path, sys.argv[1:])
+for path in source.rglob("*.png"):
+    out = target / path.relative_to(source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.open(path).convert("RGB").filter(ImageFilter.UnsharpMask(radius=1, percent=150, threshold=0)).save(out)
+PYTHON
+}
+
+# Table 1: how sure are the VLM, the raw and the calibrated encoder? Below it the geometry gap. Both searches.
+table1() {
+  mkdir -p $tables/table1
+  for search in joint paper; do
+    detok calibrate --vlm mini --num-prompts 100 --world 1000 --search $search --device "$DEVICE" \
+      --out $tables/table1/$search.json | tee $tables/table1/$search.md
+  done
+}
+
+# Table 2: reconstruction, on scenes like those trained on and on objects that no training has seen.
+table2() {
+  for split in validation held-out; do
+    local out=$tables/table2/$split
+    detok reconstruct --world "$N" --split $split --decoder vq mini/dcdd --device "$DEVICE" --out $out
+    unsharp $out/vq $tables/table2/controls/$split/vq+unsharp
+    detok evaluate $out $tables/table2/controls/$split/vq+unsharp --world "$N" --split $split --out $out/evaluated
+  done
+}
+
+# Table 3: generation from captions that no training has seen; distances, and agreement overall and per category.
+table3() {
+  local out=$tables/table3
+  detok generate --world "$N" --compare --device "$DEVICE" --out $out
+  unsharp $out/vq $tables/table3-controls/vq+unsharp
+  detok evaluate $out $tables/table3-controls/vq+unsharp --world "$N" --split new-captions --out $out/evaluated
+}
+
+# Table 4: what the decoder is told, under one budget: the paper's three rows and ours, then the drawn token mixed in.
+table4() {
+  local told=($rows/hard $rows/lcdm $rows/lc $rows/committed $rows/teacher_forced $rows/both) gamma mixes=()
+  local out=$tables/table4
+  detok reconstruct --world "$N" --decoder vq "${told[@]}" --device "$DEVICE" --out $out/reconstruction
+  detok evaluate $out/reconstruction --world "$N" --out $out/reconstruction/evaluated
+  detok generate --world "$N" --decoder vq "${told[@]}" --device "$DEVICE" --out $out/generation
+  detok evaluate $out/generation --world "$N" --split new-captions --out $out/generation/evaluated
+
+  # SampledMix needs no training: it reads as many numbers as the expectation, so only dcdd.yaml changes.
+  for gamma in 0.25 0.5 0.75 1.0; do
+    mkdir -p $out/mixes/gamma-$gamma
+    cp -r $rows/lc/{dcdd.yaml,decoder.safetensors,codebook.safetensors,space} $out/mixes/gamma-$gamma/
+    sed -i "s/^  name: expectation\$/  name: sampled_mix\n  gamma: $gamma/" $out/mixes/gamma-$gamma/dcdd.yaml
+    mixes+=($out/mixes/gamma-$gamma)
+  done
+  detok generate --world "$N" --decoder $rows/lc "${mixes[@]}" --device "$DEVICE" --out $out/mixing
+  detok evaluate $out/mixing --world "$N" --split new-captions --out $out/mixing/evaluated
+}
+
+# Table 5: seconds from prompt to picture, medians; the distances beside them are Table 3's.
+table5() {
+  mkdir -p $tables/table5
+  python benchmarks/latency.py --decoder mini/dcdd | tee $tables/table5/latency.json
+  python benchmarks/token_loop.py | tee $tables/table5/token_loop.json
+  python benchmarks/lcdm.py | tee $tables/table5/lcdm.json
+}
+
+# Table 6: how many steps? The first row of the report is the VQ decoder.
+table6() {
+  local steps folders=()
+  detok reconstruct --world "$N" --decoder vq --device "$DEVICE" --out $tables/table6/baseline
+  for steps in 5 10 15 20 25 30 35; do
+    detok reconstruct --world "$N" --decoder mini/dcdd --steps $steps --device "$DEVICE" --out $tables/table6/steps/$steps
+    folders+=($tables/table6/steps/$steps/dcdd)
+  done
+  detok evaluate $tables/table6/baseline "${folders[@]}" --world "$N" --out $tables/table6/evaluated
+}
+
+for table in "${@:-table1 table2 table3 table4 table5 table6}"; do
+  for name in $table; do "$name"; done
+done

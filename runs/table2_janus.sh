@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# DCDD Table 2: train the decoder of Janus-Pro-7B, then measure reconstruction on ImageNet's validation set and MJHQ-30K.
+#
+# On:    4 GPUs with 80 GB for training (the paper: A100), one for measuring.
+# Takes: training about 28 to 54 H100 hours in all (estimates for text of 0 and 512 tokens); measuring 50,000 + 30,000
+#        pictures at 30 steps about a day on one H100 (estimate). Every step goes on where it was cut off.
+# Needs: runs/table1_janus.sh first; access to the gated black-forest-labs/FLUX.1-Fill-dev (hf auth login; its licence is
+#        non-commercial); $IMAGENET/{train,val}; $MJHQ, the unpacked pictures of MJHQ-30K; pip install -e '.[eval]'.
+#        The cache of features and latents takes 83 KB an image: 106 GB of disk, and as much memory per process.
+# Makes: out/janus/dcdd (the decoder), out/janus/table2/*.
+#
+# Paper: ImageNet rFID 2.8511 -> 0.7535, SSIM .5786 -> .5957, LPIPS .1541 -> .1374;
+#        MJHQ-30K rFID 4.4882 -> 1.8127, SSIM .6564 -> .6782, LPIPS .1432 -> .1308.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+IMAGENET=${IMAGENET:-imagenet}
+MJHQ=${MJHQ:-mjhq30k/imgs}
+GPUS=${GPUS:-4}
+vlm=deepseek-community/Janus-Pro-7B
+read -r kappa epsilon < <(python -c "
+import json
+found = json.load(open('out/janus/calibration.json'))['calibration']
+print(found['kappa'], found['epsilon'])")
+settings=(--images.path "$IMAGENET/train" --decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
+
+# Encode once, in one process (zero steps), then train in all.
+[ -e out/janus/dcdd/state.safetensors ] ||
+  detok train dcdd.janus_pro_7b "${settings[@]}" --train.steps 0 --out out/janus/dcdd
+accelerate launch --num_processes "$GPUS" --mixed_precision bf16 -m \
+  detokenizers train dcdd.janus_pro_7b "${settings[@]}" --train.steps 50000 --out out/janus/dcdd
+
+# SSIM is written by detok; FID by torch-fidelity, against the very crops that were encoded. The paper does not name its
+# LPIPS net; its level fits AlexNet.
+for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do
+  read -r name folder <<<"$data"
+  out=out/janus/table2/$name
+  detok reconstruct "$folder" --vlm $vlm --decoder vq out/janus/dcdd --steps 30 --device cuda --out "$out"
+  for decoder in vq dcdd; do
+    fidelity --gpu 0 --fid --samples-find-deep --input1 "$out/$decoder" --input2 "$out/original" |
+      tee "$out/fid_$decoder.txt"
+    python runs/lpips_folders.py "$out/$decoder" "$out/original" | tee "$out/lpips_$decoder.txt"
+  done
+done
