@@ -6,7 +6,7 @@
 #        pictures at 30 steps about a day on one H100 (estimate). Every step goes on where it was cut off.
 # Needs: runs/table1_janus.sh first; access to the gated black-forest-labs/FLUX.1-Fill-dev (hf auth login; its licence is
 #        non-commercial); $IMAGENET/{train,val}; $MJHQ, the unpacked pictures of MJHQ-30K; pip install -e '.[eval]'.
-#        The cache of features and latents takes 83 KB an image: 106 GB of disk, and as much memory per process.
+#        The cache of features and latents takes 83 KB an image, 106 GB of disk.
 # Makes: out/janus/dcdd (the decoder), out/janus/table2/*.
 #
 # Paper: ImageNet rFID 2.8511 -> 0.7535, SSIM .5786 -> .5957, LPIPS .1541 -> .1374;
@@ -23,11 +23,9 @@ found = json.load(open('out/janus/calibration.json'))['calibration']
 print(found['kappa'], found['epsilon'])")
 settings=(--images.path "$IMAGENET/train" --decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
 
-# Encode once, in one process (zero steps), then train in all.
-[ -e out/janus/dcdd/state.safetensors ] ||
-  detok train dcdd.janus_pro_7b "${settings[@]}" --train.steps 0 --out out/janus/dcdd
+# Every process first encodes its share of the images, then all train.
 accelerate launch --num_processes "$GPUS" --mixed_precision bf16 -m \
-  detokenizers train dcdd.janus_pro_7b "${settings[@]}" --train.steps 50000 --out out/janus/dcdd
+  detokenizers train dcdd.janus_pro_7b "${settings[@]}" --out out/janus/dcdd
 
 # SSIM is written by detok; FID by torch-fidelity, against the very crops that were encoded. The paper does not name its
 # LPIPS net; its level fits AlexNet.

@@ -31,10 +31,8 @@ print(found['kappa'], found['epsilon'])")
 settings=(--vlm "$vlm" --images.path "$IMAGENET/train"
   --decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
 
-[ -e $out/dcdd/state.safetensors ] ||
-  detok train dcdd.llamagen_xl "${settings[@]}" --train.steps 0 --out $out/dcdd
 accelerate launch --num_processes "$GPUS" --mixed_precision bf16 -m \
-  detokenizers train dcdd.llamagen_xl "${settings[@]}" --train.steps 50000 --out $out/dcdd
+  detokenizers train dcdd.llamagen_xl "${settings[@]}" --out $out/dcdd
 
 for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do
   read -r name folder <<<"$data"
