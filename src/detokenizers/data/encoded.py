@@ -1,19 +1,25 @@
 """Images seen through frozen encoders, computed once and kept in shards: tokens, features, latents, beliefs.
 
 source rows -encode-> arrays -> FOLDER/00000.safetensors .. ; a cut-off encoding goes on where it was.
+rows -Encoded-> arrays [b ...], read from the shards, so a million images need the memory of one batch.
 """
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from ..checkpoint import load_tensors, save_tensors
+from ..checkpoint import save_tensors
 from .sources import Source
 
 SHARD = 1024
@@ -21,23 +27,69 @@ Encode = Callable[[Float[Tensor, "b 3 h w"], Sequence[int]], Mapping[str, Tensor
 """Images and their row numbers in, named arrays [b ...] out."""
 
 
+class Encoded:
+    """The arrays of numbered rows: `encoded[rows]` gives one tensor [b ...] per name."""
+
+    def __init__(self, shards: Sequence[Path], count: int) -> None:
+        self.shards, self.count = list(shards), count
+        self._open = lru_cache(maxsize=256)(_opened)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        parts: list[dict[str, Tensor]] = []
+        for row in rows:
+            if not 0 <= row < self.count:
+                raise ValueError(f"there is no row {row}; {self.count} rows were encoded")
+            number, place = divmod(row, SHARD)
+            parts.append(_read(self._open(self.shards[number]), place))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
 @torch.no_grad()
-def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32) -> dict[str, Tensor]:
-    """Every row of a source through `encode`, one tensor [rows ...] per name.
+def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32) -> Encoded:
+    """Every row of a source through `encode`, from the shards in `folder` where they exist.
 
     `folder` must belong to this source and these encoders (name it by their fingerprints): shards in it are trusted.
+    Of several processes (`torchrun`, `accelerate launch`) each encodes its part, and waits for the others.
+
+    Raises:
+        ValueError: the source is empty, or `encode` gives NaN.
     """
-    shards = []
+    if not len(source):
+        raise ValueError("there are no images to encode")
     starts = range(0, len(source), SHARD)
-    for number, first in enumerate(tqdm(starts, desc=f"encoding {len(source)} images", disable=None)):
-        path = folder / f"{number:05d}.safetensors"
-        if not path.exists():
-            rows = range(first, min(first + SHARD, len(source)))
-            parts = [
-                encode(source.images(some), some)
-                for some in (rows[i : i + batch] for i in range(0, SHARD, batch))
-                if some
-            ]
-            save_tensors(path, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-        shards.append(load_tensors(path))
-    return {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+    shards = [folder / f"{number:05d}.safetensors" for number in range(len(starts))]
+    first, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    mine = range(first, len(shards), processes)
+    for number in tqdm(mine, desc=f"encoding {len(source)} images", disable=None if first == 0 else True):
+        if not shards[number].exists():
+            rows = range(starts[number], min(starts[number] + SHARD, len(source)))
+            save_tensors(shards[number], _encode(source, encode, rows, batch))
+    while not all(shard.exists() for shard in shards):  # no barrier: those of torch give up after minutes
+        time.sleep(0.2)
+    return Encoded(shards, len(source))
+
+
+def _encode(source: Source, encode: Encode, rows: range, batch: int) -> dict[str, Tensor]:
+    parts: list[Mapping[str, Tensor]] = []
+    for start in range(0, len(rows), batch):
+        some = rows[start : start + batch]
+        parts.append({name: array.cpu() for name, array in encode(source.images(some), some).items()})
+    arrays = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    for name, array in arrays.items():
+        if array.is_floating_point() and not torch.isfinite(array).all():
+            raise ValueError(f"encoding rows {rows[0]} to {rows[-1]} gave NaN or infinity in {name!r}")
+    return arrays
+
+
+def _opened(shard: Path) -> Any:
+    try:
+        return safe_open(shard, "pt")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{shard} is damaged ({error}); delete it and it is encoded again") from None
+
+
+def _read(file: Any, place: int) -> dict[str, Tensor]:
+    return {name: file.get_slice(name)[place : place + 1] for name in file.keys()}  # noqa: SIM118

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import sha256
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -28,13 +29,17 @@ class Source(Protocol):
     def __len__(self) -> int: ...
     def images(self, rows: Sequence[int]) -> Float[Tensor, "b 3 h w"]: ...
     def captions(self, rows: Sequence[int]) -> list[str]: ...
+    def fingerprint(self) -> str:
+        """Names what is in it: equal fingerprints, equal images."""
+        ...
 
 
 class Scenes:
     """The first `count` scenes of a split of the embedded world."""
 
     def __init__(self, world: World, count: int, split: Split = "train") -> None:
-        self.world, self.count, self.split = world, count, split
+        self.world, self.count = world, count
+        self.split: Split = split
 
     def __len__(self) -> int:
         return self.count
@@ -45,9 +50,12 @@ class Scenes:
     def captions(self, rows: Sequence[int]) -> list[str]:
         return [caption(self.world.truth(row, self.split)) for row in rows]
 
+    def fingerprint(self) -> str:
+        return sha256(f"{self.world.config.fingerprint()} {self.split} {self.count}".encode()).hexdigest()
+
 
 class Folder:
-    """All images below a folder, resized on the short side and centre-cropped; captions are `NAME.txt` beside them."""
+    """All images below a folder, centre-cropped and resized, small ones enlarged; captions are `NAME.txt` beside."""
 
     def __init__(self, path: str, size: int) -> None:
         self.files, self.size = find(path), size
@@ -56,7 +64,7 @@ class Folder:
         return len(self.files)
 
     def images(self, rows: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
-        return to_tensor(np.stack([read(self.files[row].path, self.size) for row in rows]))
+        return to_tensor(np.stack([read(self.files[row].path, self.size, smallest=1) for row in rows]))
 
     def captions(self, rows: Sequence[int]) -> list[str]:
         texts = [self.files[row].path.with_suffix(".txt") for row in rows]
@@ -64,13 +72,20 @@ class Folder:
             raise ValueError(f"this needs captions, but there is no {missing[0]}; put a text file beside every image")
         return [path.read_text(encoding="utf-8").strip() for path in texts]
 
+    def fingerprint(self) -> str:
+        """Of names and file sizes: a picture that is added, removed or replaced gives another one."""
+        digest = sha256(str(self.size).encode())
+        for file in self.files:
+            digest.update(f"{file.id} {file.path.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
 
 class WorldImages(Config):
     """Scenes of the embedded world."""
 
     kind: Literal["world"] = "world"
     world: WorldConfig = WorldConfig()
-    count: int = 32768
+    count: int = Field(default=32768, ge=1)
 
     def open(self) -> Source:
         return Scenes(World(self.world), self.count)
@@ -81,8 +96,8 @@ class FolderImages(Config):
 
     kind: Literal["folder"] = "folder"
     path: str
-    size: int
-    """Side in pixels after the short side is resized and the centre cropped."""
+    size: int = Field(ge=8)
+    """Side in pixels after the centre is cropped and resized; pictures that are smaller are enlarged."""
 
     def open(self) -> Source:
         return Folder(self.path, self.size)

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
+from ..training.draws import uniform
 from .belief import cosine
 from .model import DCDD
 
@@ -43,7 +44,7 @@ class AnySharpness(Config):
     def __call__(self, dcdd: DCDD, batch: dict[str, Tensor]) -> Float[Tensor, "b n o"]:
         scores = cosine(batch["features"].float(), dcdd.codebook)
         low, high = map(math.log, self.kappa_range)
-        draw = torch.rand(2, len(scores), 1, 1, device=scores.device)
+        draw = uniform(batch, "sharpness", 2, 1, 1).to(scores.device).transpose(0, 1)
         kappa = torch.where(draw[0] < self.certain, 1e5, torch.exp(low + (high - low) * draw[1]))
         p = (kappa * scores).softmax(-1)
         return dcdd.config.reading(p, scores.argmax(-1), dcdd.codebook)

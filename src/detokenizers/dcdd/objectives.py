@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..flow.loss import LossWeight, One
 from ..flow.time_law import LogitNormal, TimeLaw
 from ..protocols import Grid
+from ..training.draws import normal_like, per_item
 from .beliefs import Belief, Proxy
 from .model import DCDD
 
@@ -22,7 +23,7 @@ class DCDDObjective(nn.Module):
     Batch:
         latents: clean latents [b c h w].
         features: unit VQ features [b n d]; or `observed` [b n o], if they have been read before.
-        noise, t: [b c h w] and [b]; drawn when absent, from torch's default generator, which the loop seeds per step.
+        noise, t: [b c h w] and [b]; drawn when absent, item by item from `seeds` [b], which the loop gives.
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class DCDDObjective(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns `loss`, and `error`, the same without its weight over time."""
         clean, decoder = batch["latents"].float(), self.dcdd.decoder
-        observed = batch["observed"] if "observed" in batch else self.belief(self.dcdd, batch)
+        with torch.autocast(clean.device.type, enabled=False):  # beliefs are fp32 whatever the net computes in
+            observed = batch["observed"] if "observed" in batch else self.belief(self.dcdd, batch)
         condition = self.dcdd.encode(observed, self._grid(clean))  # Eqs. 19-20
-        noise = batch["noise"] if "noise" in batch else torch.randn_like(clean)
-        t = batch["t"] if "t" in batch else self._times(clean)
+        noise = batch["noise"] if "noise" in batch else normal_like(batch, "noise", clean)
+        t = batch["t"] if "t" in batch else self._times(batch, clean)
         error = decoder.error(clean, noise, t, condition)
         return {"loss": (self.weight(t) * error).mean(), "error": error.mean().detach()}
 
@@ -50,6 +52,7 @@ class DCDDObjective(nn.Module):
         pixels, stride = self.dcdd.decoder.space.stride, self.dcdd.config.token_stride
         return Grid(*(side * pixels // stride for side in latents.shape[-2:]))
 
-    def _times(self, latents: Tensor) -> Tensor:
+    def _times(self, batch: dict[str, Tensor], latents: Tensor) -> Tensor:
         num_tokens = self.dcdd.decoder.num_tokens(*latents.shape[-2:])
-        return self.time_law(len(latents), num_tokens, device=latents.device)
+        times = per_item(batch, "time", lambda generator: self.time_law(1, num_tokens, generator=generator)[0])
+        return times.to(latents.device)

@@ -6,6 +6,7 @@ images -frozen VQ, VAE (VLM)-> features, latents (beliefs), cached -batches-> DC
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,17 +15,22 @@ from torch import Tensor, nn
 from ..checkpoint import fingerprint, load_tensors, resolve
 from ..config import Config
 from ..data.encoded import encoded
-from ..data.sources import ImageSource, WorldImages, shuffled_rows
+from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.loss import LossWeight, One
 from ..flow.time_law import LogitNormal, TimeLaw
 from ..pretrained.loading import load_tokenizer, load_vlm
-from ..protocols import Grid, VisualTokens
+from ..pretrained.spaces import VAE, Pixels
+from ..pretrained.vq import JanusVQ
+from ..protocols import VisualTokens
 from ..training import Job, TrainConfig
+from ..training.processes import computing_device
 from .beliefs import Belief, Proxy, TeacherForced
-from .model import DCDD, WEIGHTS, DCDDConfig
+from .model import CODEBOOK, DCDD, WEIGHTS, DCDDConfig
 from .objectives import DCDDObjective
 
 PREVIEW = 8
+READS = "encoder.fc.weight"
+"""One column per number of a reading: first d for a code, then what `Committed` adds."""
 
 
 class DCDDRun(Config):
@@ -45,47 +51,54 @@ class DCDDRun(Config):
     train: TrainConfig = TrainConfig()
 
     def job(self) -> Job:
-        source, tokenizer = self.images.open(), load_tokenizer(self.vlm)
-        dcdd = self.decoder.build(tokenizer.codebook)
+        torch.manual_seed(self.train.seed)
+        device = computing_device()
+        source, tokenizer = self.images.open(), load_tokenizer(self.vlm, device=device)
+        dcdd = self.decoder.build(tokenizer.codebook.cpu())
         if self.start:
             begin_from(dcdd, resolve(self.start))
         space = dcdd.decoder.space
-        vlm = load_vlm(self.vlm) if isinstance(self.belief, TeacherForced) else None
+        assert isinstance(space, Pixels | VAE)
+        vlm = load_vlm(self.vlm, device=device) if isinstance(self.belief, TeacherForced) else None
 
         def encode(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
+            images = images.to(device)
             features = tokenizer.features(images)
-            arrays = {"features": features.half(), "latents": space.encode(images).half()}
+            arrays = {"features": features.half(), "latents": space.to(device).encode(images).half()}
             if isinstance(self.belief, TeacherForced) and vlm is not None:
                 ids, captions = tokenizer.tokens(features), source.captions(rows)
-                seen = vlm.teacher_forced(captions, ids, observe=dcdd.observe, guidance=self.belief.guidance)
+                observe = replace(dcdd.observe, codebook=tokenizer.codebook)
+                seen = vlm.teacher_forced(captions, ids, observe=observe, guidance=self.belief.guidance)
                 arrays["observed"] = seen.half()
             return arrays
 
-        arrays = encoded(source, encode, self._shards(tokenizer, space, vlm))
+        arrays = encoded(source, encode, self._shards(source, tokenizer, space, vlm))
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
             rows = shuffled_rows(part, size, len(source))
-            return {name: array[rows].float() for name, array in arrays.items()}
+            return {name: array.float() for name, array in arrays[rows].items()}
 
         objective = DCDDObjective(dcdd, weight=self.weight, time_law=self.time_law, belief=self.belief)
-        shown = {name: array[:PREVIEW].float() for name, array in arrays.items()}
-        clean = source.images(range(PREVIEW))
+        some = range(min(PREVIEW, len(source)))
+        clean, shown = source.images(some), arrays[some]
 
         @torch.no_grad()
         def preview(_: nn.Module) -> Tensor:
-            features = shown["features"]
-            observed = shown.get("observed", dcdd.proxy(features))
-            side = tokenizer.grid
-            tokens = VisualTokens(tokenizer.tokens(features), Grid(*side), observed)
+            features = shown["features"].to(dcdd.codebook)
+            observed = shown["observed"].float() if "observed" in shown else dcdd.proxy(features)
+            tokens = VisualTokens(tokenizer.tokens(features), tokenizer.grid, observed)
             plain = tokenizer.decode(tokenizer.codebook[tokens.ids])
-            return torch.cat([clean, plain, dcdd(tokens, steps=16)])
+            return torch.cat([clean, plain.cpu(), dcdd(tokens, steps=16).cpu()])
 
         return Job(objective, batches, lambda _, folder: dcdd.save(folder, dtype=torch.float16), preview)
 
-    def _shards(self, *encoders: nn.Module | None) -> Path:
+    def _shards(self, source: Source, tokenizer: JanusVQ, space: Pixels | VAE, vlm: nn.Module | None) -> Path:
         """A folder named by all that the cached arrays depend on."""
-        parts: list[str] = [self.images.fingerprint()]
-        parts += [fingerprint(encoder.state_dict()) for encoder in encoders if encoder is not None]
+        parts = [source.fingerprint(), fingerprint(tokenizer.state_dict()), fingerprint(space.state_dict())]
+        if isinstance(space, VAE):
+            parts.append(fingerprint(torch.tensor([space.shift, space.scale])))
+        if vlm is not None:
+            parts.append(fingerprint(vlm.state_dict()))
         if isinstance(self.belief, TeacherForced):
             parts += [
                 self.belief.fingerprint(),
@@ -98,17 +111,23 @@ class DCDDRun(Config):
 def begin_from(dcdd: DCDD, folder: Path) -> None:
     """Copy the weights of a trained decoder; where this one reads more or fewer features, the shared columns.
 
+    A decoder of `Committed` that goes on as one of `Expectation` reads the expected code where the committed one was.
+
     Raises:
-        ValueError: the nets differ in more than what they read.
+        ValueError: it reads another tokenizer's codes, or the nets differ in more than what they read.
     """
-    own = dcdd.state_dict()
-    for name, tensor in load_tensors(folder / WEIGHTS).items():
-        target = own.get(name)
-        if target is None or target.shape[0] != tensor.shape[0] or target.ndim != tensor.ndim:
-            raise ValueError(f"cannot start from {folder}: {name} does not fit this decoder's net")
-        if target.shape == tensor.shape:
+    codebook = load_tensors(folder / CODEBOOK)["codebook"]
+    if codebook.shape != dcdd.codebook.shape or not torch.allclose(codebook, dcdd.codebook, atol=1e-3):
+        raise ValueError(f"cannot start from {folder}: it was trained on the codes of another tokenizer")
+    own, tensors = dcdd.state_dict(), load_tensors(folder / WEIGHTS)
+    for name in sorted(tensors.keys() | dcdd.learned().keys()):
+        tensor, target = tensors.get(name), own.get(name)
+        if tensor is None or target is None:
+            raise ValueError(f"cannot start from {folder}: {name} is in only one of the two decoders")
+        if name == READS and tensor.shape[0] == target.shape[0]:
+            columns = min(tensor.shape[1], target.shape[1])
+            target.zero_()[:, :columns] = tensor[:, :columns]
+        elif tensor.shape == target.shape:
             target.copy_(tensor)
-        elif target.ndim == 2:
-            target.zero_()[:, : tensor.shape[1]] = tensor[:, : target.shape[1]]
         else:
             raise ValueError(f"cannot start from {folder}: {name} is {list(tensor.shape)}, not {list(target.shape)}")

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..training.draws import normal_like
 from .perceptual import pixel_loss
 
 
@@ -27,7 +28,7 @@ class AutoencoderObjective(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["images"].contiguous(memory_format=torch.channels_last)
         posterior = self.vae.encode(images).latent_dist
-        latents = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
+        latents = posterior.mean + posterior.std * normal_like(batch, "latents", posterior.mean)
         drawn = self.vae.decode(latents).sample
         terms = {
             "pixels": pixel_loss(drawn, images),

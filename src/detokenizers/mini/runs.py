@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from ..pretrained.vq import JanusVQ
 from ..pretrained.vq_weights import build_vq, load_vq, save_vq
 from ..pretrained.words import word_tokenizer
 from ..training import Job, TrainConfig
+from ..training.processes import computing_device
 from .autoencoder import AutoencoderObjective
 from .tokenizer import TokenizerObjective
 from .vlm import VLMObjective
@@ -56,6 +58,7 @@ class WorldNetRun(MiniRun):
     widths: tuple[int, ...] = (32, 64, 128)
 
     def job(self) -> Job:
+        torch.manual_seed(self.train.seed)
         world = World(self.world)
         net = WorldNet(
             WorldNetConfig(
@@ -92,6 +95,7 @@ class TokenizerRun(MiniRun):
     perceptual: float = 0.05
 
     def job(self) -> Job:
+        torch.manual_seed(self.train.seed)
         world, vq = World(self.world), build_vq(self.size)
         scenes = Scenes(world, self.train.steps * self.train.batch_size)
         objective = TokenizerObjective(vq, load_world_net(self.judge), perceptual=self.perceptual)
@@ -100,7 +104,8 @@ class TokenizerRun(MiniRun):
         @torch.no_grad()
         def preview(_: torch.nn.Module) -> Tensor:
             tokenizer = JanusVQ(copy.deepcopy(objective.tokenizer()))
-            return torch.cat([held, tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(held)))])
+            drawn = tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(held)))
+            return torch.cat([held, drawn.cpu()])
 
         return Job(
             objective,
@@ -117,20 +122,25 @@ class AutoencoderRun(MiniRun):
     kl: float = 3e-4
 
     def job(self) -> Job:
+        torch.manual_seed(self.train.seed)
         world, vae = World(self.world), build_vae(self.vae)
         scenes = Scenes(world, self.train.steps * self.train.batch_size)
         objective = AutoencoderObjective(vae, kl=self.kl)
         held = Scenes(world, PREVIEW, "validation").images(range(PREVIEW))
 
+        def latents_of(images: Tensor) -> Tensor:
+            encoded_as: Any = vae.encode(images.to(vae.device))
+            return encoded_as.latent_dist.mean
+
         @torch.no_grad()
         def preview(_: torch.nn.Module) -> Tensor:
-            return torch.cat([held, vae.decode(vae.encode(held).latent_dist.mean).sample])
+            latents: Any = latents_of(held)
+            drawn: Any = vae.decode(latents)
+            return torch.cat([held, drawn.sample.cpu()])
 
         @torch.no_grad()
         def export(_: torch.nn.Module, folder: Path) -> None:
-            latents = torch.cat(
-                [vae.encode(scenes.images(range(i, i + 64))).latent_dist.mean for i in range(0, 512, 64)]
-            )
+            latents = torch.cat([latents_of(scenes.images(range(i, i + 64))) for i in range(0, 512, 64)])
             set_statistics(vae, latents.mean().item(), latents.std().item())
             save_vae(vae, folder)
 
@@ -155,6 +165,7 @@ class VLMRun(MiniRun):
     """Share of each batch that is also captioned (image -> text)."""
 
     def job(self) -> Job:
+        torch.manual_seed(self.train.seed)
         world = World(self.world)
         words = word_tokenizer(world.vocabulary)
         ids = special_ids(words)
@@ -168,8 +179,8 @@ class VLMRun(MiniRun):
             Path(self.cache)
             / f"tokens-{fingerprint(vq.model.state_dict())[:12]}-{self.world.fingerprint()[:12]}-{self.scenes}"
         )
+        vq.to(computing_device())
         tokens = encoded(scenes, lambda images, _: {"tokens": vq.tokens(vq.features(images)).to(torch.int16)}, folder)
-        ids_of = tokens["tokens"].long()
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
             rows = shuffled_rows(part, size, len(scenes))
@@ -181,7 +192,7 @@ class VLMRun(MiniRun):
             told = [[ids["bos"], *row[1:-1], ids["eos"]] for row in drawn[:shown]]
             return {
                 "words": _padded(drawn, ids["pad"], left=True),
-                "tokens": ids_of[rows],
+                "tokens": tokens[rows]["tokens"].long(),
                 "images": scenes.images(rows[:shown]),
                 "described": _padded(told, ids["pad"], left=False),
             }

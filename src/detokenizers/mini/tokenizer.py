@@ -2,6 +2,7 @@
 
 images -encoder, quant_conv-> unit features -nearest code-> straight-through codes -decoder-> images.
 The codebook is a running mean of the features assigned to each code; codes nobody uses are re-seeded from features.
+Several processes follow the features of all of them, as one would; accumulation rounds each count as a step of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..nn.world_net import WorldNet
+from ..training.draws import mixed
+from ..training.processes import everywhere
 from .perceptual import perceptual_loss, pixel_loss
 
 
@@ -50,11 +53,11 @@ class TokenizerObjective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["images"].contiguous(memory_format=torch.channels_last)
-        z = F.normalize(self.vq.quant_conv(self.vq.encoder(images)), dim=1)
+        z = F.normalize(self.vq.quant_conv(self.vq.encoder(images)).float(), dim=1)
         flat = z.detach().permute(0, 2, 3, 1).flatten(0, 2)
         if self.training and self.step == self.warmup:
-            self._seed(flat)
-        ids = (flat @ self.book.T).argmax(-1)
+            self._seed(everywhere(flat))
+        ids = self._nearest(flat)
         quantised = self.book[ids].unflatten(0, (len(z), *z.shape[-2:])).permute(0, 3, 1, 2)
         commitment = F.mse_loss(z, quantised, reduction="none").sum(1).mean()
         if self.step < self.warmup:
@@ -68,7 +71,7 @@ class TokenizerObjective(nn.Module):
             "commitment": commitment,
         }
         if self.training:
-            self._follow(flat, ids)
+            self._follow(everywhere(flat), everywhere(ids))
         loss = terms["pixels"] + self.perceptual * terms["perceptual"] + self.commitment * commitment
         used = torch.bincount(ids, minlength=len(self.book)).float()
         share = used / used.sum()
@@ -77,17 +80,21 @@ class TokenizerObjective(nn.Module):
         return {"loss": loss, **terms, "batch_perplexity": perplexity, "psnr": psnr}
 
     @torch.no_grad()
-    def tokenizer(self) -> nn.Module:
+    def tokenizer(self) -> Any:
         """The `JanusVQVAE` with the codebook as it stands."""
         self.codes.weight.copy_(self.book)
         return self.vq
 
     @torch.no_grad()
+    def _nearest(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):  # half precision confuses neighbouring codes
+            return (features @ self.book.T).argmax(-1)
+
+    @torch.no_grad()
     def _seed(self, features: Tensor) -> None:
         """Codebook := encoder features, as many as there are codes."""
-        rows = torch.randint(len(features), (len(self.book),), device=features.device)
-        noisy = features[rows] + 0.02 * torch.randn_like(self.book)
-        self.book.copy_(F.normalize(noisy, dim=-1))
+        noise = torch.randn(self.book.shape, generator=self._generator("noise")).to(self.book)
+        self.book.copy_(F.normalize(features[self._rows(features)] + 0.02 * noise, dim=-1))
         self.total.copy_(self.book)
         self.count.fill_(1.0)
 
@@ -102,8 +109,16 @@ class TokenizerObjective(nn.Module):
             self.count.lerp_(count / unit, 1 - self.decay)
             self.total.lerp_(total / unit, 1 - self.decay)
             dead = self.count < self.dead
-            rows = torch.randint(len(features), (len(self.book),), device=features.device)
-            self.total = torch.where(dead[:, None], features[rows], self.total)
-            self.count = torch.where(dead, torch.ones_like(self.count), self.count)
+            # In place: data-parallel training holds on to the buffers it was given.
+            self.total.copy_(torch.where(dead[:, None], features[self._rows(features)], self.total))
+            self.count.masked_fill_(dead, 1.0)
             self.book.copy_(F.normalize(self.total, dim=-1))
         self.step += 1
+
+    def _rows(self, features: Tensor) -> Tensor:
+        """One feature for each code, the same choice in every process."""
+        rows = torch.randint(len(features), (len(self.book),), generator=self._generator("rows"))
+        return rows.to(features.device)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(mixed(purpose, int(self.step)))

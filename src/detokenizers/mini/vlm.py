@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from ..training.draws import uniform
 
 
 class VLMObjective(nn.Module):
@@ -34,7 +36,8 @@ class VLMObjective(nn.Module):
         self.drop, self.weight = drop, weight
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        draw = self.draw(batch["words"], batch["tokens"])
+        dropped = uniform(batch, "dropped caption", 1) < self.drop
+        draw = self.draw(batch["words"], batch["tokens"], dropped)
         terms = {"draw": draw}
         loss = draw
         if "images" in batch:
@@ -42,11 +45,10 @@ class VLMObjective(nn.Module):
             loss = loss + self.weight * terms["describe"]
         return {"loss": loss, **terms}
 
-    def draw(self, words: Int[Tensor, "b m"], tokens: Int[Tensor, "b n"]) -> Tensor:
-        """Cross-entropy of the image tokens given the caption."""
+    def draw(self, words: Int[Tensor, "b m"], tokens: Int[Tensor, "b n"], dropped: Bool[Tensor, "b 1"]) -> Tensor:
+        """Cross-entropy of the image tokens given the caption, or given none where it is dropped."""
         mask = words != self.pad
         kept = (words == self.bos) | (words == self.boi) | ~mask
-        dropped = torch.rand(len(words), 1, device=words.device) < self.drop
         words = torch.where(dropped & ~kept, self.pad, words)
         core = self.model.model
         text = core.get_input_embeddings()(words)

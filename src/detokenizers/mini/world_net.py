@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..nn.world_net import WorldNet
+from ..training.draws import normal_like, uniform
 
 
 class WorldNetObjective(nn.Module):
@@ -27,7 +28,7 @@ class WorldNetObjective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["images"]
-        images = images + 0.05 * torch.randn_like(images) * torch.rand(len(images), 1, 1, 1, device=images.device)
+        images = images + 0.05 * normal_like(batch, "noise", images) * uniform(batch, "noise level", 1, 1, 1)
         answers = self.net(images)
         counts = F.cross_entropy(answers["counts"].flatten(0, 1), batch["counts"].flatten(), reduction="none")
         present = batch["counts"].flatten() > 0
@@ -38,7 +39,7 @@ class WorldNetObjective(nn.Module):
             "where": _known(answers["where"], _cells(batch["centres"], answers["where"].shape[-1])),
             "background": F.cross_entropy(answers["background"], batch["background"]),
         }
-        return {"loss": sum(terms.values(), torch.zeros(())), **terms}
+        return {"loss": torch.stack([*terms.values()]).sum(), **terms}
 
 
 def _cells(centres: Tensor, count: int) -> Tensor:

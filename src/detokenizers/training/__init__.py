@@ -1,7 +1,8 @@
 """The training floor: one accelerate loop, an EMA, and a state file that brings back every bit after a kill -9."""
 
+from .config import TrainConfig
 from .ema import EMA
 from .job import Batches, Job
-from .loop import TrainConfig, train
+from .loop import train
 
 __all__ = ["EMA", "Batches", "Job", "TrainConfig", "train"]

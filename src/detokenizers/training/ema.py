@@ -13,18 +13,22 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """shadow <- d shadow + (1 - d) weights with d = min(decay, (k + 1) / (k + 20)) at update k."""
+    """shadow <- d shadow + (1 - d) weights with d = min(decay, (k + 1) / (k + 20)) at update k.
+
+    A decay of 0 means no average: `shadow` is empty, nothing is copied, the module wears its own weights.
+    """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self.weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.weights = {name: p for name, p in module.named_parameters() if p.requires_grad} if decay else {}
         self.shadow = {name: p.detach().clone() for name, p in self.weights.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         decay = min(self.decay, (self.updates + 1) / (self.updates + 20))
-        torch._foreach_lerp_(list(self.shadow.values()), list(self.weights.values()), 1 - decay)
+        if self.shadow:
+            torch._foreach_lerp_(list(self.shadow.values()), list(self.weights.values()), 1 - decay)
         self.updates += 1
 
     @contextmanager

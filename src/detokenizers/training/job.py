@@ -1,6 +1,6 @@
 """What a recipe hands to the loop: an objective, the batch of any step, and how to look at and keep the result.
 
-`batch(step)` is a pure function of the step. That one rule makes resume exact: no loader position, no sampler state.
+`batches(part, size)` is a pure function. That one rule makes resume exact: no loader position, no sampler state.
 
 Run config -job()-> Job -train()-> run folder.
 """
@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Batches = Callable[[int, int], dict[str, Tensor]]
-"""`batches(step, size)`: the `size` items of that step, the same whenever and wherever it is asked."""
+"""`batches(part, size)`: items part * size to (part + 1) * size of the run, the same whenever and wherever it is asked.
+Parts of half the size are the same items twice as often, which is how processes and rounds share a batch."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,12 @@ class Job:
     """Everything the loop needs and nothing about which paper it serves.
 
     Attributes:
-        objective: `forward(batch) -> dict[str, scalar]`; the entry `loss` is minimised, the others are logged.
+        objective: `forward(batch) -> dict[str, scalar]`; the entry `loss` is minimised, the others are logged. Random
+            draws of an item follow `batch["seeds"]` (see `draws`). A loss that is a mean over items is the same however
+            a batch is split; one that is a mean over something rarer, such as known labels, is so on average.
         batches: see `Batches`.
         export: writes what users load (averaged weights are in place while it runs) into the run folder.
-        preview: a sheet of images [b 3 h w] in [-1, 1] to look at while training.
+        preview: a sheet of images [b 3 h w] in [-1, 1] to look at while training; left out when weights are sharded.
     """
 
     objective: nn.Module

@@ -5,7 +5,6 @@ batches(step) -> objective -> loss -> AdamW (warm-up, cosine, clip) -> EMA ; eve
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from pathlib import Path
@@ -13,92 +12,79 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..config import Config
+from .config import TrainConfig, lr_factor
+from .draws import SEEDS, item_seeds, mixed
 from .ema import EMA
 from .job import Job
-from .report import draw_curve, save_preview
-from .state import load_state, save_state
-
-LOG = "log.jsonl"
-
-
-class TrainConfig(Config):
-    """How long, how fast and how carefully to train. Field defaults suit the embedded stack on two CPU cores."""
-
-    steps: int = 1000
-    batch_size: int = 32
-    """Items per optimiser step over all processes and accumulation rounds."""
-    lr: float = 1e-3
-    warmup: int = 100
-    final_lr: float = 0.05
-    """The cosine schedule ends at this fraction of `lr`; 1 keeps it constant."""
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0
-    ema_decay: float = 0.999
-    accumulate: int = 1
-    precision: str = "no"
-    """`no` (fp32), `bf16` or `fp16`, as accelerate names them."""
-    seed: int = 0
-    log_every: int = 20
-    save_minutes: float = 3.0
-    """Minutes between checkpoints; each checkpoint also draws the loss curve and a preview."""
-
-
-def lr_factor(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a half cosine from 1 to `final_lr`."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+from .processes import gathered, is_sharded, mean, start, whole
+from .report import CURVE, LOG, PREVIEW, Log, draw_curve, save_preview
+from .state import load_state, remove_leftovers, save_state
 
 
 def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     """Train `job` into `folder`, resuming from its state when there is one; returns the last logged losses.
 
     Every random draw of step k is seeded by (seed, k), so a run that was killed and resumed gives, on the CPU, the
-    same losses to the bit as one that was not.
+    same losses to the bit as one that was not. An item's own draws do not depend on how its batch is split into
+    processes and accumulation rounds, so these change the weights by rounding only.
+
+    Raises:
+        ValueError: the batch does not divide, the state in `folder` is another model's or further on, or the loss or
+            its gradient is not finite; the last good state is still there then.
     """
-    accelerator = Accelerator(mixed_precision=config.precision, gradient_accumulation_steps=config.accumulate)
-    share, rest = divmod(config.batch_size, accelerator.num_processes * config.accumulate)
-    if rest:
-        raise ValueError(
-            f"batch_size {config.batch_size} does not divide among {accelerator.num_processes} processes "
-            f"x {config.accumulate} accumulation rounds"
-        )
+    accelerator = start(config, str(folder))
+    share, main = config.share(accelerator.num_processes), accelerator.is_main_process
     folder.mkdir(parents=True, exist_ok=True)
-    job.objective.to(accelerator.device)
-    trainable = [p for p in job.objective.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
-    ema = EMA(job.objective, config.ema_decay)
-    first = load_state(folder, job.objective, optimizer, ema)
+    if config.checkpointing:
+        recompute_activations(job.objective)
+    optimizer = torch.optim.AdamW(
+        _trainable(job.objective), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+    )
     objective, optimizer = accelerator.prepare(job.objective, optimizer)
+    # Under FSDP2 the weights are others now; whatever points at them comes after this line.
+    trainable, ema = _trainable(job.objective), EMA(job.objective, config.ema_decay)
+    first = load_state(folder, job.objective, optimizer.optimizer, ema)
+    if first > config.steps:
+        raise ValueError(f"{folder} has been trained for {first} steps already; train.steps is {config.steps}")
+    accelerator.wait_for_everyone()
+    if main:
+        remove_leftovers(folder)
+    log = Log(folder, first) if main else None
+    if config.track:
+        accelerator.init_trackers("detokenizers", config={"run": folder.name, **config.model_dump(mode="json")})
     objective.train()
     losses: dict[str, float] = {}
-    saved, started = time.monotonic(), time.monotonic()
+    saved = time.monotonic()
 
     def keep(step: int) -> None:
-        if accelerator.is_main_process:
-            save_state(folder, job.objective, optimizer.optimizer, ema, step)
-            draw_curve(folder / LOG, folder / "loss.png")
-            if job.preview:
+        save_state(folder, job.objective, optimizer.optimizer, ema, step, write=main)
+        if main:
+            draw_curve(folder / LOG, folder / CURVE)
+            if job.preview and not is_sharded(job.objective):
                 with ema.in_place():
-                    save_preview(job.preview(job.objective.eval()), folder / "preview.png")
+                    save_preview(job.preview(job.objective.eval()), folder / PREVIEW)
                 job.objective.train()
 
-    progress = tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None, desc=folder.name)
+    progress = tqdm(
+        range(first, config.steps),
+        initial=first,
+        total=config.steps,
+        disable=None if main else True,
+        desc=folder.name,
+    )
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = config.lr * lr_factor(step, config)
-        terms: dict[str, Tensor] = {}
-        norm: Tensor | float | None = None
+        sums: dict[str, Tensor] = {}
+        norm: Tensor | None = None
         for round_ in range(config.accumulate):
-            set_seed(_seed(config.seed, step, round_, accelerator.process_index))
+            set_seed(mixed(config.seed, step, round_, accelerator.process_index))
             part = (step * config.accumulate + round_) * accelerator.num_processes + accelerator.process_index
             batch = {name: value.to(accelerator.device) for name, value in job.batches(part, share).items()}
+            batch[SEEDS] = item_seeds(config.seed, part * share, share)
             with accelerator.accumulate(objective):
                 terms = objective(batch)
                 accelerator.backward(terms["loss"])
@@ -106,30 +92,61 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
                     norm = accelerator.clip_grad_norm_(trainable, config.clip)
                 optimizer.step()
                 optimizer.zero_grad()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().float() / config.accumulate
         ema.update()
         if step % config.log_every == 0 or step == config.steps - 1:
-            losses = {name: float(value.detach()) for name, value in terms.items()}
-            if not math.isfinite(losses["loss"]):
-                raise ValueError(f"the loss became {losses['loss']} at step {step}; lower lr ({config.lr}) or use fp32")
-            row = {"step": step, **losses, "grad_norm": float(norm or 0.0), "seconds": time.monotonic() - started}
-            if accelerator.is_main_process:
-                with (folder / LOG).open("a", encoding="utf-8") as log:
-                    log.write(json.dumps(row) + "\n")
+            losses = {name: float(mean(accelerator, value)) for name, value in sums.items()}
+            assert norm is not None
+            row = {"step": step, **losses, "grad_norm": float(whole(norm))}
+            _check(row, config, folder)
+            if log:
+                log.write(row)
+            accelerator.log(row, step=step)
             progress.set_postfix({name: f"{value:.4f}" for name, value in losses.items()})
-        if time.monotonic() - saved > 60 * config.save_minutes:
-            keep(step + 1)
-            saved = time.monotonic()
-    keep(config.steps)
-    if accelerator.is_main_process:
-        with ema.in_place():
+            if step + 1 < config.steps and _agreed(accelerator, time.monotonic() - saved >= 60 * config.save_minutes):
+                keep(step + 1)
+                saved = time.monotonic()
+    if first < config.steps or first == 0:
+        keep(config.steps)
+    with ema.in_place(), gathered(job.objective, keep=main):
+        if main:
             job.export(job.objective.eval(), folder)
+    for tracker in accelerator.trackers:
+        tracker.finish()
     accelerator.wait_for_everyone()
     return losses
 
 
-def _seed(*parts: int) -> int:
-    """Mix integers into one 32-bit seed (FNV-1a over their digits)."""
-    value = 2166136261
-    for byte in ",".join(map(str, parts)).encode():
-        value = ((value ^ byte) * 16777619) & 0xFFFFFFFF
-    return value
+def recompute_activations(objective: nn.Module) -> None:
+    """Turn on gradient checkpointing in every diffusers and transformers model that learns."""
+    found = False
+    for module in objective.modules():
+        able = getattr(module, "_supports_gradient_checkpointing", False)
+        able = able or getattr(module, "supports_gradient_checkpointing", False)
+        if able and _trainable(module):
+            found = True
+            for switch in ("enable_gradient_checkpointing", "gradient_checkpointing_enable"):
+                getattr(module, switch, lambda: None)()
+    if not found:
+        raise ValueError(f"{type(objective).__name__} holds no model that can recompute; set train.checkpointing to no")
+
+
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def _agreed(accelerator: Accelerator, due: bool) -> bool:
+    """What the first process says: clocks differ, and shards are gathered by all or none."""
+    said = torch.tensor(float(due and accelerator.is_main_process), device=accelerator.device)
+    return bool(mean(accelerator, said) > 0)
+
+
+def _check(row: dict[str, float], config: TrainConfig, folder: Path) -> None:
+    names = ["loss"] if config.precision == "fp16" else ["loss", "grad_norm"]  # a loss scale overflows now and then
+    for name in names:
+        if not math.isfinite(row[name]):
+            raise ValueError(
+                f"the {name.replace('_', ' ')} became {row[name]} at step {row['step']}; lower lr ({config.lr}) or use "
+                f"fp32 (the last good state is kept in {folder})"
+            )

@@ -1,27 +1,60 @@
-"""What a person looks at while a run is going: the loss curve and a sheet of samples.
+"""What a person looks at while a run is going: the log, the loss curve and a sheet of samples.
 
-log.jsonl -> loss.png ; images [b 3 h w] -> preview.png
+rows -Log.write-> log.jsonl -draw_curve-> loss.png ; images [b 3 h w] -save_preview-> preview.png
 """
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoint import atomic
+from ..checkpoint import atomic, write_text
+
+LOG, CURVE, PREVIEW = "log.jsonl", "loss.png", "preview.png"
+
+
+class Log:
+    """log.jsonl of a run that goes on at step `first`; rows of steps that will be taken again are taken out."""
+
+    def __init__(self, folder: Path, first: int) -> None:
+        self.path = folder / LOG
+        kept = [row for row in read_log(self.path) if row["step"] < first]
+        self.before = kept[-1]["seconds"] if kept else 0.0
+        self.started = time.monotonic()
+        if self.path.exists():
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def write(self, row: dict[str, Any]) -> None:
+        seconds = self.before + time.monotonic() - self.started
+        with self.path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps({**row, "seconds": seconds}) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log, one per step; a last line that was cut off in the middle is left out."""
+    rows: dict[int, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[row["step"]] = row
+    return [rows[step] for step in sorted(rows)]
 
 
 def draw_curve(log: Path, out: Path) -> None:
     """Plot the logged loss over steps, with a running median; does nothing before the first logged row."""
-    if not log.exists():
+    rows = read_log(log)
+    if not rows:
         return
-    rows = {row["step"]: row for row in map(json.loads, log.read_text(encoding="utf-8").splitlines())}
-    steps, losses = list(rows), [row["loss"] for row in rows.values()]
+    steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -29,7 +62,7 @@ def draw_curve(log: Path, out: Path) -> None:
     axes.plot(steps, losses, color="#9ecae1", linewidth=0.8)
     width = max(1, len(losses) // 20)
     axes.plot(steps, [float(np.median(losses[max(0, i - width) : i + 1])) for i in range(len(losses))], color="#08519c")
-    axes.set(xlabel="step", ylabel="loss", yscale="log")
+    axes.set(xlabel="step", ylabel="loss", yscale="log" if min(losses) > 0 else "linear")
     axes.grid(alpha=0.3)
     with atomic(out) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -5,6 +5,7 @@ objective + optimiser + EMA + step <-> state.safetensors
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,48 +14,97 @@ from torch.optim import Optimizer
 
 from ..checkpoint import load_tensors, save_tensors
 from .ema import EMA
+from .processes import sharded_like, whole
 
 STATE = "state.safetensors"
+STEP, UPDATES = "step", "ema_updates"
 
 
-def save_state(folder: Path, objective: nn.Module, optimizer: Optimizer, ema: EMA, step: int) -> None:
-    tensors = {f"trained/{name}": tensor for name, tensor in _evolving(objective).items()}
-    tensors |= {f"ema/{name}": tensor for name, tensor in ema.shadow.items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
-    tensors["step"] = torch.tensor(step)
-    tensors["ema_updates"] = torch.tensor(ema.updates)
-    save_tensors(folder / STATE, tensors)
+def save_state(
+    folder: Path, objective: nn.Module, optimizer: Optimizer, ema: EMA, step: int, *, write: bool = True
+) -> None:
+    """Save what training needs to go on, whole or not at all.
+
+    All processes call this together, since shards must be gathered; one of them writes.
+    """
+    tensors = {}
+    for name, tensor in _tensors(objective, optimizer, ema):
+        full = whole(tensor.detach())
+        if write:
+            tensors[name] = full.cpu()
+    if write:
+        save_tensors(folder / STATE, tensors | {STEP: torch.tensor(step), UPDATES: torch.tensor(ema.updates)})
 
 
 def load_state(folder: Path, objective: nn.Module, optimizer: Optimizer, ema: EMA) -> int:
-    """Put a saved state back in place and return the step it was saved after; 0 when there is none."""
+    """Put a saved state back in place and return the step it was saved after; 0 when there is none.
+
+    Raises:
+        ValueError: the file is damaged, or another model's.
+    """
     if not (folder / STATE).exists():
         return 0
     tensors = load_tensors(folder / STATE)
-    place = _evolving(objective)
-    moments: dict[int, dict[str, Tensor]] = {}
+    step, ema.updates = int(tensors.pop(STEP)), int(tensors.pop(UPDATES))
+    places = {f"trained/{name}": tensor for name, tensor in _evolving(objective).items()}
+    places |= {f"ema/{name}": tensor for name, tensor in ema.shadow.items()}
+    saved = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer/")}
+    if not ema.shadow:
+        saved = {name: tensor for name, tensor in saved.items() if not name.startswith("ema/")}
+    odd = sorted(name for name in places.keys() | saved.keys() if _shape(places, name) != _shape(saved, name))
+    if odd:
+        raise _another_model(folder, odd[0])
     with torch.no_grad():
-        for key, tensor in tensors.items():
-            kind, _, name = key.partition("/")
-            if kind == "optimizer":
-                index, _, moment = name.partition("/")
-                moments.setdefault(int(index), {})[moment] = tensor
-            elif kind in ("trained", "ema"):
-                target = (place if kind == "trained" else ema.shadow).get(name)
-                if target is None or target.shape != tensor.shape:
-                    raise ValueError(
-                        f"{folder / STATE} was saved by another model ({name} does not fit); "
-                        "train into a new --out folder or delete this one"
-                    )
-                target.copy_(tensor)
+        for name, tensor in saved.items():
+            places[name].copy_(sharded_like(tensor, places[name]))
+    _load_moments(folder, optimizer, {name: tensor for name, tensor in tensors.items() if name not in saved})
+    return step
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a process that was killed while it saved left beside the state."""
+    for path in folder.glob(f".{STATE}.*"):
+        path.unlink(missing_ok=True)
+
+
+def _tensors(objective: nn.Module, optimizer: Optimizer, ema: EMA) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in _evolving(objective).items():
+        yield f"trained/{name}", tensor
+    for name, tensor in ema.shadow.items():
+        yield f"ema/{name}", tensor
+    for index, moments in optimizer.state_dict()["state"].items():
+        for name, value in moments.items():
+            yield f"optimizer/{index}/{name}", torch.as_tensor(value)
+
+
+def _load_moments(folder: Path, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, _, place = key.partition("/")
+        index, _, moment = place.partition("/")
+        if kind != "optimizer":
+            continue
+        if int(index) >= len(weights) or (tensor.ndim and tensor.shape != weights[int(index)].shape):
+            raise _another_model(folder, key)
+        # Counters are single numbers and stay where they are; moments lie as their weights do.
+        state.setdefault(int(index), {})[moment] = sharded_like(tensor, weights[int(index)]) if tensor.ndim else tensor
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    ema.updates = int(tensors["ema_updates"])
-    return int(tensors["step"])
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _evolving(objective: nn.Module) -> dict[str, Tensor]:
     """Trainable weights and saved buffers; what is frozen comes from where it came from the first time."""
     frozen = {name for name, p in objective.named_parameters() if not p.requires_grad}
     return {name: t for name, t in objective.state_dict(keep_vars=True).items() if name not in frozen}
+
+
+def _shape(tensors: dict[str, Tensor], name: str) -> torch.Size | None:
+    return tensors[name].shape if name in tensors else None
+
+
+def _another_model(folder: Path, name: str) -> ValueError:
+    return ValueError(
+        f"{folder / STATE} was saved by another model ({name} does not fit); "
+        "train into a new --out folder or delete this one"
+    )

@@ -1,0 +1,111 @@
+"""What several processes must agree on: the device, the order of items, and whole tensors where FSDP2 keeps shards.
+
+`torchrun` and `accelerate launch` start the same program several times; alone, all of this does nothing.
+one process's rows -everywhere-> all rows ; shard -whole-> tensor -sharded_like-> shard
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from .config import TrainConfig
+
+
+def computing_device() -> torch.device:
+    """The device that training will use in this process."""
+    device = PartialState(cpu=_on_cpu()).device
+    assert device is not None
+    return device
+
+
+def start(config: TrainConfig, folder: str) -> Accelerator:
+    """An accelerator for these settings, whatever was trained in this Python process before.
+
+    Raises:
+        ValueError: the tracker is unknown or not installed, or the precision does not go with FSDP2.
+    """
+    # Accelerate keeps its settings for good; a second training in one session may want another precision.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(
+        cpu=_on_cpu(),
+        mixed_precision=config.precision,
+        gradient_accumulation_steps=config.accumulate,
+        log_with=config.track,
+        project_dir=folder,
+    )
+    if config.track and not accelerator.log_with:
+        raise ValueError(f"train.track is {config.track!r}, but it is not installed; `pip install {config.track}`")
+    if accelerator.is_fsdp2 and config.precision != "no":
+        # Accelerate's policy would cast the batch, the VAE and the beliefs to half precision along with the net.
+        raise ValueError(
+            f"under FSDP2 the frozen weights decide the precision; set train.precision to no, not {config.precision}"
+        )
+    return accelerator
+
+
+def _on_cpu() -> bool:
+    """Without being told, accelerate takes several processes on a machine without accelerator for strangers."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
+
+
+def everywhere(rows: Tensor) -> Tensor:
+    """The rows of all processes in the order of their ranks: what one process would see of the whole batch."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor behind a shard; every process must ask at the same time."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_like(tensor: Tensor, target: Tensor) -> Tensor:
+    """The whole tensor, which every process has, laid out on the target's device and shards."""
+    tensor = tensor.to(target.device, target.dtype)
+    if isinstance(target, DTensor):
+        return distribute_tensor(tensor, target.device_mesh, target.placements, src_data_rank=None)
+    # Same strides as the target, or the optimiser takes another code path, which rounds differently.
+    return torch.empty_like(target, requires_grad=False).copy_(tensor)
+
+
+def mean(accelerator: Accelerator, value: Tensor) -> Tensor:
+    """The mean of a number over all processes."""
+    reduced = accelerator.reduce(value, "mean")
+    assert isinstance(reduced, Tensor)
+    return reduced
+
+
+def is_sharded(module: nn.Module) -> bool:
+    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+@contextmanager
+def gathered(module: nn.Module, *, keep: bool) -> Iterator[None]:
+    """Inside the block a sharded module has whole weights, on the CPU, in the process that keeps them."""
+    shards = [
+        (part, name, parameter)
+        for part in module.modules()
+        for name, parameter in part.named_parameters(recurse=False)
+        if isinstance(parameter, DTensor)
+    ]
+    for part, name, parameter in shards:
+        full = whole(parameter.detach())
+        if keep:
+            setattr(part, name, nn.Parameter(full.cpu(), requires_grad=parameter.requires_grad))
+    try:
+        yield
+    finally:
+        for part, name, parameter in shards:
+            setattr(part, name, parameter)
