@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 
 from detokenizers.checkpoint import fingerprint, save_tensors, write_text
+from detokenizers.data.objects import COLOURS
 from detokenizers.data.world import World, WorldConfig
 from detokenizers.dcdd.belief import Calibration
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.model import DCDDConfig
+from detokenizers.mini.runs import WorldNetRun
 from detokenizers.nn.world_net import WorldNet, WorldNetConfig
 from detokenizers.pretrained.flux import FluxConfig
 from detokenizers.pretrained.janus_size import JanusSize, build_janus
@@ -39,11 +41,16 @@ def build(mini: Path) -> None:
     save_vae(vae, mini / "vae")
     net = WorldNet(
         WorldNetConfig(
-            nouns=len(WORLD.nouns), colours=8, backgrounds=len(WORLD.backgrounds), resolution=PIXELS, widths=(8, 16)
+            nouns=len(WORLD.nouns),
+            colours=len(COLOURS),
+            backgrounds=len(WORLD.backgrounds),
+            resolution=PIXELS,
+            widths=(8, 16),
         )
     )
     save_tensors(mini / "world_net" / "world_net.safetensors", net.state_dict())
     write_text(mini / "world_net" / "world_net.yaml", net.config.to_yaml())
+    write_text(mini / "world_net" / "run.yaml", WorldNetRun(recipe="mini.world_net", world=WORLD.config).to_yaml())
     build_dcdd(mini / "dcdd", mini / "vae", vq.codebook)
 
 

@@ -40,16 +40,10 @@ def run(request: Evaluate) -> None:
     paths = [request.reference] if request.reference else []
     reference = pictures(paths, request.world, net.config.resolution, BATCH, request.split)
     settings = {"reference": str(request.reference or f"{request.world} scenes of the world")}
-    result = score(
-        rows,
-        reference,
-        Extractor(net, "world"),
-        net.config.resolution,
-        asked=asked_in(request.drawn[0]),
-        judge=world_judge(request.net),
-        seed=request.seed,
-        settings=settings,
-    )
+    asked = asked_in(request.drawn[0])
+    how = {"seed": request.seed, "settings": settings}
+    how |= {"asked": asked, "judge": world_judge(request.net)} if asked else {}
+    result = score(rows, reference, Extractor(net, "world"), net.config.resolution, **how)
     save(result, request.out or request.drawn[0])
     print(markdown(result), end="")
 
@@ -60,8 +54,8 @@ def score(
     extractor: Extractor,
     size: int,
     *,
-    asked: Mapping[str, Truth] | None,
-    judge: WorldJudge,
+    asked: Mapping[str, Truth] | None = None,
+    judge: WorldJudge | None = None,
     **how: Any,
 ) -> Result:
     """Numbers per pair when the ids are those of the reference, distances of sets when none of them is.
@@ -84,9 +78,8 @@ def score(
     if shared:
         return reconstruction(bar(reference.batches, order, "measuring"), decoders, extractor, **how)
     seen = collect(bar(reference.batches, reference.chunks, "reference"), extractor)
-    if asked is not None:
-        how |= {"asked": asked, "judge": judge}
-    return generation(bar([(chunk, chunk) for chunk in order], order, "measuring"), decoders, extractor, seen, **how)
+    drawing = bar([(chunk, chunk) for chunk in order], order, "measuring")
+    return generation(drawing, decoders, extractor, seen, asked=asked, judge=judge, **how)
 
 
 def rows_of(folders: Sequence[Path]) -> dict[str, list[ImageFile]]:
@@ -127,4 +120,5 @@ def take(stream: Iterator[Tensor], _: Any, *, seeds: Sequence[int]) -> Tensor:
 
 
 def bar(items: Iterable[T], order: Sequence[Any], what: str) -> Iterable[T]:
+    """A progress bar over as many batches as `order` has."""
     return tqdm(items, desc=what, total=len(order), disable=None)
