@@ -330,8 +330,10 @@ def test_a_saved_chat_template_is_found(folder, tmp_path, place):
 def test_in_bfloat16_the_head_and_the_tokenizer_stay_fp32(folder):
     vlm = JanusVLM.from_pretrained(folder, dtype=torch.bfloat16)
     assert vlm.prefix(["cat"], 1).embeddings.dtype == torch.bfloat16
+    assert vlm.tokenizer.model.dtype == torch.float32
     assert vlm.tokenizer.codebook.dtype == torch.float32
     tokens = vlm.generate(PROMPTS, seeds=[0, 1], observe=lambda logits, ids: logits)
+    assert tokens.observed is not None
     assert tokens.observed.dtype == torch.float32
 
 

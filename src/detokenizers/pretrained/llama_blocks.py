@@ -58,15 +58,31 @@ class Memory:
         return (keys, values) if span == keys.shape[2] else (keys[:, :, :span], values[:, :, :span])
 
 
+class _Norm:
+    """RMSNorm in as few calls as there are: a decode step norms a handful of rows, so calls are what it costs."""
+
+    def __init__(self, norm: LlamaRMSNorm) -> None:
+        self.norm = norm
+        self.floor = torch.tensor(norm.variance_epsilon**0.5)
+
+    def __call__(self, x: Float[Tensor, "r h"]) -> Float[Tensor, "r h"]:
+        if x.is_cuda:
+            return F.rms_norm(x, x.shape[-1:], self.norm.weight, self.norm.variance_epsilon)
+        wide = x.float()
+        # sqrt(mean(x^2) + eps) is the hypotenuse over |x| / sqrt(h) and sqrt(eps).
+        size = torch.linalg.vector_norm(wide, 2, -1, True).mul_(x.shape[-1] ** -0.5).hypot_(self.floor)
+        return self.norm.weight * (wide / size).to(x.dtype)
+
+
 class _Layer(NamedTuple):
     """One block's own modules, looked up once: attribute chains through `nn.Module` are not free."""
 
-    before_attention: LlamaRMSNorm
+    before_attention: _Norm
     q: nn.Linear
     k: nn.Linear
     v: nn.Linear
     o: nn.Linear
-    before_mlp: LlamaRMSNorm
+    before_mlp: _Norm
     gate: nn.Linear
     up: nn.Linear
     down: nn.Linear
@@ -81,6 +97,7 @@ class LlamaBlocks:
             raise ValueError(f"this Llama uses {config.hidden_act!r}; only SwiGLU ('silu') models can be run here")
         self.model = model
         self.layers = [_layer(block) for block in cast(list[LlamaDecoderLayer], list(model.layers))]
+        self.norm = _Norm(model.norm)
         self.heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads or config.num_attention_heads
         self.width: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -125,7 +142,7 @@ class LlamaBlocks:
         rows, columns, _ = x.shape
         x = x.flatten(0, 1)
         for number, layer in enumerate(self.layers):
-            y = _normed(x, layer.before_attention)
+            y = layer.before_attention(x)
             q = angles.rotate(self._split(_linear(y, layer.q), rows, self.heads))
             k = angles.rotate(self._split(_linear(y, layer.k), rows, self.kv_heads))
             v = self._split(_linear(y, layer.v), rows, self.kv_heads)
@@ -135,9 +152,9 @@ class LlamaBlocks:
                 q, k, v, attn_mask=mask, is_causal=mask is None and columns > 1, enable_gqa=self.heads != self.kv_heads
             )
             x = x + _linear(look.transpose(1, 2).reshape(rows * columns, -1), layer.o)
-            y = _normed(x, layer.before_mlp)
+            y = layer.before_mlp(x)
             x = x + _linear(F.silu(_linear(y, layer.gate)) * _linear(y, layer.up), layer.down)
-        return _normed(x, self.model.norm).unflatten(0, (rows, columns))
+        return self.norm(x).unflatten(0, (rows, columns))
 
     def _split(self, x: Tensor, rows: int, heads: int) -> Tensor:
         return x.view(rows, -1, heads, self.width).transpose(1, 2)
@@ -150,17 +167,8 @@ def _layer(block: LlamaDecoderLayer) -> _Layer:
     if odd := {type(linear).__name__ for linear in linears if type(linear) is not nn.Linear}:
         raise ValueError(f"this Llama has {', '.join(odd)} layers where Linear ones belong; merge its adapters first")
     q, k, v, o, gate, up, down = linears
-    return _Layer(block.input_layernorm, q, k, v, o, block.post_attention_layernorm, gate, up, down)
+    return _Layer(_Norm(block.input_layernorm), q, k, v, o, _Norm(block.post_attention_layernorm), gate, up, down)
 
 
 def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
     return F.linear(x, layer.weight, layer.bias)
-
-
-def _normed(x: Tensor, norm: LlamaRMSNorm) -> Tensor:
-    if x.is_cuda:
-        return F.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
-    # torch's CPU rms_norm takes twice as long as its own pieces on the few rows of a decode step.
-    wide = x.float()
-    scale = (wide * wide).sum(-1, keepdim=True).div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
-    return norm.weight * (wide * scale).to(x.dtype)

@@ -95,27 +95,30 @@ class TokenLoop:
         Returns:
             Tokens in raster order, and what `observe` returned, stacked.
         """
+        # Inference mode saves each of a step's ~300 calls some bookkeeping; what leaves the loop are normal tensors.
+        quick = torch.inference_mode if self.compiled is None else torch.no_grad
         x, start = prefix.embeddings, prefix.embeddings.shape[1]
         length, device = start + self.num_tokens, x.device
         angles, places = self.parts.angles(length), torch.arange(length, device=device)
         padded = not bool(prefix.visible.all())
         seen = torch.cat([prefix.visible, prefix.visible.new_ones(x.shape[0], self.num_tokens)], 1)[:, None, None]
-        memory = self._memory(x.shape[0], length)
         u = None if u is None else u.to(device)
         scale = torch.tensor(guidance, device=device)
 
-        hidden = self.parts.blocks(
-            x,
-            angles.at(places[:start]),
-            mask=prefix_mask(prefix.visible),
-            memory=memory,
-            places=places[:start],
-            span=start,
-        )
-        logits = self.logits(hidden[:, -1], branches, scale)
+        with quick():
+            memory = self._memory(x.shape[0], length)
+            hidden = self.parts.blocks(
+                x,
+                angles.at(places[:start]),
+                mask=prefix_mask(prefix.visible),
+                memory=memory,
+                places=places[:start],
+                span=start,
+            )
+            logits = self.logits(hidden[:, -1], branches, scale)
         ids, observed = [], []
         for step in range(self.num_tokens):
-            scaled = logits if temperature == 1.0 else logits / temperature
+            scaled = logits / temperature
             drawn = scaled.argmax(-1) if u is None else draw(scaled, u[:, step], top_k)
             if step in (0, self.num_tokens - 1):
                 self._check_finite(scaled)
@@ -127,12 +130,13 @@ class TokenLoop:
             if step + 1 == self.num_tokens:
                 break
             here = places[start + step : start + step + 1]
-            if self.compiled is not None:
-                logits = self.compiled(drawn, here, angles, memory, seen, scale, branches).clone()
-            else:
-                span = start + step + 1
-                mask = seen[..., :span] if padded else None
-                logits = self.step(drawn, here, angles.at(here), memory, span, mask, scale, branches)
+            with quick():
+                if self.compiled is not None:
+                    logits = self.compiled(drawn, here, angles, memory, seen, scale, branches).clone()
+                else:
+                    span = start + step + 1
+                    mask = seen[..., :span] if padded else None
+                    logits = self.step(drawn, here, angles.at(here), memory, span, mask, scale, branches)
         return torch.stack(ids, 1), torch.stack(observed, 1) if observe is not None else None
 
     @torch.no_grad()

@@ -1,0 +1,254 @@
+"""LlamaGen text-to-image, frozen: T5 captions in, image tokens out, through the same token loop as Janus.
+
+Three things make it unlike a plain Llama: its prefix is 120 projected caption features; its unconditional twin is a
+learnt prefix; and positions turn in two dimensions over the image, while the prefix is not placed at all (its rotary
+factors are zero, so its keys and queries vanish).
+
+caption features -project-> prefix [cond; uncond] -token loop, 2-D rotary-> VisualTokens(ids, observed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import JanusVQVAE, JanusVQVAEConfig, LlamaConfig, LlamaModel
+
+from detokenizers.config import Config
+from detokenizers.pretrained.captions import CaptionEncoder, T5Captions
+from detokenizers.pretrained.llama_blocks import Angles, LlamaBlocks
+from detokenizers.pretrained.llamagen_weights import gpt_tensors, read_official, vq_tensors
+from detokenizers.pretrained.token_loop import Prefix, TokenLoop, TokenParts
+from detokenizers.pretrained.token_vlm import LlamaTokenVLM
+from detokenizers.pretrained.vq import JanusVQ
+from detokenizers.protocols import Observe, VisualTokens
+
+
+class LlamaGenSize(Config):
+    """The numbers of one LlamaGen text-to-image GPT and its VQ."""
+
+    hidden: int = 1280
+    """Width of the GPT."""
+    layers: int = 36
+    """Blocks of the GPT."""
+    heads: int = 20
+    """Attention heads of the GPT."""
+    intermediate: int = 3584
+    """Width of the SwiGLU."""
+    grid: int = 16
+    """Side of the token raster: 16 at 256 px, 32 at 512 px."""
+    codebook: int = 16384
+    """Codes of the visual tokenizer."""
+    code_dim: int = 8
+    """Dimension of one code."""
+    caption_dim: int = 2048
+    """Width of the caption features (flan-t5-xl)."""
+    caption_length: int = 120
+    """Positions of the prefix."""
+    vq_channels: int = 128
+    """Base channels of the VQ; a multiple of 32."""
+    vq_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    """Channel multiplier per resolution."""
+    vq_blocks: int = 2
+    """Residual blocks per resolution."""
+    vq_latent: int = 256
+    """Channels between the VQ encoder and its codes."""
+
+
+STAGES = {"t2i_XL_stage1_256": LlamaGenSize(), "t2i_XL_stage2_512": LlamaGenSize(grid=32)}
+"""The official text-to-image checkpoints."""
+
+
+class CaptionProjection(nn.Module):
+    """Caption features to prefix columns; and the learnt prefix of no caption."""
+
+    def __init__(self, size: LlamaGenSize) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(size.caption_dim, size.hidden, bias=False)
+        self.fc2 = nn.Linear(size.hidden, size.hidden, bias=False)
+        self.uncond = nn.Buffer(torch.zeros(size.caption_length, size.caption_dim))
+
+    def forward(self, features: Float[Tensor, "r l c"]) -> Float[Tensor, "r l h"]:
+        return self.fc2(F.gelu(self.fc1(features), approximate="tanh"))
+
+
+class LlamaGen(nn.Module):
+    """The weights of a LlamaGen GPT: caption projection, Llama blocks, output layer."""
+
+    def __init__(self, size: LlamaGenSize) -> None:
+        super().__init__()
+        self.size = size
+        self.caption = CaptionProjection(size)
+        config = LlamaConfig(
+            hidden_size=size.hidden,
+            intermediate_size=size.intermediate,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.heads,
+            num_key_value_heads=size.heads,
+            vocab_size=size.codebook,
+            max_position_embeddings=size.caption_length + size.grid**2,
+            rms_norm_eps=1e-5,
+            pad_token_id=None,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        self.llama = LlamaModel(config)
+        self.llama.rotary_emb = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]  (see `raster_angles`)
+        self.output = nn.Linear(size.hidden, size.codebook, bias=False)
+
+
+def llamagen_vq(size: LlamaGenSize) -> JanusVQVAE:
+    """The VQ-16 of LlamaGen: Janus' network at LlamaGen's grid."""
+    return JanusVQVAE(
+        JanusVQVAEConfig(
+            embed_dim=size.code_dim,
+            num_embeddings=size.codebook,
+            latent_channels=size.vq_latent,
+            base_channels=size.vq_channels,
+            channel_multiplier=list(size.vq_multipliers),
+            num_res_blocks=size.vq_blocks,
+            num_patches=size.grid,
+        )
+    )
+
+
+def raster_angles(size: LlamaGenSize, length: int, like: Tensor) -> Angles:
+    """Rotary factors of the prefix, all zero, then of the raster: the first half of a head turns with the row, the
+    second with the column."""
+    pairs = size.hidden // size.heads // 2
+    speeds = 10000.0 ** -(torch.arange(pairs // 2) * 2 / pairs)
+    place = torch.arange(size.grid**2)
+    turn = torch.cat([(place // size.grid)[:, None] * speeds, (place % size.grid)[:, None] * speeds], -1)
+    blank = torch.zeros(size.caption_length, pairs)
+    cos, sin = torch.cat([blank, turn.cos()])[:length], torch.cat([blank, turn.sin()])[:length]
+    return Angles.of(torch.cat([cos, cos], -1).to(like), torch.cat([sin, sin], -1).to(like))
+
+
+class LlamaGenVLM(LlamaTokenVLM):
+    """A frozen `TokenVLM` over LlamaGen; its output layer and VQ are kept in fp32.
+
+    Args:
+        model: the GPT.
+        vq: the visual tokenizer's network.
+        captions: where caption features come from (`T5Captions`, `StoredCaptions`).
+        compile: capture the decode step as one CUDA graph.
+    """
+
+    def __init__(self, model: LlamaGen, vq: JanusVQVAE, captions: CaptionEncoder, *, compile: bool = False) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = JanusVQ(vq.float())
+        self.captions = captions
+        output = model.output.float()
+        blocks = LlamaBlocks(model.llama)
+        parts = TokenParts(
+            blocks=blocks,
+            angles=lambda length: raster_angles(model.size, length, blocks.weight),
+            embed=model.llama.embed_tokens,
+            lift=lambda hidden: hidden.float(),
+            project=output,
+        )
+        compiler = partial(torch.compile, mode="reduce-overhead", fullgraph=True) if compile else None
+        self.loop = TokenLoop(parts, self.tokenizer.grid.size, compiler)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | Path,
+        *,
+        stage: str = "t2i_XL_stage1_256",
+        size: LlamaGenSize | None = None,
+        captions: CaptionEncoder | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+        compile: bool = False,
+    ) -> Self:
+        """Load official files: `STAGE.pt`, `vq_ds16_t2i.pt` and, unless `captions` is given, the folder `flan-t5-xl`.
+
+        Raises:
+            ValueError: an unknown stage, a missing or damaged file, tensors that are missing or do not fit.
+        """
+        folder = Path(folder)
+        if size is None:
+            if stage not in STAGES:
+                raise ValueError(f"there is no LlamaGen stage {stage!r}; known are {', '.join(STAGES)}")
+            size = STAGES[stage]
+        if captions is None:
+            captions = T5Captions.from_pretrained(folder / "flan-t5-xl", dtype=dtype)
+        with torch.device("meta"):
+            model, vq = LlamaGen(size), llamagen_vq(size)
+        path = folder / f"{stage}.pt"
+        _fill(model, gpt_tensors(read_official(path), size.heads), path)
+        path = folder / "vq_ds16_t2i.pt"
+        _fill(vq, vq_tensors(read_official(path)), path)
+        parts: tuple[nn.Module, ...] = (model.llama, model.caption)
+        for part in parts:
+            part.to(dtype)
+        return cls(model, vq, captions, compile=compile).to(device)
+
+    @torch.no_grad()
+    def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
+        """Project captions: b rows, then with two branches the learnt prefix, under the caption's own mask."""
+        project = self.model.caption
+        features, visible = self.captions(prompts)
+        features, visible = features.to(project.fc1.weight), visible.to(self.device)
+        if branches == 2:
+            features = torch.cat([features, project.uncond.expand_as(features)])
+            visible = visible.repeat(2, 1)
+        return Prefix(project(features), visible)
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        guidance: float = 7.5,
+        temperature: float = 1.0,
+        observe: Observe | None = None,
+        greedy: bool = False,
+        top_k: int | None = 1000,
+        batch_size: int = 16,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> VisualTokens:
+        """`LlamaTokenVLM.generate` with LlamaGen's own defaults: w = 7.5, drawing from the 1000 likeliest codes.
+
+        `observe` still sees the unfiltered belief.
+        """
+        # PAPER GAP (docs/dcdd.md#filtered-beliefs): the paper does not say whether its belief is filtered.
+        return super().generate(
+            prompts, seeds=seeds, guidance=guidance, temperature=temperature, observe=observe, greedy=greedy,
+            top_k=top_k, batch_size=batch_size, progress=progress,
+        )  # fmt: skip
+
+    def teacher_forced(
+        self,
+        prompts: Sequence[str],
+        ids: Int[Tensor, "b n"],
+        *,
+        observe: Observe,
+        guidance: float = 7.5,
+        temperature: float = 1.0,
+    ) -> Float[Tensor, "b n o"]:
+        """`LlamaTokenVLM.teacher_forced` at LlamaGen's own guidance, w = 7.5."""
+        return super().teacher_forced(prompts, ids, observe=observe, guidance=guidance, temperature=temperature)
+
+
+def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Give a meta-device module its weights, all of them and no others."""
+    expected = module.state_dict()
+    odd = [f"missing {name}" for name in expected if name not in tensors]
+    odd += [f"unknown {name}" for name in tensors if name not in expected]
+    odd += [
+        f"{name} is {list(tensors[name].shape)}, not {list(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+    if odd:
+        raise ValueError(f"{path} does not fit this LlamaGen: {', '.join(odd[:3])} ({len(odd)} in all)")
+    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
