@@ -25,7 +25,7 @@ settings=(--images.path "$IMAGENET/train" --decoder.calibration.kappa "$kappa" -
 
 # Every process first encodes its share of the images, then all train.
 accelerate launch --num_processes "$GPUS" --mixed_precision bf16 -m \
-  detokenizers train dcdd.janus_pro_7b "${settings[@]}" --out out/janus/dcdd
+  detokenizers train dcdd.janus_pro_7b "${settings[@]}" --train.checkpointing --out out/janus/dcdd
 
 # SSIM is written by detok; FID by torch-fidelity, against the very crops that were encoded. The paper does not name its
 # LPIPS net; its level fits AlexNet.

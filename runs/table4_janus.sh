@@ -23,7 +23,8 @@ row() {
   local name=$1
   shift
   accelerate launch --num_processes "$GPUS" --mixed_precision bf16 -m \
-    detokenizers train "dcdd.janus_pro_7b_$name" --images.path "$IMAGENET/train" "$@" --out "$out/$name"
+    detokenizers train "dcdd.janus_pro_7b_$name" --images.path "$IMAGENET/train" --train.checkpointing "$@" \
+    --out "$out/$name"
 }
 row hard
 row lcdm

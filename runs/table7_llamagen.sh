@@ -2,8 +2,8 @@
 # DCDD Tables 7 and 8: the same for LlamaGen-XL (text to image, stage 1, 256 px), a weaker VLM.
 #
 # On:    4 GPUs with 80 GB to train, one to measure. Takes about half of Janus' tables: 256 image tokens instead of 576.
-# Needs: $LLAMAGEN with t2i_XL_stage1_256.pt and vq_ds16_t2i.pt (Hub: peizesun/llamagen_t2i); the Hub for flan-t5-xl and the
-#        gated FLUX.1-Fill-dev; $IMAGENET/{train,val}, MJHQ-30K and GenEval as for Janus.
+# Needs: $LLAMAGEN with t2i_XL_stage1_256.pt and vq_ds16_t2i.pt (Hub: peizesun/llamagen_t2i) and the folder flan-t5-xl
+#        (Hub: google/flan-t5-xl); the gated FLUX.1-Fill-dev; $IMAGENET/{train,val}, MJHQ-30K and GenEval as for Janus.
 # Makes: out/llamagen/*.
 #
 # Paper: ImageNet rFID 4.1919 -> 1.4087, MJHQ rFID 4.9653 -> 1.9028; generation does not improve: MJHQ gFID 59.03 -> 61.09,
@@ -32,7 +32,7 @@ settings=(--vlm "$vlm" --images.path "$IMAGENET/train"
   --decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
 
 accelerate launch --num_processes "$GPUS" --mixed_precision bf16 -m \
-  detokenizers train dcdd.llamagen_xl "${settings[@]}" --out $out/dcdd
+  detokenizers train dcdd.llamagen_xl "${settings[@]}" --train.checkpointing --out $out/dcdd
 
 for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do
   read -r name folder <<<"$data"
