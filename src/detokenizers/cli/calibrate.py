@@ -17,12 +17,12 @@ from ..checkpoint import atomic
 from ..data.prompts import read_prompts
 from ..data.world import World
 from ..dcdd.calibration import calibrate, encoder_statistics
-from ..dcdd.search import Step
+from ..dcdd.search import SearchConfig, Step
 from ..dcdd.statistics import TokenStatistics
 from ..evaluation.features import item_seed
 from ..pretrained.loading import load_vlm
 from ..pretrained.token_vlm import LlamaTokenVLM
-from .sources import device_of, pictures
+from .sources import device_of, guidance_of, pictures
 from .verbs import Calibrate
 
 TOP = 30
@@ -47,7 +47,8 @@ def run(request: Calibrate) -> None:
         def count(_: Step) -> None:
             bar.update()
 
-        report = calibrate(features, tokenizer.codebook, watched.targets(), request.search, on_step=count)
+        settings = SearchConfig(kappa_range=request.kappa_range)
+        report = calibrate(features, tokenizer.codebook, watched.targets(), request.search, settings, on_step=count)
     columns = {
         "VLM": watched,
         "encoder, raw": encoder_statistics(features, tokenizer.codebook),
@@ -84,7 +85,7 @@ def watch(vlm: LlamaTokenVLM, texts: list[str], request: Calibrate) -> TokenStat
         vlm.generate(
             batch,
             seeds=[item_seed(request.seed, f"{first + index}") for index in range(len(batch))],
-            guidance=request.guidance,
+            guidance=guidance_of(request.guidance, vlm),
             temperature=request.temperature,
             observe=observe,
         )

@@ -50,8 +50,8 @@ class Generate(Drawing):
     """Also draw this many captions of the embedded world, of the split that no training has seen."""
     compare: FlagCreatePairsOff[bool] = False
     """Put the VLM's own VQ decoder first and the uncertainty of every token last on the sheet."""
-    guidance: float = 5.0
-    """Classifier-free guidance of the VLM."""
+    guidance: float | None = None
+    """Classifier-free guidance of the VLM; its own default unless given (Janus 5, LlamaGen 7.5)."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature of the VLM's sampling."""
     per_prompt: AtLeastOne = 1
@@ -101,12 +101,14 @@ class Calibrate(Config):
     """Pictures and folders whose encoder features are calibrated."""
     world: NotNegative = 0
     """Use this many training scenes of the embedded world as images instead."""
-    guidance: float = 5.0
-    """Classifier-free guidance of the VLM, as it will be used for drawing."""
+    guidance: float | None = None
+    """Classifier-free guidance of the VLM, as it will be used for drawing; the VLM's own default unless given."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature of the VLM's sampling, as it will be used for drawing."""
     search: Literal["joint", "paper"] = "joint"
     """`joint` re-fits the sharpness for every smoothing value; `paper` follows the paper's order, guarded."""
+    kappa_range: tuple[float, float] = (10.0, 60.0)
+    """Where the sharpness is looked for; the paper's range. Codes that lie close together need more."""
     seed: NotNegative = 0
     """Decides the tokens the VLM draws."""
     batch: AtLeastOne = 8

@@ -95,8 +95,8 @@ MINI_NET = FluxConfig(
     guidance=None,
 )
 
-MINI_CALIBRATION = Calibration(kappa=40.0)
-"""What `detok calibrate --vlm mini` finds for the embedded VLM (src/detokenizers/embedded/mini/calibration.json)."""
+MINI_CALIBRATION = Calibration(kappa=130.352, epsilon=0.02)
+"""What `detok calibrate --vlm mini --world 100 --kappa-range 10 400` finds for the embedded VLM."""
 
 
 def mini() -> DCDDRun:
@@ -111,6 +111,7 @@ def mini() -> DCDDRun:
         belief=AnySharpness(),
         decoder=DCDDConfig(
             reading=Committed(),
+            calibration=Calibration(kappa=130.0),
             condition=CondConfig(width=64),
             net=MINI_NET,
             scope=Full(),
