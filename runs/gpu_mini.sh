@@ -49,7 +49,7 @@ side_by_side() {
 }
 
 judge_and_tokenizer() {
-  part world_net world_net.safetensors mini.world_net "${world[@]}" --train.steps 1000 --train.batch-size 64
+  part world_net world_net.yaml mini.world_net "${world[@]}" --train.steps 1000 --train.batch-size 64
   part tokenizer config.json mini.tokenizer "${world[@]}" "${size[@]}" --judge $mini/world_net \
     --train.steps 3000 --train.batch-size 24 --train.lr 1e-3
 }

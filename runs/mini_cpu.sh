@@ -34,7 +34,7 @@ side_by_side() {
 
 # 1. The judge teaches the tokenizer what to keep; the latent space needs neither.
 judge_and_tokenizer() {
-  part world_net world_net.safetensors mini.world_net
+  part world_net world_net.yaml mini.world_net
   part tokenizer config.json mini.tokenizer --judge $mini/world_net
 }
 latent_space() {

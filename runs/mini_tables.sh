@@ -71,7 +71,8 @@ table4() {
   # SampledMix needs no training: it reads as many numbers as the expectation, so only dcdd.yaml changes.
   for gamma in 0.25 0.5 0.75 1.0; do
     mkdir -p $out/mixes/gamma-$gamma
-    cp -r $rows/lc/{dcdd.yaml,decoder.safetensors,codebook.safetensors,space} $out/mixes/gamma-$gamma/
+    cp $rows/lc/{dcdd.yaml,decoder.safetensors,codebook.safetensors} $out/mixes/gamma-$gamma/
+    [ ! -d $rows/lc/space ] || cp -r $rows/lc/space $out/mixes/gamma-$gamma/
     sed -i "s/^  name: expectation\$/  name: sampled_mix\n  gamma: $gamma/" $out/mixes/gamma-$gamma/dcdd.yaml
     mixes+=($out/mixes/gamma-$gamma)
   done
