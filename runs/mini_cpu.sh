@@ -53,7 +53,7 @@ side_by_side vlm decoder
 
 # 3. How sure is the VLM, and which sharpness makes the encoder as sure?
 [ -e $mini/calibration.json ] ||
-  detok calibrate --vlm $mini/vlm --num-prompts 100 --world 1000 --out $mini/calibration.json
+  detok calibrate --vlm $mini/vlm --num-prompts 100 --world 1000 --kappa-range 10 400 --out $mini/calibration.json
 read -r kappa epsilon < <(python -c "
 import json
 found = json.load(open('$mini/calibration.json'))['calibration']
@@ -89,5 +89,5 @@ ship world_net world_net
 ship autoencoder vae
 ship vlm vlm
 ship dcdd dcdd
-cp $mini/calibration.json $embedded/calibration.json
+cp $mini/calibration.json $embedded/dcdd/calibration.json
 du -sh $embedded/*

@@ -36,8 +36,8 @@ PYTHON
 table1() {
   mkdir -p $tables/table1
   for search in joint paper; do
-    detok calibrate --vlm mini --num-prompts 100 --world 1000 --search $search --device "$DEVICE" \
-      --out $tables/table1/$search.json | tee $tables/table1/$search.md
+    detok calibrate --vlm mini --num-prompts 100 --world 1000 --kappa-range 10 400 --search $search \
+      --device "$DEVICE" --out $tables/table1/$search.json | tee $tables/table1/$search.md
   done
 }
 
