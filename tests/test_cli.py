@@ -68,7 +68,7 @@ def test_generate_again_draws_nothing_and_more_per_prompt_keeps_the_first(tmp_pa
     ask = ["generate", PROMPTS[0], "--steps", "2", "--out", str(tmp_path)]
     main(ask)
     first = (tmp_path / "dcdd" / "a-dog-on-grass.png").stat().st_mtime_ns
-    monkeypatch.setattr("detokenizers.pretrained.janus.JanusVLM.generate", None)
+    monkeypatch.setattr("detokenizers.pretrained.token_loop.TokenLoop.sample", None)
     assert main(ask) == 0
     monkeypatch.undo()
     assert (tmp_path / "dcdd" / "a-dog-on-grass.png").stat().st_mtime_ns == first
@@ -77,7 +77,7 @@ def test_generate_again_draws_nothing_and_more_per_prompt_keeps_the_first(tmp_pa
 @pytest.mark.usefixtures("embedded")
 def test_a_decoder_added_later_draws_from_the_same_tokens(tmp_path, monkeypatch):
     main(["generate", PROMPTS[0], "--steps", "2", "--out", str(tmp_path)])
-    monkeypatch.setattr("detokenizers.pretrained.janus.JanusVLM.generate", None)
+    monkeypatch.setattr("detokenizers.pretrained.token_loop.TokenLoop.sample", None)
     assert main(["generate", PROMPTS[0], "--steps", "2", "--compare", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "vq" / "a-dog-on-grass.png").exists()
 

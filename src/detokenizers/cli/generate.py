@@ -31,7 +31,7 @@ from ..pretrained.token_vlm import LlamaTokenVLM
 from ..protocols import Grid, VisualTokens
 from .decoders import BASELINE, CONFIDENCE, Decoder, Listeners, identity, load_decoders
 from .gallery import ROWS, TOKENS, Gallery, notes_in, require_same
-from .sources import device_of
+from .sources import device_of, guidance_of
 from .verbs import Generate
 
 
@@ -57,7 +57,7 @@ def run(request: Generate) -> None:
         [item.id for item in items],
         [item.text for item in items],
         decoders,
-        note=f"{request.vlm}, guidance {request.guidance:g}, seed {request.seed}; {request.steps} steps",
+        note=f"{request.vlm}, guidance {studio.guidance:g}, seed {request.seed}; {request.steps} steps",
         confidence=[studio.confidence(item) for item in items[:ROWS]] if request.compare else None,
     )
     print(f"{len(items)} item{'s' * (len(items) > 1)} by {', '.join(decoders)} in {request.out}; look at {sheet}")
@@ -70,6 +70,7 @@ class Studio:
         self, request: Generate, vlm: LlamaTokenVLM, decoders: Mapping[str, Decoder], gallery: Gallery
     ) -> None:
         self.request, self.vlm, self.decoders, self.gallery = request, vlm, decoders, gallery
+        self.guidance = guidance_of(request.guidance, vlm)
         self.identities = {label: identity(decoder) for label, decoder in decoders.items()}
 
     def draw(self, items: list[Item]) -> None:
@@ -99,7 +100,7 @@ class Studio:
         tokens = self.vlm.generate(
             [item.text for item in items],
             seeds=[item.seed for item in items],
-            guidance=self.request.guidance,
+            guidance=self.guidance,
             temperature=self.request.temperature,
             observe=listeners,
             batch_size=self.request.batch,
@@ -150,7 +151,7 @@ class Studio:
             "prompt": item.text,
             "seed": item.seed,
             "vlm": asked.vlm,
-            "guidance": asked.guidance,
+            "guidance": self.guidance,
             "temperature": asked.temperature,
         }
 

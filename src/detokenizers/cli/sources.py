@@ -5,6 +5,7 @@ paths | --world N -pictures-> ids and batches of (ids, images [b 3 s s]).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import torch
 
 from ..data.images import Images, batches, find, to_tensor
 from ..data.world import Split, World, WorldConfig
+from ..pretrained.token_vlm import LlamaTokenVLM
 
 
 class Pictures(NamedTuple):
@@ -45,6 +47,11 @@ def scenes(chunks: Sequence[list[str]], seeds: Sequence[range], size: int, split
     world = World(WorldConfig(resolution=size))
     for ids, few in zip(chunks, seeds):
         yield Images(ids, to_tensor(world.batch(few, split)[0]))
+
+
+def guidance_of(asked: float | None, vlm: LlamaTokenVLM) -> float:
+    """The guidance asked for, or else the VLM's own default."""
+    return inspect.signature(vlm.generate).parameters["guidance"].default if asked is None else asked
 
 
 def device_of(name: str) -> torch.device:

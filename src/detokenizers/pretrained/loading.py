@@ -9,25 +9,31 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from huggingface_hub import snapshot_download
+from transformers import JanusVQVAE
 from transformers.utils import logging
 
 from ..checkpoint import resolve
 from .janus import JanusVLM
+from .llamagen import STAGES, LlamaGenVLM, llamagen_vq
+from .llamagen_weights import read_official, vq_tensors
 from .token_vlm import LlamaTokenVLM
 from .vq import JanusVQ
 from .vq_weights import load_vq
 
 SHORT = {"mini": "mini/vlm"}
+LLAMAGEN = {"llamagen-xl": "t2i_XL_stage1_256", "llamagen-xl-512": "t2i_XL_stage2_512"}
+"""`NAME@FOLDER` are LlamaGen's official files in a folder: STAGE.pt, vq_ds16_t2i.pt, flan-t5-xl/."""
 
 
 def load_vlm(name: str | Path = "mini", *, device: str | torch.device = "cpu") -> LlamaTokenVLM:
     """Load a frozen VLM that draws. Nothing is downloaded unless `name` is a Hub id, owner/name.
 
     Args:
-        name: `mini` (embedded), a folder, or a Hub id such as deepseek-community/Janus-Pro-7B.
+        name: `mini` (embedded), a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or llamagen-xl@FOLDER.
         device: where it runs; weights are bfloat16 on CUDA and float32 elsewhere, VQ and image head always float32.
 
     Raises:
@@ -36,16 +42,47 @@ def load_vlm(name: str | Path = "mini", *, device: str | torch.device = "cpu") -
     name = SHORT.get(str(name), str(name))
     mini = name.startswith("mini/")
     # The mini VLM is fp32 everywhere: it is small, and its pictures should not depend on the machine.
-    half = torch.device(device).type == "cuda" and not mini
+    dtype = torch.bfloat16 if torch.device(device).type == "cuda" and not mini else torch.float32
     with bars(shown=sys.stderr.isatty() and not mini):
-        return JanusVLM.from_pretrained(
-            resolve(name) if mini else name, dtype=torch.bfloat16 if half else torch.float32, device=device
-        )
+        if found := llamagen_in(name):
+            return LlamaGenVLM.from_folder(found.folder, stage=found.stage, dtype=dtype, device=device)
+        return JanusVLM.from_pretrained(resolve(name) if mini else name, dtype=dtype, device=device)
 
 
 def load_tokenizer(name: str | Path = "mini", *, device: str | torch.device = "cpu") -> JanusVQ:
     """Load the visual tokenizer of a VLM without the VLM: all that training a decoder needs. Names as in `load_vlm`."""
-    return JanusVQ(load_vq(folder_of(SHORT.get(str(name), str(name)), ["config.json", "*.safetensors"]))).to(device)
+    name = SHORT.get(str(name), str(name))
+    if found := llamagen_in(name):
+        return JanusVQ(official_vq(found)).to(device)
+    return JanusVQ(load_vq(folder_of(name, ["config.json", "*.safetensors"]))).to(device)
+
+
+class LlamaGenFiles(NamedTuple):
+    """Which of LlamaGen's checkpoints, and where."""
+
+    stage: str
+    folder: Path
+
+
+def llamagen_in(name: str) -> LlamaGenFiles | None:
+    """What `llamagen-xl@FOLDER` names; None for every other kind of name."""
+    kind, separator, folder = name.partition("@")
+    if not separator or not kind.startswith("llamagen"):
+        return None
+    if kind not in LLAMAGEN:
+        raise ValueError(f"there is no {kind!r}; {' and '.join(LLAMAGEN)} are known, as in llamagen-xl@FOLDER")
+    return LlamaGenFiles(LLAMAGEN[kind], Path(folder))
+
+
+def official_vq(files: LlamaGenFiles) -> JanusVQVAE:
+    """LlamaGen's visual tokenizer from its official file, without the GPT."""
+    path = files.folder / "vq_ds16_t2i.pt"
+    vq = llamagen_vq(STAGES[files.stage])
+    try:
+        vq.load_state_dict(vq_tensors(read_official(path)))
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit LlamaGen's tokenizer: {str(error).splitlines()[-1].strip()}") from None
+    return vq.float()
 
 
 def folder_of(name: str, patterns: Sequence[str]) -> Path:
