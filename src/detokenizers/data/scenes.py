@@ -61,6 +61,8 @@ class Truth:
 
 @dataclass(frozen=True)
 class Scene:
+    """A picture, what is said of it, and what is in it."""
+
     image: UInt8[ndarray, "h w 3"]
     caption: str
     truth: Truth

@@ -102,6 +102,7 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
 
 
 def percentiles(resamples: list[float], level: float) -> Interval:
+    """The middle `level` of the resampled values."""
     low, high = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 

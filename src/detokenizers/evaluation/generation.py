@@ -134,6 +134,7 @@ def generation(
 
 
 def lookup(asked: Mapping[str, Asked], id: str) -> Asked:
+    """What one image should show; it is an error if nobody says."""
     if id not in asked:
         raise ValueError(f"nothing says what the image {id!r} should show; every image needs its parsed caption")
     return asked[id]

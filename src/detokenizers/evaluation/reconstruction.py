@@ -109,6 +109,7 @@ def reconstruction(
 
 
 def pixel_columns(copy: Float[Tensor, "b 3 h w"], original: Float[Tensor, "b 3 h w"]) -> Columns:
+    """PSNR, both SSIMs and gradient energies of each pair."""
     similarities = {f"ssim_{name}": ssim(copy, original, window) for name, window in WINDOWS.items()}
     energies = {"energy": gradient_energy(copy), "true_energy": gradient_energy(original)}
     return {"psnr": psnr(copy, original), **similarities, **energies}

@@ -145,6 +145,7 @@ def colours() -> UInt8[np.ndarray, "256 3"]:
 def colour_bar(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, bounds: tuple[float, float]
 ) -> None:
+    """Draw the scale of a heat map with its two ends."""
     left, top = corner
     sheet.paste(Image.fromarray(colours()[None]).resize((width, 10), Image.Resampling.BILINEAR), corner)
     for value, x, anchor in ((bounds[0], left, "la"), (bounds[1], left + width, "ra")):

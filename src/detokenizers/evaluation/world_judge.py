@@ -193,11 +193,13 @@ def agreement(verdicts: Sequence[Verdict]) -> Result:
 
 
 def share(label: str, judged: Sequence[bool]) -> Result:
+    """The share of right verdicts, with its Wilson interval."""
     right = sum(judged)
     return measured(Metric(label, "higher"), right / len(judged), wilson(right, len(judged)), n=len(judged))
 
 
 def mean_of_shares(shares: Sequence[Result]) -> Result:
+    """The mean of the tasks, as GenEval has it; the intervals of independent shares add in squares."""
     value = sum(one["value"] for one in shares) / len(shares)
     down = math.hypot(*(one["value"] - one["low"] for one in shares)) / len(shares)
     up = math.hypot(*(one["high"] - one["value"] for one in shares)) / len(shares)

@@ -19,6 +19,8 @@ MAX_COUNT = 4
 
 
 class WorldNetConfig(Config):
+    """What the net is asked about, and how large it is."""
+
     nouns: int
     colours: int
     backgrounds: int
@@ -42,6 +44,8 @@ class Residual(nn.Module):
 
 
 class WorldNet(nn.Module):
+    """The judge. `features` for distances of sets, `activations` for distances of pairs, `forward` for answers."""
+
     def __init__(self, config: WorldNetConfig) -> None:
         super().__init__()
         self.config = config

@@ -27,6 +27,7 @@ def build_vq(size: JanusSize) -> JanusVQVAE:
 
 
 def save_vq(vq: JanusVQVAE, folder: Path) -> None:
+    """Write config and weights (fp16) as transformers would."""
     save_tensors(folder / "model.safetensors", vq.state_dict(), dtype=torch.float16)
     write_text(folder / "config.json", vq.config.to_json_string())
 
