@@ -19,7 +19,7 @@ from .config import TrainConfig, lr_factor
 from .draws import SEEDS, item_seeds, mixed
 from .ema import EMA
 from .job import Job
-from .processes import gathered, is_sharded, mean, start, whole
+from .processes import gathered, is_sharded, lay_out_plainly, mean, start, whole
 from .report import CURVE, LOG, PREVIEW, Log, draw_curve, save_preview
 from .state import load_state, remove_leftovers, save_state
 
@@ -43,6 +43,8 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     optimizer = torch.optim.AdamW(
         _trainable(job.objective), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
     )
+    if accelerator.is_fsdp2:
+        lay_out_plainly(job.objective)
     objective, optimizer = accelerator.prepare(job.objective, optimizer)
     # Under FSDP2 the weights are others now; whatever points at them comes after this line.
     trainable, ema = _trainable(job.objective), EMA(job.objective, config.ema_decay)

@@ -87,6 +87,12 @@ def mean(accelerator: Accelerator, value: Tensor) -> Tensor:
     return reduced
 
 
+def lay_out_plainly(module: nn.Module) -> None:
+    """FSDP2 takes no channels-last weights."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.contiguous()
+
+
 def is_sharded(module: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 

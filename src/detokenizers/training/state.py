@@ -62,9 +62,10 @@ def load_state(folder: Path, objective: nn.Module, optimizer: Optimizer, ema: EM
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what a process that was killed while it saved left beside the state."""
-    for path in folder.glob(f".{STATE}.*"):
-        path.unlink(missing_ok=True)
+    """Delete what a process that was killed while it saved left beside the state: our copy and that of safetensors."""
+    for pattern in (f".{STATE}.*", ".tmp??????"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _tensors(objective: nn.Module, optimizer: Optimizer, ema: EMA) -> Iterator[tuple[str, Tensor]]:

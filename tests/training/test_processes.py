@@ -1,0 +1,119 @@
+"""`torchrun --nproc-per-node 2` on the CPU: two processes give the weights of one, whole or in shards (FSDP2)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from detokenizers.checkpoint import load_tensors
+from detokenizers.training import train
+from detokenizers.training.report import read_log
+from detokenizers.training.state import STATE
+
+from . import tokenizer, toy
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> Path:
+    """The folder of what two processes trained."""
+    out = tmp_path_factory.mktemp("together")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, "-m", "tests.training.two_processes", str(out)],
+        cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """The folder of what one process trains of the same jobs."""
+    out, threads = tmp_path_factory.mktemp("alone"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    train(toy.job(), toy.CONFIG, out / "ddp")
+    train(tokenizer.job(), tokenizer.CONFIG, out / "tokenizer")
+    train(toy.job(), toy.CONFIG.vary({"steps": 9, "final_lr": 1.0, "warmup": 0}), out / "half")
+    torch.set_num_threads(threads)
+    return out
+
+
+def assert_near(left: Path, right: Path, but: tuple[str, ...] = ()) -> None:
+    ours, theirs = load_tensors(left), load_tensors(right)
+    assert ours.keys() == theirs.keys()
+    for name in ours.keys() - set(but):
+        torch.testing.assert_close(
+            ours[name], theirs[name], atol=1e-6, rtol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+def test_two_processes_give_the_weights_of_one(together, alone):
+    assert_near(together / "ddp" / toy.WEIGHTS, alone / "ddp" / toy.WEIGHTS)
+
+
+def test_the_logged_loss_is_that_of_the_whole_batch(together, alone):
+    ours, theirs = read_log(together / "ddp" / "log.jsonl"), read_log(alone / "ddp" / "log.jsonl")
+    assert [row["step"] for row in ours] == [row["step"] for row in theirs] == list(range(12))
+    for name in ("loss", "grad_norm"):
+        assert [row[name] for row in ours] == pytest.approx([row[name] for row in theirs], rel=1e-4)
+
+
+def test_all_processes_start_from_the_weights_of_the_first(together):
+    saved = load_tensors(together / "first weights" / toy.WEIGHTS)
+    assert torch.equal(saved["stem.weight"], toy.job(seed=0).objective.state_dict()["stem.weight"])
+
+
+def test_the_codebook_follows_the_features_of_all_processes(together, alone):
+    assert_near(together / "tokenizer" / tokenizer.WEIGHTS, alone / "tokenizer" / tokenizer.WEIGHTS)
+
+
+def test_a_batch_that_does_not_divide_is_refused_by_all(together):
+    for rank in range(2):
+        assert "batch_size 3 does not divide among 2 processes" in (together / f"odd-{rank}.txt").read_text()
+
+
+def test_shards_give_the_weights_of_one_process(together, alone):
+    assert_near(together / "fsdp2" / toy.WEIGHTS, alone / "ddp" / toy.WEIGHTS)
+
+
+def test_the_weights_really_were_in_shards(together):
+    assert (together / "kind.txt").read_text() == "DTensor"
+
+
+def test_a_state_saved_from_shards_is_that_of_one_process(together, alone):
+    assert_near(together / "fsdp2" / STATE, alone / "ddp" / STATE)
+
+
+def test_a_state_saved_from_shards_goes_on_in_shards(together, alone):
+    assert_near(together / "half" / toy.WEIGHTS, alone / "half" / toy.WEIGHTS)
+
+
+def test_a_state_saved_from_shards_goes_on_in_one_process(together, alone):
+    folder = together / "half of one"
+    train(toy.job(), toy.CONFIG.vary({"steps": 9, "final_lr": 1.0, "warmup": 0}), folder)
+    assert_near(folder / toy.WEIGHTS, alone / "half" / toy.WEIGHTS)
+
+
+def test_half_precision_is_left_to_the_weights_under_fsdp2(together):
+    for rank in range(2):
+        assert "train.precision to no, not bf16" in (together / f"bf16-{rank}.txt").read_text()
+
+
+def test_the_shipped_fsdp2_settings_are_fsdp2_over_the_blocks_of_flux():
+    from accelerate.commands.config.config_args import ClusterConfig
+    from diffusers.models.transformers import transformer_flux
+
+    path = REPOSITORY / "runs" / "fsdp2.yaml"
+    settings = ClusterConfig.from_yaml_file(yaml_file=path).fsdp_config
+    assert settings["fsdp_version"] == 2
+    for name in settings["fsdp_transformer_layer_cls_to_wrap"].split(","):
+        assert hasattr(transformer_flux, name)
+    assert yaml.safe_load(path.read_text())["mixed_precision"] == "no"

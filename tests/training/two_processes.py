@@ -1,0 +1,63 @@
+"""What `torchrun --nproc-per-node 2` runs for test_processes: plain data-parallel trainings, then FSDP2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+
+from detokenizers.training import Job, TrainConfig, train
+from detokenizers.training.state import STATE
+
+from . import tokenizer, toy
+
+
+def train_in_shards(job: Job, config: TrainConfig, folder: Path) -> None:
+    """Train as under runs/fsdp2.yaml. Accelerate offers FSDP2 to accelerators only, so it is told these are two."""
+    settings = {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "Block",
+        "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+    }
+    os.environ.update(settings)
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    train(job, config, folder)
+
+
+def main(out: Path) -> None:
+    torch.set_num_threads(1)
+    train(toy.job(), toy.CONFIG, out / "ddp")
+    train(toy.job(seed=dist.get_rank()), toy.CONFIG.vary({"steps": 0}), out / "first weights")
+    train(tokenizer.job(), tokenizer.CONFIG, out / "tokenizer")
+    try:
+        train(toy.job(), toy.CONFIG.vary({"batch_size": 3}), out / "odd")
+    except ValueError as error:
+        (out / f"odd-{dist.get_rank()}.txt").write_text(str(error))
+    train_in_shards(toy.job(), toy.CONFIG, out / "fsdp2")
+
+    # Six steps in shards, whose state goes on below in shards, and in the test in one process.
+    half, job = toy.CONFIG.vary({"steps": 6, "final_lr": 1.0, "warmup": 0}), toy.job()
+    train_in_shards(job, half, out / "half")
+    dist.barrier()
+    if dist.get_rank() == 0:
+        (out / "half of one").mkdir()
+        (out / "half of one" / STATE).write_bytes((out / "half" / STATE).read_bytes())
+        (out / "kind.txt").write_text(type(job.objective.get_parameter("head.weight")).__name__)
+    dist.barrier()
+    train_in_shards(toy.job(), half.vary({"steps": 9}), out / "half")
+    try:
+        train_in_shards(toy.job(), toy.CONFIG.vary({"precision": "bf16"}), out / "bf16")
+    except ValueError as error:
+        (out / f"bf16-{dist.get_rank()}.txt").write_text(str(error))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
