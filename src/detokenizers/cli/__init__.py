@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments or os.environ.get("DETOK_DEBUG", "0") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]
+    # Waiting threads sleep instead of spinning: 6 s instead of 19 s for one picture while other work has a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not debug:
         _hush()
     try:
