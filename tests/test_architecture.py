@@ -25,13 +25,16 @@ def test_imports_run_from_the_papers_down_and_through_one_door():
 
 
 def test_help_answers_at_once():
-    def seconds() -> float:
+    def seconds(*command: str) -> float:
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "detokenizers", "--help"], capture_output=True, check=True)
+        subprocess.run([sys.executable, *command], capture_output=True, check=True)
         return time.perf_counter() - started
 
-    # The fastest of several: this asks how long help takes, not how busy the machine is.
-    assert min(seconds() for _ in range(5)) < 0.5
+    # On a quiet machine help takes under half a second. On a busy one it may take as many times longer as its two
+    # libraries alone, a tenth of a second when quiet, do; the fastest of several asks how long, not how busy.
+    pairs = [(seconds("-m", "detokenizers", "--help"), seconds("-c", "import pydantic, tyro")) for _ in range(5)]
+    help_, floor = (min(column) for column in zip(*pairs))
+    assert help_ < max(0.5, 5 * floor)
 
 
 @pytest.mark.parametrize(
