@@ -22,8 +22,11 @@ from torch import Tensor, nn
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write to the yielded temporary path; it replaces `path` only when the block ends without an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -89,12 +92,13 @@ def load_into(module: nn.Module, path: str | Path, *, strict: bool = True) -> No
 
 
 def fingerprint(tensors: Mapping[str, Tensor] | Tensor) -> str:
-    """A sha256 over names, shapes and fp32 values: equal weights, equal fingerprint."""
+    """A sha256 over names, shapes and values (fp32 or int64): equal weights, equal fingerprint."""
     if isinstance(tensors, Tensor):
         tensors = {"": tensors}
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().float().contiguous()
+        tensor = tensors[name].detach().cpu()
+        tensor = (tensor.float() if tensor.is_floating_point() else tensor.long()).contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()

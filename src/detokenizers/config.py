@@ -22,17 +22,19 @@ class Config(BaseModel):
         """Return a copy with some settings changed, validated. Dotted keys reach into nested configs.
 
         >>> run.vary({"train.lr": 1e-4}, seed=1)
+
+        Raises:
+            ValueError: there is no such setting, or the value does not fit it.
         """
         data = self.model_dump()
         for key, value in {**(changes or {}), **more}.items():
             *path, leaf = key.split(".")
             place = data
             for name in path:
-                place = place[name]
-            if leaf not in place:
-                raise ValueError(f"{type(self).__name__} has no setting {key!r}; it has {', '.join(place)}")
+                place = _within(place, name, f"{type(self).__name__} has no setting {key!r}")
+            _within(place, leaf, f"{type(self).__name__} has no setting {key!r}")
             place[leaf] = value.model_dump() if isinstance(value, BaseModel) else value
-        return type(self).model_validate(data)
+        return self.parse(data, source=type(self).__name__)
 
     def fingerprint(self) -> str:
         """A sha256 of all settings, to name what was computed with them."""
@@ -49,7 +51,9 @@ class Config(BaseModel):
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ValueError(f"there is no config file at {path}") from None
-        except yaml.YAMLError as error:
+        except OSError as error:
+            raise ValueError(f"cannot read {path}: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
         return cls.parse(data, source=str(path))
 
@@ -62,3 +66,11 @@ class Config(BaseModel):
             where = ".".join(str(part) for part in first["loc"]) or "the top level"
             known = f"; {cls.__name__} has {', '.join(cls.model_fields)}" if first["type"] == "extra_forbidden" else ""
             raise ValueError(f"{source}: {where}: {first['msg']}{known}") from None
+
+
+def _within(place: Any, name: str, problem: str) -> Any:
+    if not isinstance(place, dict):
+        raise ValueError(f"{problem}; nothing lies within {place!r}")
+    if name not in place:
+        raise ValueError(f"{problem}; it has {', '.join(place)}")
+    return place[name]

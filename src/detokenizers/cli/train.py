@@ -16,12 +16,13 @@ import yaml
 
 from ..checkpoint import write_text
 from ..training import train
+from ..training.processes import is_first
 from .command_line import parse
 from .recipes import Run, find
 from .verbs import Train
 
 RECORD = "run.yaml"
-MAY_CHANGE = frozenset({"train.steps", "train.log_every", "train.save_minutes"})
+MAY_CHANGE = frozenset(f"train.{name}" for name in ("steps", "checkpointing", "log_every", "save_minutes", "track"))
 """Settings that a run may be continued with; all others decide what the weights mean."""
 
 
@@ -82,10 +83,12 @@ def run(request: Training | Train) -> None:
     if isinstance(request, Train):
         request = Training(load(request.recipe), request.out)
     folder = request.out
-    settle(request.run, folder)
+    if is_first():
+        settle(request.run, folder)
     losses = train(request.run.job(), request.run.train, folder)
     report = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
-    print(f"{folder}: {request.run.recipe}, {request.run.train.steps} steps{f', {report}' if report else ''}")
+    if is_first():
+        print(f"{folder}: {request.run.recipe}, {request.run.train.steps} steps{f', {report}' if report else ''}")
 
 
 def settle(run: Run, folder: Path) -> None:
@@ -102,7 +105,8 @@ def settle(run: Run, folder: Path) -> None:
     if record.exists():
         if (other := name_in(record)) != run.recipe:
             raise ValueError(f"{folder} holds a run of {other}, not of {run.recipe}; train into a new folder")
-        before, now = flat(yaml.safe_load(record.read_text(encoding="utf-8"))), flat(yaml.safe_load(run.to_yaml()))
+        # Read as a run, a record of before a setting existed has that setting's default.
+        before, now = (flat(each.model_dump(mode="json")) for each in (type(run).from_yaml(record), run))
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key) and key not in MAY_CHANGE:
                 raise ValueError(

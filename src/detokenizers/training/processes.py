@@ -27,6 +27,11 @@ def computing_device() -> torch.device:
     return device
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes and prints; so is one that was started alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def start(config: TrainConfig, folder: str) -> Accelerator:
     """An accelerator for these settings, whatever was trained in this Python process before.
 

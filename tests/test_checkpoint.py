@@ -1,0 +1,141 @@
+"""Files are whole or not there; what does not fit or is damaged is one clear line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from detokenizers import checkpoint
+from detokenizers.checkpoint import atomic, fingerprint, load_into, load_tensors, resolve, save_tensors, write_text
+
+
+def test_tensors_come_back_as_they_were(tmp_path):
+    tensors = {
+        "a": torch.randn(3, 4).T,
+        "b": torch.arange(5),
+        "c": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
+        "d": torch.tensor(True),
+        "e": torch.randn(7).bfloat16(),
+    }
+    tensors["f"] = tensors["a"]  # shared memory
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    loaded = load_tensors(tmp_path / "x.safetensors")
+    assert loaded.keys() == tensors.keys()
+    assert all(
+        torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in tensors.items()
+    )
+
+
+def test_a_storage_type_is_for_floating_tensors_alone(tmp_path):
+    save_tensors(tmp_path / "x.safetensors", {"w": torch.randn(3), "n": torch.arange(3)}, dtype=torch.float16)
+    loaded = load_tensors(tmp_path / "x.safetensors")
+    assert (loaded["w"].dtype, loaded["n"].dtype) == (torch.float16, torch.int64)
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    write_text(tmp_path / "run.yaml", "old")
+
+    def write_half() -> None:
+        with atomic(tmp_path / "run.yaml") as temporary:
+            temporary.write_text("half of the n")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_half()
+    assert (tmp_path / "run.yaml").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
+
+
+def test_others_may_read_what_was_written(tmp_path):
+    write_text(tmp_path / "run.yaml", "text")
+    assert (tmp_path / "run.yaml").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_is_whole_whenever_its_writer_is_killed(tmp_path):
+    path, size = tmp_path / "x.safetensors", 500_000
+    save_tensors(path, {"x": torch.full((size,), -1.0)})
+    for delay in (0.003, 0.01, 0.03, 0.06, 0.1):
+        child = os.fork()
+        if child == 0:
+            torch.set_num_threads(1)
+            for value in range(10**6):
+                save_tensors(path, {"x": torch.full((size,), float(value))})
+        time.sleep(delay)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        loaded = load_tensors(path)["x"]
+        assert len(loaded) == size
+        assert (loaded == loaded[0]).all()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot write"):
+        write_text(tmp_path / "file" / "run.yaml", "text")
+
+
+@pytest.mark.parametrize("keep", [0, 4, 60, -1])
+def test_a_truncated_file_is_one_clear_line(tmp_path, keep):
+    save_tensors(tmp_path / "x.safetensors", {"x": torch.randn(100)})
+    whole = (tmp_path / "x.safetensors").read_bytes()
+    (tmp_path / "x.safetensors").write_bytes(whole[:keep])
+    with pytest.raises(ValueError, match="not a readable safetensors file") as caught:
+        load_tensors(tmp_path / "x.safetensors")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, value):
+    save_tensors(tmp_path / "x.safetensors", {"good": torch.ones(2), "bad": torch.tensor([1.0, value])})
+    with pytest.raises(ValueError, match="'bad' holds NaN or infinity"):
+        load_tensors(tmp_path / "x.safetensors")
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"there are no weights at .+x\.safetensors"):
+        load_tensors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "clue"),
+    [
+        (lambda weights: weights.pop("bias"), "missing bias"),
+        (lambda weights: weights.update(extra=torch.ones(1)), "unknown extra"),
+        (lambda weights: weights.update(weight=torch.ones(3, 2)), "size mismatch for weight"),
+    ],
+)
+def test_weights_of_another_model_are_refused(tmp_path, change, clue):
+    weights = dict(nn.Linear(3, 2).state_dict())
+    change(weights)
+    save_tensors(tmp_path / "x.safetensors", weights)
+    with pytest.raises(ValueError, match=clue):
+        load_into(nn.Linear(3, 2), tmp_path / "x.safetensors")
+
+
+def test_a_fingerprint_knows_values_names_and_shapes_and_nothing_else():
+    x = torch.randn(4, 6)
+    same = [{"x": x, "y": x}, {"y": x.clone(), "x": x.T.contiguous().T}]
+    others = [{"x": x}, {"x": x, "z": x}, {"x": x, "y": x.reshape(6, 4)}, {"x": x, "y": x + 1e-6}]
+    assert fingerprint(same[0]) == fingerprint(same[1])
+    assert len({fingerprint(tensors) for tensors in [same[0], *others]}) == 5
+
+
+def test_large_integers_have_fingerprints_of_their_own():
+    assert fingerprint(torch.tensor([2**24])) != fingerprint(torch.tensor([2**24 + 1]))
+
+
+def test_a_name_is_a_folder_or_something_embedded(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EMBEDDED", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mini" / "vae").mkdir(parents=True)
+    assert resolve("mini/vae") == (tmp_path / "mini" / "vae").relative_to(tmp_path)
+    assert resolve(tmp_path / "mini") == tmp_path / "mini"
+    monkeypatch.chdir("/")
+    assert resolve("mini/vae") == tmp_path / "mini" / "vae"
+    with pytest.raises(ValueError, match=r"there is no folder 'mini/vea', .+ \(embedded: mini/vae\)"):
+        resolve("mini/vea")
