@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
@@ -87,7 +88,7 @@ def main() -> None:
     setting = {
         "benchmark": "token_loop", "device": device, "threads": chosen.threads, "dtype": "float32",
         "compile": chosen.compile, "image_tokens": MINI.grid**2, "codebook": MINI.codebook, "prompt_tokens": 12,
-        "torch": torch.__version__, "transformers": transformers.__version__,
+        "load": os.getloadavg()[0], "torch": torch.__version__, "transformers": transformers.__version__,
     }  # fmt: skip
     print(json.dumps(setting | rows))
 

@@ -118,7 +118,7 @@ def test_the_decode_step_is_one_graph_with_equal_tokens():
     plain, compiled = tiny_vlm(), tiny_vlm()
     loop = compiled.loop
     loop.compiled = torch.compile(loop.static_step, fullgraph=True, backend=count, dynamic=False)
-    for prompts in (PROMPTS, ["a green dog on the table", "an apple"]):
+    for prompts in (PROMPTS, ["a green dog on the table", "an apple"], ["a green cat on a table", "two apple"]):
         ours = compiled.generate(prompts, seeds=[1, 2], observe=soften)
         eager = plain.generate(prompts, seeds=[1, 2], observe=soften)
         assert torch.equal(ours.ids, eager.ids)
@@ -208,6 +208,24 @@ def test_drawing_leaves_the_weights_untouched_and_without_gradients(vlm):
     assert not any(weight.requires_grad for weight in vlm.parameters())
     assert not tokens.observed.requires_grad
     assert not tokens.observed.is_inference(), "observed values must be usable in training"
+
+
+def test_weights_that_are_cast_or_changed_after_wrapping_are_followed():
+    vlm = tiny_vlm()
+    before = vlm.generate(PROMPTS, seeds=[0, 0], greedy=True).ids
+    inner = vlm.model.model.language_model
+    inner.half().float()
+    with torch.no_grad():
+        inner.layers[0].self_attn.k_proj.weight.neg_()
+    after = vlm.generate(PROMPTS, seeds=[0, 0], greedy=True).ids
+    assert not torch.equal(before, after)
+    assert torch.equal(after, by_transformers(vlm, PROMPTS, do_sample=False))
+
+
+def test_two_wrappers_of_one_model_agree():
+    model, words = tiny_janus(), tiny_tokenizer()
+    first, second = JanusVLM(model, words), JanusVLM(model, words)
+    assert torch.equal(first.generate(PROMPTS, seeds=[1, 2]).ids, second.generate(PROMPTS, seeds=[1, 2]).ids)
 
 
 def test_grouped_key_heads_run_too():

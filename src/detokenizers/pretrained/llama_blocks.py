@@ -36,60 +36,95 @@ class Angles(NamedTuple):
         return Angles(self.cos[places], self.sin[places])
 
     def rotate(self, x: Float[Tensor, "r heads q w"]) -> Float[Tensor, "r heads q w"]:
-        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin)
+        return (x * self.cos).addcmul_(x.roll(x.shape[-1] // 2, -1), self.sin)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Memory:
-    """Keys and values of every layer, allocated once: `[rows heads length width]`."""
+    """Keys of all layers, then values of all layers, allocated once."""
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    kept: Float[Tensor, "layers2 r heads s w"]
 
     @property
     def length(self) -> int:
-        return self.keys[0].shape[2]
+        return self.kept.shape[3]
 
-    def keep(self, layer: int, k: Tensor, v: Tensor, places: Tensor, span: int) -> tuple[Tensor, Tensor]:
-        """Write `k` and `v` at `places`; return everything known up to `span`."""
-        keys, values = self.keys[layer], self.values[layer]
-        keys.index_copy_(2, places, k)
-        values.index_copy_(2, places, v)
-        return (keys, values) if span == keys.shape[2] else (keys[:, :, :span], values[:, :, :span])
+    def upto(self, span: int) -> tuple[Tensor, ...]:
+        """Views of the first `span` columns, layer by layer; writing to a view writes to the memory."""
+        return (self.kept if span == self.length else self.kept[:, :, :, :span]).unbind()
 
 
 class _Norm:
     """RMSNorm in as few calls as there are: a decode step norms a handful of rows, so calls are what it costs."""
 
     def __init__(self, norm: LlamaRMSNorm) -> None:
-        self.norm = norm
-        self.floor = torch.tensor(norm.variance_epsilon**0.5)
+        self.weight, self.eps, self.width = norm.weight, norm.variance_epsilon, norm.weight.numel()
+        self.floor = torch.tensor((self.width * self.eps) ** 0.5)
+        self.settle()
+
+    def settle(self) -> None:
+        self.gain = self.weight.detach().float() * self.width**0.5
 
     def __call__(self, x: Float[Tensor, "r h"]) -> Float[Tensor, "r h"]:
         if x.is_cuda:
-            return F.rms_norm(x, x.shape[-1:], self.norm.weight, self.norm.variance_epsilon)
-        wide = x.float()
-        # sqrt(mean(x^2) + eps) is the hypotenuse over |x| / sqrt(h) and sqrt(eps).
-        size = torch.linalg.vector_norm(wide, 2, -1, True).mul_(x.shape[-1] ** -0.5).hypot_(self.floor)
-        return self.norm.weight * (wide / size).to(x.dtype)
+            return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+        wide = x if x.dtype == torch.float32 else x.float()
+        # sqrt(h (mean(x^2) + eps)) is the hypotenuse over |x| and sqrt(h eps); the gain holds the other sqrt(h).
+        size = torch.linalg.vector_norm(wide, 2, -1, True).hypot_(self.floor)
+        return (wide / size).mul_(self.gain).to(x.dtype)
+
+
+class _Linear:
+    """One linear layer, or several with one input multiplied as one; their weights then become views of one matrix.
+
+    Values, names and identity of the parameters stay, and nothing is stored twice. `settle` packs again after the
+    model was moved or cast.
+    """
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        self.layers = layers
+        self.weight, self.bias = self._pack(), self._biases()
+
+    def __call__(self, x: Float[Tensor, "r i"]) -> Float[Tensor, "r o"]:
+        return F.linear(x, self.weight, self.bias)
+
+    def settle(self) -> None:
+        place = self.weight.data_ptr()
+        for layer in self.layers:
+            if layer.weight.data_ptr() != place:
+                self.weight = self._pack()
+                break
+            place += layer.weight.numel() * layer.weight.element_size()
+        self.bias = self._biases()
+
+    def _pack(self) -> Tensor:
+        if len(self.layers) == 1:
+            return self.layers[0].weight
+        packed = nn.Parameter(torch.cat([layer.weight.data for layer in self.layers]), requires_grad=False)
+        parts = packed.data.split([layer.out_features for layer in self.layers])
+        for layer, part in zip(self.layers, parts, strict=True):
+            layer.weight.data = part
+        return packed
+
+    def _biases(self) -> Tensor | None:
+        biases = [layer.bias.data for layer in self.layers if layer.bias is not None]
+        return torch.cat(biases) if biases else None
 
 
 class _Layer(NamedTuple):
-    """One block's own modules, looked up once: attribute chains through `nn.Module` are not free."""
+    """One block's own parts, looked up once: attribute chains through `nn.Module` are not free."""
 
     before_attention: _Norm
-    q: nn.Linear
-    k: nn.Linear
-    v: nn.Linear
-    o: nn.Linear
+    qkv: _Linear
+    o: _Linear
     before_mlp: _Norm
-    gate: nn.Linear
-    up: nn.Linear
-    down: nn.Linear
+    gate: _Linear
+    up: _Linear
+    down: _Linear
 
 
 class LlamaBlocks:
-    """Run a frozen `LlamaModel` on embeddings; the model keeps its weights, this class only reads them."""
+    """Run a frozen `LlamaModel` on embeddings; the weights stay the model's own, with q, k and v laid side by side."""
 
     def __init__(self, model: LlamaModel) -> None:
         config = model.config
@@ -107,6 +142,11 @@ class LlamaBlocks:
         """Any weight of the blocks: its device and dtype are theirs."""
         return self.model.norm.weight
 
+    def settle(self) -> None:
+        """Follow the model if it was moved, cast or changed; called once an image, cheap when nothing happened."""
+        for part in (self.norm, *(part for layer in self.layers for part in layer)):
+            part.settle()
+
     def angles(self, length: int) -> Angles:
         """The model's own rotary angles for positions 0 to `length` - 1."""
         places = torch.arange(length, device=self.weight.device)[None]
@@ -115,9 +155,7 @@ class LlamaBlocks:
 
     def memory(self, rows: int, length: int) -> Memory:
         """Fresh memory; zeros, because masked positions are still multiplied by zero weights."""
-        shape, like = (rows, self.kv_heads, length, self.width), self.weight
-        kept = [[torch.zeros(shape, device=like.device, dtype=like.dtype) for _ in self.layers] for _ in "kv"]
-        return Memory(*kept)
+        return Memory(self.weight.new_zeros(2 * len(self.layers), rows, self.kv_heads, length, self.width))
 
     def __call__(
         self,
@@ -140,24 +178,27 @@ class LlamaBlocks:
             span: length of the memory that is looked at.
         """
         rows, columns, _ = x.shape
+        heads, kv_heads = self.heads, self.kv_heads
         x = x.flatten(0, 1)
+        seen = memory.upto(span) if memory is not None else ()
         for number, layer in enumerate(self.layers):
             y = layer.before_attention(x)
-            q = angles.rotate(self._split(_linear(y, layer.q), rows, self.heads))
-            k = angles.rotate(self._split(_linear(y, layer.k), rows, self.kv_heads))
-            v = self._split(_linear(y, layer.v), rows, self.kv_heads)
-            if memory is not None and places is not None:
-                k, v = memory.keep(number, k, v, places, span)
+            qk, v = self._split(layer.qkv(y), rows, columns).split((heads + kv_heads, kv_heads), 1)
+            q, k = angles.rotate(qk).split((heads, kv_heads), 1)
+            if places is not None:
+                k = seen[number].index_copy_(2, places, k)
+                v = seen[len(self.layers) + number].index_copy_(2, places, v)
             look = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None and columns > 1, enable_gqa=self.heads != self.kv_heads
+                q, k, v, attn_mask=mask, is_causal=mask is None and columns > 1, enable_gqa=heads != kv_heads
             )
-            x = x + _linear(look.transpose(1, 2).reshape(rows * columns, -1), layer.o)
+            x = layer.o((look if columns == 1 else look.transpose(1, 2)).reshape(rows * columns, -1)).add_(x)
             y = layer.before_mlp(x)
-            x = x + _linear(F.silu(_linear(y, layer.gate)) * _linear(y, layer.up), layer.down)
+            x = layer.down(F.silu(layer.gate(y), inplace=True).mul_(layer.up(y))).add_(x)
         return self.norm(x).unflatten(0, (rows, columns))
 
-    def _split(self, x: Tensor, rows: int, heads: int) -> Tensor:
-        return x.view(rows, -1, heads, self.width).transpose(1, 2)
+    def _split(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        heads = x.view(rows, columns, -1, self.width)
+        return heads.view(rows, -1, 1, self.width) if columns == 1 else heads.transpose(1, 2)
 
 
 def _layer(block: LlamaDecoderLayer) -> _Layer:
@@ -166,9 +207,7 @@ def _layer(block: LlamaDecoderLayer) -> _Layer:
     linears = (*linears, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
     if odd := {type(linear).__name__ for linear in linears if type(linear) is not nn.Linear}:
         raise ValueError(f"this Llama has {', '.join(odd)} layers where Linear ones belong; merge its adapters first")
-    q, k, v, o, gate, up, down = linears
-    return _Layer(_Norm(block.input_layernorm), q, k, v, o, _Norm(block.post_attention_layernorm), gate, up, down)
-
-
-def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    return F.linear(x, layer.weight, layer.bias)
+    q, k, v, *others = linears
+    o, gate, up, down = map(_Linear, others)
+    attend, think = _Norm(block.input_layernorm), _Norm(block.post_attention_layernorm)
+    return _Layer(attend, _Linear(q, k, v), o, think, gate, up, down)

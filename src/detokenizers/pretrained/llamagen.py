@@ -189,7 +189,7 @@ class LlamaGenVLM(LlamaTokenVLM):
         _fill(vq, vq_tensors(read_official(path)), path)
         parts: tuple[nn.Module, ...] = (model.llama, model.caption)
         for part in parts:
-            part.to(dtype)
+            nn.Module.to(part, dtype)
         return cls(model, vq, captions, compile=compile).to(device)
 
     @torch.no_grad()

@@ -55,7 +55,7 @@ def guide(both: Float[Tensor, "r *m"], branches: int, guidance: float | Tensor) 
     if branches == 1:
         return both
     cond, uncond = both.chunk(2)
-    return uncond + guidance * (cond - uncond)
+    return torch.lerp(uncond, cond, guidance)
 
 
 class TokenLoop:
@@ -95,6 +95,7 @@ class TokenLoop:
         Returns:
             Tokens in raster order, and what `observe` returned, stacked.
         """
+        self.parts.blocks.settle()
         # Inference mode saves each of a step's ~300 calls some bookkeeping; what leaves the loop are normal tensors.
         quick = torch.inference_mode if self.compiled is None else torch.no_grad
         x, start = prefix.embeddings, prefix.embeddings.shape[1]
@@ -151,6 +152,7 @@ class TokenLoop:
         observe: Observe,
     ) -> Float[Tensor, "b n o"]:
         """Read the guided beliefs about given tokens in one parallel pass; `observe` sees them chunk by chunk."""
+        self.parts.blocks.settle()
         known = self.parts.embed(ids[:, :-1]).repeat(branches, 1, 1)
         x = torch.cat([prefix.embeddings, known.to(prefix.embeddings.dtype)], 1)
         seen = torch.cat([prefix.visible, prefix.visible.new_ones(known.shape[:2])], 1)
@@ -188,10 +190,10 @@ class TokenLoop:
         """Compiled graphs remember addresses, so their memory is reused for as long as its shape fits."""
         if self.compiled is None:
             return self.parts.blocks.memory(rows, length)
-        if self._kept is None or self._kept.keys[0].shape[::2] != (rows, length):
+        like = self.parts.blocks.weight
+        if self._kept is None or (*self._kept.kept.shape[1::2], self._kept.kept.device) != (rows, length, like.device):
             self._kept = self.parts.blocks.memory(rows, length)
-            for tensor in (*self._kept.keys, *self._kept.values):
-                torch._dynamo.mark_static_address(tensor)
+            torch._dynamo.mark_static_address(self._kept.kept)
         return self._kept
 
     def _check_finite(self, logits: Tensor) -> None:
