@@ -106,7 +106,7 @@ def settle(run: Run, folder: Path) -> None:
         if (other := name_in(record)) != run.recipe:
             raise ValueError(f"{folder} holds a run of {other}, not of {run.recipe}; train into a new folder")
         # Read as a run, a record of before a setting existed has that setting's default.
-        before, now = (flat(each.model_dump(mode="json")) for each in (type(run).from_yaml(record), run))
+        before, now = (flat(yaml.safe_load(each.to_yaml())) for each in (type(run).from_yaml(record), run))
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key) and key not in MAY_CHANGE:
                 raise ValueError(

@@ -34,12 +34,17 @@ class WorldNetObjective(nn.Module):
         present = batch["counts"].flatten() > 0
         terms = {
             # Most nouns are absent from most scenes: weigh the present ones as a group of their own.
-            "counts": counts[present].mean() + counts[~present].mean() * 4,
+            "counts": _mean(counts, present) + 4 * _mean(counts, ~present),
             "colours": _known(answers["colours"], batch["colours"]),
             "where": _known(answers["where"], _cells(batch["centres"], answers["where"].shape[-1])),
             "background": F.cross_entropy(answers["background"], batch["background"]),
         }
         return {"loss": torch.stack([*terms.values()]).sum(), **terms}
+
+
+def _mean(losses: Tensor, chosen: Tensor) -> Tensor:
+    """The mean of the chosen ones; 0 when there are none."""
+    return (losses * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def _cells(centres: Tensor, count: int) -> Tensor:

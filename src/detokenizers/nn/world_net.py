@@ -31,7 +31,7 @@ class WorldNetConfig(Config):
 
 
 class Residual(nn.Module):
-    """x + conv(relu(conv(x))) with the second convolution starting at zero: no norm needed."""
+    """x + conv(silu(conv(silu(x)))) with the second convolution starting at zero: no norm needed."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
