@@ -1,0 +1,211 @@
+"""One row of a table, end to end on a tiny stack: images to a decoder that loads and draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detokenizers.checkpoint import load_tensors, resolve, save_tensors
+from detokenizers.data.sources import FolderImages, WorldImages
+from detokenizers.dcdd.beliefs import AnySharpness, Proxy, TeacherForced
+from detokenizers.dcdd.condition import CondConfig
+from detokenizers.dcdd.lcdm import Committed, Expectation
+from detokenizers.dcdd.loading import load
+from detokenizers.dcdd.model import DCDD, WEIGHTS, DCDDConfig
+from detokenizers.dcdd.runs import READS, DCDDRun, begin_from
+from detokenizers.pretrained.flux_scope import Full
+from detokenizers.pretrained.loading import load_tokenizer, load_vlm
+from detokenizers.pretrained.spaces import PretrainedVAE
+from detokenizers.training import TrainConfig, train
+from detokenizers.training.report import read_log
+from tests import stack
+
+SOURCE = WorldImages(world=stack.WORLD.config, count=12)
+
+
+@pytest.fixture
+def run(tmp_path, embedded) -> DCDDRun:
+    decoder = DCDDConfig(
+        condition=CondConfig(width=8, groups=4),
+        net=stack.FLUX,
+        scope=Full(),
+        space=PretrainedVAE(name="mini/vae"),
+        token_stride=stack.PIXELS // 4,
+    )
+    return DCDDRun(
+        recipe="dcdd.test",
+        vlm="mini",
+        images=SOURCE,
+        decoder=decoder.vary({"calibration.kappa": 20.0}),
+        cache=str(tmp_path / "cache"),
+        train=TrainConfig(steps=6, batch_size=4, lr=5e-3, warmup=0, log_every=1, ema_decay=0.5),
+    )
+
+
+@pytest.mark.parametrize("belief", [Proxy(), AnySharpness(), TeacherForced(guidance=2.0)])
+def test_a_run_leaves_a_decoder_that_loads_and_draws(run, tmp_path, belief):
+    run = run.vary({"belief": belief})
+    losses = train(run.job(), run.train, tmp_path / "run")
+    assert np.isfinite(losses["loss"])
+    dcdd, vlm = load(tmp_path / "run"), load_vlm("mini")
+    tokens = vlm.generate(["a dog on grass"], seeds=[0], observe=dcdd.observe)
+    assert dcdd(tokens, steps=2).shape == (1, 3, stack.PIXELS, stack.PIXELS)
+    with Image.open(tmp_path / "run" / "preview.png") as sheet:
+        assert sheet.size == (2 * 8 * stack.PIXELS, 2 * 3 * stack.PIXELS)
+
+
+def test_the_batch_is_the_encoded_images_of_its_rows(run, embedded):
+    job, tokenizer = run.vary({"belief": TeacherForced(guidance=2.0)}).job(), load_tokenizer("mini")
+    batch = job.batches(0, 12)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0)).tolist()
+    source, vlm = SOURCE.open(), load_vlm("mini")
+    features = tokenizer.features(source.images(order))
+    torch.testing.assert_close(batch["features"], features, atol=1e-3, rtol=1e-3)
+    observe = job.objective.dcdd.observe
+    seen = vlm.teacher_forced(source.captions(order), tokenizer.tokens(features), observe=observe, guidance=2.0)
+    torch.testing.assert_close(batch["observed"], seen, atol=2e-3, rtol=1e-2)
+    assert {value.dtype for value in batch.values()} == {torch.float32}
+
+
+def test_two_jobs_of_one_run_start_from_the_same_weights_whatever_was_drawn_before(run):
+    torch.manual_seed(1)
+    one = run.job().objective.state_dict()
+    torch.manual_seed(2)
+    two = run.job().objective.state_dict()
+    other = run.vary({"train.seed": 1}).job().objective.state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_images_are_encoded_once_for_all_rows_that_share_them(run, tmp_path):
+    run.job()
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
+    run.vary({"decoder.reading": Committed(), "train.steps": 9}).job()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")} == written
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images.count": 13},
+        {"images.world.jitter": 0.5},
+        {"belief": TeacherForced(guidance=2.0)},
+    ],
+)
+def test_what_the_arrays_depend_on_names_their_folder(run, tmp_path, change):
+    run.job()
+    run.vary(change).job()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_teacher_forced_beliefs_are_kept_per_guidance_and_reading(run, tmp_path):
+    first = run.vary({"belief": TeacherForced(guidance=2.0)})
+    for each in (first, first.vary({"belief.guidance": 3.0}), first.vary({"decoder.reading": Committed()})):
+        each.job()
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_other_latent_statistics_are_other_latents(run, tmp_path, embedded):
+    """Shift and scale live in the VAE's config, not among its weights."""
+    run.job()
+    folder = tmp_path / "vae"
+    folder.mkdir()
+    for path in resolve("mini/vae").iterdir():
+        (folder / path.name).write_text(path.read_text().replace('"scaling_factor": 1.0', '"scaling_factor": 0.5')) if (
+            path.suffix == ".json"
+        ) else (folder / path.name).write_bytes(path.read_bytes())
+    run.vary({"decoder.space.name": str(folder)}).job()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_folder_of_fewer_pictures_than_the_preview_shows_will_do(run, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(3):
+        Image.new("RGB", (20, 24), (80 * number, 0, 0)).save(pictures / f"{number}.png")
+    run = run.vary({"images": FolderImages(path=str(pictures), size=stack.PIXELS), "train.steps": 1})
+    train(run.job(), run.train, tmp_path / "run")
+    with Image.open(tmp_path / "run" / "preview.png") as sheet:
+        assert sheet.height == 2 * 2 * stack.PIXELS
+
+
+def trained(run: DCDDRun, folder: Path) -> DCDD:
+    train(run.job(), run.train, folder)
+    return load(folder)
+
+
+def test_a_run_goes_on_from_a_decoder(run, tmp_path):
+    start = trained(run, tmp_path / "first")
+    again = run.vary({"start": str(tmp_path / "first")}).job().objective.dcdd
+    for name, tensor in start.learned().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor, msg=name)
+
+
+def test_a_reading_with_more_columns_starts_as_the_decoder_it_goes_on_from(run, tmp_path):
+    """`Committed` of a belief in one code says nothing new, and what it adds starts at zero."""
+    start = trained(run, tmp_path / "first")
+    wider = run.vary({"decoder.reading": Committed(), "start": str(tmp_path / "first")}).job().objective.dcdd
+    weight, before = wider.encoder.fc.weight, start.encoder.fc.weight
+    torch.testing.assert_close(weight[:, :8], before)
+    assert weight[:, 8:].abs().sum() == 0
+    p = torch.eye(64)[torch.arange(16) % 64].unsqueeze(0)
+    ids, grid = p.argmax(-1), load_tokenizer("mini").grid
+    conditions = [
+        each.encode(reading(p, ids, start.codebook), grid)
+        for each, reading in ((start, Expectation()), (wider, Committed()))
+    ]
+    torch.testing.assert_close(*conditions)
+
+
+def test_a_reading_with_fewer_columns_takes_the_shared_ones(run, tmp_path):
+    committed = run.vary({"decoder.reading": Committed()})
+    start = trained(committed, tmp_path / "first")
+    narrow = run.vary({"start": str(tmp_path / "first")}).job().objective.dcdd
+    torch.testing.assert_close(narrow.encoder.fc.weight, start.encoder.fc.weight[:, :8])
+
+
+@pytest.mark.parametrize(
+    ("change", "clue"),
+    [
+        ({"decoder.net.single_layers": 2}, "single_transformer_blocks.1"),
+        ({"decoder.condition.width": 16}, "is"),
+    ],
+)
+def test_a_decoder_of_another_net_is_no_start(run, tmp_path, change, clue):
+    trained(run, tmp_path / "first")
+    with pytest.raises(ValueError, match=f"cannot start from .+{clue}"):
+        run.vary({**change, "start": str(tmp_path / "first")}).job()
+
+
+def test_a_start_that_lacks_weights_is_refused(run, tmp_path):
+    dcdd = trained(run, tmp_path / "first")
+    weights = load_tensors(tmp_path / "first" / WEIGHTS)
+    del weights[READS]
+    save_tensors(tmp_path / "first" / WEIGHTS, weights)
+    with pytest.raises(ValueError, match=f"{READS} is in only one of the two decoders"):
+        begin_from(dcdd, tmp_path / "first")
+
+
+def test_a_start_on_the_codes_of_another_tokenizer_is_refused(run, tmp_path):
+    dcdd = trained(run, tmp_path / "first")
+    dcdd.codebook.copy_(dcdd.codebook.flip(0))
+    with pytest.raises(ValueError, match="it was trained on the codes of another tokenizer"):
+        begin_from(dcdd, tmp_path / "first")
+
+
+def test_accumulated_rounds_train_the_same_decoder(run, tmp_path):
+    for name, rounds in (("whole", 1), ("parts", 2)):
+        train(run.job(), run.train.vary({"accumulate": rounds}), tmp_path / name)
+    rows = [read_log(tmp_path / name / "log.jsonl") for name in ("whole", "parts")]
+    assert [row["loss"] for row in rows[0]] == pytest.approx([row["loss"] for row in rows[1]], rel=1e-4)
+
+
+def test_checkpointing_trains_the_same_decoder(run, tmp_path):
+    for name, checkpointing in (("plain", False), ("recomputed", True)):
+        train(run.job(), run.train.vary({"checkpointing": checkpointing}), tmp_path / name)
+    rows = [read_log(tmp_path / name / "log.jsonl") for name in ("plain", "recomputed")]
+    assert [row["loss"] for row in rows[0]] == pytest.approx([row["loss"] for row in rows[1]], rel=1e-5)
