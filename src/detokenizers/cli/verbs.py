@@ -144,25 +144,46 @@ class Evaluate(Config):
     """Measure folders of pictures against a reference: FD, and PSNR, SSIM and PD where ids pair up.
 
     What `generate` and `reconstruct` leave is one row per decoder. Ids are relative paths without suffix. Distances
-    carry the name of the network that looked (`FD-world`). Writes results.json and results.md.
+    carry the name of the network that looked (`FD-world`); only what follows a published protocol is called FID.
+    Writes results.json, results.md and a sheet; what it has measured is in shards/, so a killed run goes on.
 
     detok evaluate out/ --world 1000
     """
 
-    drawn: Positional[tuple[Path, ...]]
-    """The folders of pictures to judge, one row each."""
+    drawn: Positional[tuple[Path, ...]] = ()
+    """The folders of pictures to judge, one row each; the first is the baseline."""
+    compare: tuple[str, str] | None = None
+    """Two decoders (of the folder) or two folders: is the second better, worse, or is there no difference?"""
     reference: Path | None = None
-    """The folder of real pictures."""
+    """The folder of real pictures, or their statistics: a file of --save-reference, or an .npz with mu and sigma."""
     world: NotNegative = 0
     """Use this many scenes of the embedded world as the reference."""
     split: Literal["validation", "new-captions", "held-out"] = "validation"
     """Which scenes, as for `detok reconstruct`."""
+    metrics: tuple[str, ...] = ()
+    """What to measure, by name (docs/evaluation.md lists them); the protocol's choice unless given."""
+    protocol: str = "world"
+    """The rules: `world` (ours), or those behind published numbers: rfid-in50k, adm-256, mjhq-cleanfid, evalgim, ..."""
+    allow: tuple[Literal["missing", "corrupt", "copies", "any-n"], ...] = ()
+    """Count and list these instead of failing: pictures not there, damaged, alike to the byte; another N."""
+    save_reference: Path | None = None
+    """Only look at the first folder (or --world) and write its statistics to this .safetensors file."""
     net: str = "mini/world_net"
-    """The network that looks: a folder with a trained WorldNet."""
+    """The network that looks as `world`: a folder with a trained WorldNet."""
+    prompts: Path | None = None
+    """What the pictures should show, by id, for clipscore; a folder that `generate` left knows its own."""
+    resamples: NotNegative | None = None
+    """Resamples behind the interval of a Fréchet distance; 0 keeps statistics only, so memory stays flat."""
+    shard: str | None = None
+    """Measure only these shards, as 1/4 to 4/4; torchrun's RANK and WORLD_SIZE say the same."""
+    shard_size: AtLeastOne = 512
+    """Pictures per shard."""
     seed: NotNegative = 0
     """Decides the bootstrap intervals."""
+    device: str = "auto"
+    """`auto` (CUDA if there is any), `cpu`, `cuda`."""
     out: Path | None = None
-    """Folder for results.json and results.md; the first judged folder unless given."""
+    """Folder for the report; the first judged folder unless given."""
 
 
 class Info(Config):
