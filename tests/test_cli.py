@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import detokenizers as dt
 from detokenizers.cli import main
 from detokenizers.data.images import notes_of
 
@@ -61,6 +63,16 @@ def test_pictures_do_not_depend_on_batch_size_company_or_interruption(tmp_path):
         path.unlink()
     main(["generate", *file, *options, "--batch", "3", "--out", str(tmp_path / "alone")])
     assert pictures(tmp_path / "alone") == together
+
+
+@pytest.mark.usefixtures("embedded")
+def test_tokens_are_the_same_in_any_company_and_beliefs_up_to_rounding():
+    vlm, dcdd = dt.load_vlm("mini"), dt.load("mini/dcdd")
+    together = vlm.generate(PROMPTS, seeds=[0, 1, 2], observe=dcdd.observe)
+    for row, prompt in enumerate(PROMPTS):
+        alone = vlm.generate([prompt], seeds=[row], observe=dcdd.observe)
+        assert alone.ids.equal(together.ids[row : row + 1])
+        torch.testing.assert_close(alone.observed, together.observed[row : row + 1], atol=1e-4, rtol=0)
 
 
 @pytest.mark.usefixtures("embedded")
@@ -165,8 +177,6 @@ def test_recipes_lists_all_and_shows_one(capsys):
 
 
 def test_public_names_are_there():
-    import detokenizers as dt
-
     for name in dt.__all__:
         assert getattr(dt, name) is not None
     with pytest.raises(AttributeError, match="load_vlm"):
@@ -174,8 +184,6 @@ def test_public_names_are_there():
 
 
 def test_the_python_api_of_the_readme_draws(embedded):
-    import detokenizers as dt
-
     vlm, dcdd = dt.load_vlm("mini"), dt.load("mini/dcdd")
     tokens = vlm.generate(["a red apple on a wooden table"], seeds=[0], observe=dcdd.observe)
     assert dt.CodeDecoder(vlm.tokenizer)(tokens).shape == (1, 3, 16, 16)

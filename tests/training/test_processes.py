@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from detokenizers.checkpoint import load_tensors
 from detokenizers.training import train
@@ -21,15 +20,20 @@ from . import tokenizer, toy
 REPOSITORY = Path(__file__).parents[2]
 
 
+def launch(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a module of the tests as two processes."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*torchrun, "-m", module, *map(str, arguments)],
+        cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def together(tmp_path_factory) -> Path:
     """The folder of what two processes trained."""
     out = tmp_path_factory.mktemp("together")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launch, "-m", "tests.training.two_processes", str(out)],
-        cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+    done = launch("tests.training.two_processes", out)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
@@ -105,15 +109,3 @@ def test_a_state_saved_from_shards_goes_on_in_one_process(together, alone):
 def test_half_precision_is_left_to_the_weights_under_fsdp2(together):
     for rank in range(2):
         assert "train.precision to no, not bf16" in (together / f"bf16-{rank}.txt").read_text()
-
-
-def test_the_shipped_fsdp2_settings_are_fsdp2_over_the_blocks_of_flux():
-    from accelerate.commands.config.config_args import ClusterConfig
-    from diffusers.models.transformers import transformer_flux
-
-    path = REPOSITORY / "runs" / "fsdp2.yaml"
-    settings = ClusterConfig.from_yaml_file(yaml_file=path).fsdp_config
-    assert settings["fsdp_version"] == 2
-    for name in settings["fsdp_transformer_layer_cls_to_wrap"].split(","):
-        assert hasattr(transformer_flux, name)
-    assert yaml.safe_load(path.read_text())["mixed_precision"] == "no"

@@ -17,13 +17,13 @@ from detokenizers.training.state import STATE
 from . import tokenizer, toy
 
 
-def train_in_shards(job: Job, config: TrainConfig, folder: Path) -> None:
+def train_in_shards(job: Job, config: TrainConfig, folder: Path, blocks: str = "Block") -> None:
     """Train as under runs/fsdp2.yaml. Accelerate offers FSDP2 to accelerators only, so it is told these are two."""
     settings = {
         "ACCELERATE_USE_FSDP": "true",
         "FSDP_VERSION": "2",
         "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_TRANSFORMER_CLS_TO_WRAP": "Block",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": blocks,
         "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
     }
     os.environ.update(settings)

@@ -1,0 +1,55 @@
+"""What `torchrun --nproc-per-node 2` runs for test_shards: the paper's recipe at tiny size, whole and in shards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from detokenizers import checkpoint
+from detokenizers.data.sources import WorldImages
+from detokenizers.dcdd.condition import CondConfig
+from detokenizers.dcdd.model import DCDDConfig
+from detokenizers.dcdd.runs import DCDDRun
+from detokenizers.pretrained.flux import PretrainedFlux
+from detokenizers.pretrained.flux_inputs import NoText
+from detokenizers.pretrained.spaces import PretrainedVAE
+from detokenizers.training import TrainConfig, train
+from tests import stack
+from tests.training.two_processes import train_in_shards
+
+BLOCKS = "FluxTransformerBlock,FluxSingleTransformerBlock"
+
+
+def run(out: Path) -> DCDDRun:
+    """Released weights in bfloat16, of which attention learns in float32."""
+    decoder = DCDDConfig(
+        condition=CondConfig(width=8, groups=4),
+        net=PretrainedFlux(name=str(out / "flux"), text=NoText(), guidance=stack.FLUX.guidance),
+        space=PretrainedVAE(name="mini/vae"),
+        token_stride=stack.PIXELS // 4,
+    )
+    return DCDDRun(
+        recipe="dcdd.test",
+        vlm="mini",
+        images=WorldImages(world=stack.WORLD.config, count=12),
+        decoder=decoder,
+        cache=str(out / "cache"),
+        train=TrainConfig(steps=3, batch_size=4, warmup=0, log_every=1, checkpointing=True),
+    )
+
+
+def main(out: Path, embedded: Path) -> None:
+    torch.set_num_threads(1)
+    checkpoint.EMBEDDED = embedded
+    row = run(out)
+    train(row.job(), row.train, out / "whole")
+    train_in_shards(row.job(), row.train, out / "shards", BLOCKS)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
