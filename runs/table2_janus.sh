@@ -24,8 +24,8 @@ print(found['kappa'], found['epsilon'])")
 settings=(--images.path "$IMAGENET/train" --decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
 
 # Every process first encodes its share of the images, then all train.
-accelerate launch --num_processes "$GPUS" --mixed_precision bf16 -m \
-  detokenizers train dcdd.janus_pro_7b "${settings[@]}" --train.checkpointing --out out/janus/dcdd
+accelerate launch --num_processes "$GPUS" -m \
+  detokenizers train dcdd.janus_pro_7b "${settings[@]}" --out out/janus/dcdd
 
 # SSIM is written by detok; FID by torch-fidelity, against the very crops that were encoded. The paper does not name its
 # LPIPS net; its level fits AlexNet.

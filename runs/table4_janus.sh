@@ -22,8 +22,8 @@ calibrated=(--decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "
 row() {
   local name=$1
   shift
-  accelerate launch --num_processes "$GPUS" --mixed_precision bf16 -m \
-    detokenizers train "dcdd.janus_pro_7b_$name" --images.path "$IMAGENET/train" --train.checkpointing "$@" \
+  accelerate launch --num_processes "$GPUS" -m \
+    detokenizers train "dcdd.janus_pro_7b_$name" --images.path "$IMAGENET/train" "$@" \
     --out "$out/$name"
 }
 row hard

@@ -31,8 +31,8 @@ print(found['kappa'], found['epsilon'])")
 settings=(--vlm "$vlm" --images.path "$IMAGENET/train"
   --decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
 
-accelerate launch --num_processes "$GPUS" --mixed_precision bf16 -m \
-  detokenizers train dcdd.llamagen_xl "${settings[@]}" --train.checkpointing --out $out/dcdd
+accelerate launch --num_processes "$GPUS" -m \
+  detokenizers train dcdd.llamagen_xl "${settings[@]}" --out $out/dcdd
 
 for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do
   read -r name folder <<<"$data"

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from detokenizers.dcdd.condition import CondConfig, CondEncoder, OnLatents, OnTokens
 from detokenizers.pretrained.flux_inputs import pack
@@ -79,6 +80,22 @@ def test_an_item_is_encoded_alike_alone_and_in_a_batch():
     net, grid, rows = encoder(), Grid(4, 4), observed(Grid(4, 4), batch=3)
     torch.testing.assert_close(net(rows, grid, (8, 8))[1:2], net(rows[1:2], grid, (8, 8)))
     torch.testing.assert_close(net.train()(rows, grid, (8, 8)), net.eval()(rows, grid, (8, 8)))
+
+
+@pytest.mark.parametrize(("activation", "reference"), [("silu", nn.SiLU()), ("gelu", nn.GELU()), ("relu", nn.ReLU())])
+@pytest.mark.parametrize("norm", ["group", "none"])
+def test_the_mixed_codes_pass_the_norm_and_the_activation_that_were_asked_for(activation, reference, norm):
+    net, grid, rows = encoder(activation=activation, norm=norm, grid=OnTokens()), Grid(3, 4), observed(Grid(3, 4))
+    plane = net.fc(rows[..., :D]).transpose(1, 2).unflatten(2, tuple(grid))
+    mixed = net.conv(plane)
+    normed = F.group_norm(mixed, 16, net.norm.weight, net.norm.bias) if norm == "group" else mixed
+    torch.testing.assert_close(net(rows, grid, (6, 8))[:, :-4], reference(normed))
+
+
+def test_an_encoder_without_norm_draws_the_same_weights_and_has_none_of_a_norm():
+    plain, normed = encoder(norm="none", groups=5).state_dict(), encoder().state_dict()
+    assert normed.keys() - plain.keys() == {"norm.weight", "norm.bias"}
+    assert all(torch.equal(weight, normed[name]) for name, weight in plain.items())
 
 
 def test_features_that_do_not_fit_are_named():

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from detokenizers.dcdd.belief import Calibration, Observer, offline, read_features
 from detokenizers.dcdd.lcdm import (
     Committed,
+    Direction,
     Expectation,
     HardCodes,
     LCDMConfig,
@@ -210,6 +211,16 @@ def test_hard_codes_are_the_expectation_of_a_one_hot_belief():
     close(HardCodes()(one_hot, ids, codes), Expectation()(one_hot, ids, codes), atol=1e-7)
 
 
+def test_a_direction_is_the_expectation_without_its_length():
+    codes, ids = random_codebook(128), torch.zeros(3, dtype=torch.long)
+    p = torch.randn(3, 128, generator=torch.Generator().manual_seed(1)).mul(3).softmax(-1)
+    direction, expectation = Direction()(p, ids, codes), Expectation()(p, ids, codes)
+    assert direction.shape[-1] == Direction().num_features(8)
+    close(direction[:, :8].norm(dim=-1), [1.0, 1.0, 1.0])
+    close(direction[:, :8] * expectation[:, :8].norm(dim=-1, keepdim=True), expectation[:, :8], atol=1e-6)
+    assert torch.equal(direction[:, 8:], expectation[:, 8:])
+
+
 def test_hard_codes_do_not_look_at_the_belief():
     codes, ids = random_codebook(128), torch.tensor([3, 70])
     assert torch.equal(HardCodes()(torch.rand(2, 128), ids, codes), HardCodes()(torch.rand(2, 128), ids, codes))
@@ -248,7 +259,7 @@ def test_features_are_read_at_their_vq_tokens():
     )
 
 
-@pytest.mark.parametrize("reading", [Expectation(), HardCodes(), Committed(), SampledMix(gamma=0.2)])
+@pytest.mark.parametrize("reading", [Expectation(), Direction(), HardCodes(), Committed(), SampledMix(gamma=0.2)])
 def test_a_reading_survives_its_own_yaml(reading):
     assert TypeAdapter(Reading).validate_python(reading.model_dump(mode="json")) == reading
 

@@ -16,11 +16,12 @@ from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.loading import load
 from detokenizers.dcdd.model import DCDD, WEIGHTS, DCDDConfig
-from detokenizers.dcdd.runs import READS, DCDDRun, begin_from
-from detokenizers.pretrained.flux_scope import Full
+from detokenizers.dcdd.runs import READS, DCDDRun, Sample, begin_from
+from detokenizers.pretrained.flux_scope import Attention, Full
 from detokenizers.pretrained.loading import load_tokenizer, load_vlm
 from detokenizers.pretrained.spaces import PretrainedVAE
 from detokenizers.training import TrainConfig, train
+from detokenizers.training.draws import SEEDS
 from detokenizers.training.report import read_log
 from tests import stack
 
@@ -131,6 +132,36 @@ def test_a_folder_of_fewer_pictures_than_the_preview_shows_will_do(run, tmp_path
     train(run.job(), run.train, tmp_path / "run")
     with Image.open(tmp_path / "run" / "preview.png") as sheet:
         assert sheet.height == 2 * 2 * stack.PIXELS
+
+
+def test_sampled_latents_scatter_around_the_mode_by_the_posterior_s_spread(run, tmp_path):
+    plain, drawn = run.job(), run.vary({"latents": Sample()}).job()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    batch, seeds = drawn.batches(0, 12), torch.arange(12)
+    assert torch.equal(batch["latents"], plain.batches(0, 12)["latents"])
+    space = drawn.objective.dcdd.decoder.space
+    images = SOURCE.open().images(torch.randperm(12, generator=torch.Generator().manual_seed(0)).tolist())
+    posterior = space.autoencoder.encode(images).latent_dist
+    torch.testing.assert_close(batch["spread"], posterior.std * space.scale, atol=2e-3, rtol=1e-2)
+    clean = drawn.objective._clean(batch | {SEEDS: seeds})
+    unit = (clean - batch["latents"]) / batch["spread"]
+    assert unit.mean().item() == pytest.approx(0, abs=0.1)
+    assert unit.std().item() == pytest.approx(1, abs=0.1)
+    assert torch.equal(clean, drawn.objective._clean(batch | {SEEDS: seeds}))
+    assert not torch.equal(clean, drawn.objective._clean(batch | {SEEDS: seeds + 12}))
+
+
+def test_new_layers_learn_at_a_rate_of_their_own(run, tmp_path):
+    """The first step of AdamW moves a weight by its learning rate."""
+    job = run.vary({"new_lr_scale": 10.0, "decoder.scope": Attention()}).job()
+    before = {name: weight.detach().clone() for name, weight in job.objective.named_parameters()}
+    train(job, run.train.vary({"steps": 1, "lr": 1e-3, "weight_decay": 0.0, "ema_decay": 0.0}), tmp_path / "run")
+    moved = {name: (w.detach() - before[name]).abs().max().item() for name, w in job.objective.named_parameters()}
+    new = [name for name in moved if "x_embedder.condition" in name]
+    attention = [name for name in moved if ".attn." in name and moved[name]]
+    assert [moved[name] for name in new] == pytest.approx([1e-2], rel=0.02)
+    assert max(moved[name] for name in attention) == pytest.approx(1e-3, rel=0.02)
+    assert {name for name, size in moved.items() if size > 2e-3} == set(new), "the encoder waits for the zero columns"
 
 
 def trained(run: DCDDRun, folder: Path) -> DCDD:

@@ -36,6 +36,7 @@ def run(out: Path) -> DCDDRun:
         vlm="mini",
         images=WorldImages(world=stack.WORLD.config, count=12),
         decoder=decoder,
+        new_lr_scale=10.0,
         cache=str(out / "cache"),
         train=TrainConfig(steps=3, batch_size=4, warmup=0, log_every=1, checkpointing=True),
     )

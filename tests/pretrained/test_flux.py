@@ -6,10 +6,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTra
 from torch import nn
 
 from detokenizers.checkpoint import save_tensors
-from detokenizers.pretrained.flux import FluxConfig, FluxDecoder, FusedXEmbedder, PretrainedFlux, fill_dev
+from detokenizers.pretrained.flux import FluxConfig, FluxDecoder, FusedXEmbedder, PretrainedFlux, Told, fill_dev
 from detokenizers.pretrained.flux_inputs import (
     EmptyPrompt,
     NoText,
+    ZeroFill,
     ZeroText,
     encode_empty_prompt,
     pack,
@@ -103,6 +104,27 @@ def test_zero_condition_columns_leave_the_base_layer_as_it_was():
     torch.testing.assert_close(fused(torch.cat([x, torch.randn(2, 3, 4)], -1)), base(x), atol=1e-6, rtol=0)
 
 
+def test_zero_fill_tells_fill_nothing():
+    net = decoder(TINY.vary(fill=ZeroFill()))
+    fill, ids, _ = net.constants(4, 6, torch.device("cpu"))
+    told, same_ids, _ = decoder().constants(4, 6, torch.device("cpu"))
+    assert fill.shape == told.shape
+    assert fill.abs().sum() == 0 < told.abs().sum()
+    assert torch.equal(ids, same_ids)
+    noisy, t, condition = inputs()
+    assert not torch.allclose(net(noisy, t, condition), decoder()(noisy, t, condition))
+
+
+def test_new_columns_that_do_not_start_at_zero_draw_the_same_base_and_pass_gradients_back_at_once():
+    zero, free = decoder(), decoder(TINY.vary(zero_init=False))
+    for (name, weight), other in zip(zero.named_parameters(), free.parameters(), strict=True):
+        assert torch.equal(weight, other) != ("x_embedder.condition" in name)
+    noisy, t, condition = inputs()
+    condition.requires_grad_(True)
+    free(noisy, t, condition).square().mean().backward()
+    assert condition.grad.abs().sum() > 0
+
+
 def test_a_fused_layer_equals_adding_the_projected_condition_in_a_hook():
     noisy, t, condition = inputs()
     net = decoder()
@@ -174,7 +196,7 @@ def test_a_transformer_that_is_not_fill_or_lacks_guidance_is_refused():
         axes_dims_rope=(4, 4, 8),
     )
     with pytest.raises(ValueError, match="not a Fill transformer"):
-        FluxDecoder(plain, 20, blank, guidance=None)
+        FluxDecoder(plain, 20, blank, Told(guidance=None))
     with pytest.raises(ValueError, match="takes no guidance, got guidance=30"):
         FluxDecoder(plain, 20, blank)
     with pytest.raises(ValueError, match=r"add up to 16, not to head_dim=32"):

@@ -159,6 +159,17 @@ def test_a_finished_run_is_only_exported_again(tmp_path):
     assert torch.equal(weights(tmp_path)["head.weight"], exported["head.weight"])
 
 
+def test_every_weight_learns_at_its_own_pace(tmp_path):
+    """The first step of AdamW moves a weight by its learning rate, whatever the size of its gradient."""
+    job = toy.job(pace=lambda name: {"stem": 2.0, "head": 0.5}.get(name.split(".")[0], 1.0))
+    before = {name: weight.detach().clone() for name, weight in job.objective.named_parameters()}
+    train(job, CONFIG.vary({"steps": 1, "warmup": 0, "weight_decay": 0.0, "ema_decay": 0.0}), tmp_path)
+    moved = {name: (w.detach() - before[name]).abs().max().item() for name, w in job.objective.named_parameters()}
+    for name, size in (("stem.weight", 0.02), ("blocks.0.conv.weight", 0.01), ("head.weight", 0.005)):
+        assert moved[name] == pytest.approx(size, rel=0.02), name
+    assert moved["blocks.0.frozen.weight"] == 0
+
+
 def test_a_run_is_not_turned_back(tmp_path):
     train(toy.job(), CONFIG, tmp_path)
     with pytest.raises(ValueError, match=r"has been trained for 12 steps already; train\.steps is 8"):

@@ -91,6 +91,24 @@ def test_steps_since_the_last_state_are_taken_again(tmp_path, accumulate):
     assert not list(folder.glob(".*"))
 
 
+def test_paces_are_kept_over_a_resume(tmp_path):
+    def job(**changes):
+        return toy.job(pace=lambda name: 3.0 if name.startswith("blocks.1") else 1.0, **changes)
+
+    def batches(part, size):
+        if part == 6:
+            raise Killed
+        return toy.images(part, size)
+
+    with pytest.raises(Killed):
+        train(job(batches=batches), toy.SAVING, tmp_path / "killed")
+    train(job(), toy.SAVING, tmp_path / "killed")
+    train(job(), toy.SAVING, tmp_path / "whole")
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+    train(toy.job(), toy.SAVING, tmp_path / "even")
+    assert losses(tmp_path / "even") != losses(tmp_path / "whole")
+
+
 def test_a_longer_run_goes_on_from_a_finished_one(tmp_path):
     constant = toy.CONFIG.vary({"final_lr": 1.0})
     train(toy.job(), constant.vary({"steps": 5}), tmp_path / "grown")

@@ -19,6 +19,7 @@ from ..config import Config
 from ..protocols import Grid
 
 NUM_UNCERTAINTY = 4
+ACTIVATIONS = {"silu": F.silu, "gelu": F.gelu, "relu": F.relu}
 
 
 class OnLatents(Config):
@@ -52,12 +53,14 @@ ConditionGrid = Annotated[OnLatents | OnTokens, Field(discriminator="kind")]
 class CondConfig(Config):
     """Settings of the condition encoder."""
 
-    # PAPER GAP (docs/dcdd.md#condition-encoder): "a convolution with normalisation and activation", sizes not given.
+    # PAPER GAP (docs/dcdd.md#condition-encoder): "a convolution with normalisation and activation": which, how large?
     width: int = 64
     """Channels d_h of the projected codes."""
     kernel: int = 3
+    norm: Literal["group", "none"] = "group"
     groups: int = 32
-    """Groups of the GroupNorm; at most `width`."""
+    """Groups of the GroupNorm; at most `width`. A single one normalises all channels together."""
+    activation: Literal["silu", "gelu", "relu"] = "silu"
     grid: ConditionGrid = OnLatents()
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
     """Bilinear blends neighbouring codes; nearest keeps each exact."""
@@ -76,14 +79,15 @@ class CondEncoder(nn.Module):
         super().__init__()
         columns = num_features - NUM_UNCERTAINTY
         groups = min(config.groups, config.width)
-        if config.width % groups:
+        if config.norm == "group" and config.width % groups:
             raise ValueError(f"groups={groups} does not divide width={config.width}; choose a divisor")
         self.config, self.num_features = config, num_features
         self.channels = config.width + NUM_UNCERTAINTY
         self.channels_per_token = config.grid.channels_per_token(self.channels)
         self.fc = _widened(nn.Linear(code_dim, config.width), columns - code_dim)
         self.conv = nn.Conv2d(config.width, config.width, config.kernel, padding=config.kernel // 2)
-        self.norm = nn.GroupNorm(groups, config.width)
+        self.norm = nn.GroupNorm(groups, config.width) if config.norm == "group" else nn.Identity()
+        self.activation = ACTIVATIONS[config.activation]
 
     def forward(
         self, observed: Float[Tensor, "b n o"], grid: Grid, latents: tuple[int, int]
@@ -102,7 +106,7 @@ class CondEncoder(nn.Module):
         codes, uncertainty = observed.split([self.num_features - NUM_UNCERTAINTY, NUM_UNCERTAINTY], dim=-1)
         # fc before the resize: both are linear and commute, and there are fewer tokens than latents.
         embedded = self._resized(self.fc(codes), grid, size)
-        embedded = F.silu(self.norm(self.conv(embedded)))
+        embedded = self.activation(self.norm(self.conv(embedded)))
         return torch.cat([embedded, self._resized(uncertainty, grid, size)], dim=1)
 
     def _resized(self, tokens: Tensor, grid: Grid, size: tuple[int, int]) -> Tensor:

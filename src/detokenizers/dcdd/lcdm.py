@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn import functional as F
 
 from detokenizers.config import Config
 from detokenizers.dcdd.ranking import precise, ranked
@@ -57,7 +58,7 @@ def expected_codes(p: Float[Tensor, "... v"], codebook: Float[Tensor, "v d"]) ->
             f"this codebook has {codebook.shape[0]} codes but the logits have {p.shape[-1]}; "
             "do tokenizer and VLM belong together?"
         )
-    # PAPER GAP (docs/dcdd.md#expected-code-norm): the paper does not say whether the expectation is renormalised.
+    # PAPER GAP (docs/dcdd.md#expected-code-norm): not said whether it is renormalised; `Direction` does.
     return p @ codebook.to(p.dtype)
 
 
@@ -118,6 +119,21 @@ class Expectation(Config):
         return torch.cat([expected_codes(p, codebook), uncertainty(p, self.lcdm)], -1).float()
 
 
+class Direction(Config):
+    """Where the belief points and how sure it is, `[c_bar / |c_bar|, u]`: only u says how concentrated it is."""
+
+    name: Literal["direction"] = "direction"
+    lcdm: LCDMConfig = LCDMConfig()
+
+    def num_features(self, d: int) -> int:
+        return d + 4
+
+    def __call__(
+        self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."], codebook: Float[Tensor, "v d"]
+    ) -> Float[Tensor, "... o"]:
+        return torch.cat([F.normalize(expected_codes(p, codebook), dim=-1), uncertainty(p, self.lcdm)], -1).float()
+
+
 class HardCodes(Config):
     """What a plain decoder is told: the sampled code, with certainty. Equals `Expectation` of a one-hot belief."""
 
@@ -171,5 +187,5 @@ class SampledMix(Config):
         return Expectation(lcdm=self.lcdm)(mixed, sampled, codebook)
 
 
-Reading = Annotated[Expectation | HardCodes | Committed | SampledMix, Field(discriminator="name")]
+Reading = Annotated[Expectation | Direction | HardCodes | Committed | SampledMix, Field(discriminator="name")]
 """What the decoder is told of one token: `num_features(d)` fp32 numbers from belief, sampled token and codebook."""

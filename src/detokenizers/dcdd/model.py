@@ -120,6 +120,10 @@ class DCDD(nn.Module):
         features = tokenizer.features(images)
         return VisualTokens(tokenizer.tokens(features), tokenizer.grid, self.proxy(features.to(self.codebook)))
 
+    def is_new(self, name: str) -> bool:
+        """Whether a parameter of this name belongs to the layers that DCDD adds to the transformer."""
+        return name.startswith("encoder.") or ".x_embedder.condition." in name
+
     def learned(self) -> dict[str, Tensor]:
         """The tensors that a run folder must hold: all but the space and, over released weights, what stayed frozen."""
         fixed = {name for name, p in self.named_parameters() if not p.requires_grad and not name.startswith("encoder.")}

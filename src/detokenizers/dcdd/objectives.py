@@ -22,6 +22,7 @@ class DCDDObjective(nn.Module):
 
     Batch:
         latents: clean latents [b c h w].
+        spread: if given, the standard deviation of their posterior [b c h w]; the clean latents are drawn with it.
         features: unit VQ features [b n d]; or `observed` [b n o], if they have been read before.
         noise, t: [b c h w] and [b]; drawn when absent, item by item from `seeds` [b], which the loop gives.
     """
@@ -39,7 +40,7 @@ class DCDDObjective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns `loss`, and `error`, the same without its weight over time."""
-        clean, decoder = batch["latents"].float(), self.dcdd.decoder
+        clean, decoder = self._clean(batch), self.dcdd.decoder
         with torch.autocast(clean.device.type, enabled=False):  # beliefs are fp32 whatever the net computes in
             observed = batch["observed"] if "observed" in batch else self.belief(self.dcdd, batch)
         condition = self.dcdd.encode(observed, self._grid(clean))  # Eqs. 19-20
@@ -47,6 +48,10 @@ class DCDDObjective(nn.Module):
         t = batch["t"] if "t" in batch else self._times(batch, clean)
         error = decoder.error(clean, noise, t, condition)
         return {"loss": (self.weight(t) * error).mean(), "error": error.mean().detach()}
+
+    def _clean(self, batch: dict[str, Tensor]) -> Tensor:
+        latents = batch["latents"].float()
+        return latents + batch["spread"] * normal_like(batch, "posterior", latents) if "spread" in batch else latents
 
     def _grid(self, latents: Tensor) -> Grid:
         pixels, stride = self.dcdd.decoder.space.stride, self.dcdd.config.token_stride

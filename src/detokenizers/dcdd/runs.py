@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, load_tensors, resolve
@@ -33,6 +35,27 @@ READS = "encoder.fc.weight"
 """One column per number of a reading: first d for a code, then what `Committed` adds."""
 
 
+class Mode(Config):
+    """The middle of the VAE's posterior: one latent per image, however often it is seen."""
+
+    # PAPER GAP (docs/dcdd.md#latents): which latents of an image are the clean ones is not said.
+
+    kind: Literal["mode"] = "mode"
+
+    def __call__(self, space: Pixels | VAE, images: Tensor) -> dict[str, Tensor]:
+        return {"latents": space.encode(images)}
+
+
+class Sample(Config):
+    """A new draw from the posterior whenever an image is seen; its spread takes as much disk as the latents do."""
+
+    kind: Literal["sample"] = "sample"
+
+    def __call__(self, space: Pixels | VAE, images: Tensor) -> dict[str, Tensor]:
+        mode = space.encode(images)
+        return {"latents": mode, "spread": space.encode(images, torch.ones_like(mode)) - mode}
+
+
 class DCDDRun(Config):
     """Everything that decides what a DCDD training run computes."""
 
@@ -43,10 +66,15 @@ class DCDDRun(Config):
     images: ImageSource = WorldImages()
     belief: Belief = Proxy()
     decoder: DCDDConfig = DCDDConfig()
+    latents: Annotated[Mode | Sample, Field(discriminator="kind")] = Mode()
+    """Which latents of an image the decoder learns to draw."""
     weight: LossWeight = One()
     time_law: TimeLaw = LogitNormal()
     start: str | None = None
     """A trained DCDD folder to go on from; columns it does not have start at zero."""
+    # PAPER GAP (docs/dcdd.md#learning-rates): the learning rate is lost, and whether there were two.
+    new_lr_scale: float = Field(default=1.0, gt=0)
+    """Condition encoder and new input columns learn with this many times `train.lr`."""
     cache: str = "out/cache"
     train: TrainConfig = TrainConfig()
 
@@ -64,7 +92,8 @@ class DCDDRun(Config):
         def encode(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
             images = images.to(device)
             features = tokenizer.features(images)
-            arrays = {"features": features.half(), "latents": space.to(device).encode(images).half()}
+            arrays = {"features": features.half()}
+            arrays |= {name: array.half() for name, array in self.latents(space.to(device), images).items()}
             if isinstance(self.belief, TeacherForced) and vlm is not None:
                 ids, captions = tokenizer.tokens(features), source.captions(rows)
                 observe = replace(dcdd.observe, codebook=tokenizer.codebook)
@@ -90,13 +119,18 @@ class DCDDRun(Config):
             plain = tokenizer.decode(tokenizer.codebook[tokens.ids])
             return torch.cat([clean, plain.cpu(), dcdd(tokens, steps=16).cpu()])
 
-        return Job(objective, batches, lambda _, folder: dcdd.save(folder, dtype=torch.float16), preview)
+        def pace(name: str) -> float:
+            return self.new_lr_scale if dcdd.is_new(name.removeprefix("dcdd.")) else 1.0
+
+        return Job(objective, batches, lambda _, folder: dcdd.save(folder, dtype=torch.float16), preview, pace)
 
     def _shards(self, source: Source, tokenizer: JanusVQ, space: Pixels | VAE, vlm: nn.Module | None) -> Path:
         """A folder named by all that the cached arrays depend on."""
         parts = [source.fingerprint(), fingerprint(tokenizer.state_dict()), fingerprint(space.state_dict())]
         if isinstance(space, VAE):
             parts.append(fingerprint(torch.tensor([space.shift, space.scale])))
+        if isinstance(self.latents, Sample):
+            parts.append(self.latents.fingerprint())
         if vlm is not None:
             parts.append(fingerprint(vlm.state_dict()))
         if isinstance(self.belief, TeacherForced):

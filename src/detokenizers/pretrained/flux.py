@@ -6,7 +6,6 @@ noisy [b c h w] + fill constants + condition [b k hc wc] -pack-> tokens -transfo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Annotated, Any, Literal
 
@@ -18,12 +17,22 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import Config
-from .flux_inputs import EmptyPrompt, NoText, NullText, pack, pack_mask, unpack
-
-Encode = Callable[[Float[Tensor, "b 3 H W"]], Float[Tensor, "b c h w"]]
+from .flux_inputs import BlankPicture, EmptyPrompt, Encode, FillInputs, NoText, NullText, pack, unpack
 
 
-class FluxConfig(Config):
+class Told(Config):
+    """What a Fill transformer is given besides noise and condition, the same in training and sampling."""
+
+    guidance: float | None = 30.0
+    """The distilled guidance value; unset for a net without that input."""
+    text: NullText = NoText()
+    fill: FillInputs = BlankPicture()
+    # PAPER GAP (docs/dcdd.md#new-columns): how the new input columns start is not said.
+    zero_init: bool = True
+    """New input columns start at zero, so that step 0 is exactly the transformer as it was; else as a linear layer."""
+
+
+class FluxConfig(Told):
     """A randomly initialised Fill transformer; the defaults are the full size of FLUX.1-Fill-dev."""
 
     kind: Literal["flux"] = "flux"
@@ -38,9 +47,6 @@ class FluxConfig(Config):
     latent_channels: int = 16
     stride: int = 8
     """Pixels per latent; the mask has one channel per pixel."""
-    guidance: float | None = 30.0
-    """The distilled guidance value, the same in training and sampling; unset builds a net without that input."""
-    text: NullText = NoText()
 
     def build(self, condition_dim: int, encode: Encode) -> FluxDecoder:
         """A new transformer; `condition_dim` and `encode` as in `FluxDecoder`."""
@@ -59,10 +65,10 @@ class FluxConfig(Config):
             "guidance_embeds": self.guidance is not None,
             "axes_dims_rope": self.axes,
         }
-        return FluxDecoder(FluxTransformer2DModel(**settings), condition_dim, encode, self.guidance, self.text)
+        return FluxDecoder(FluxTransformer2DModel(**settings), condition_dim, encode, self)
 
 
-class PretrainedFlux(Config):
+class PretrainedFlux(Told):
     """Released Fill weights, by Hub id or folder."""
 
     kind: Literal["pretrained_flux"] = "pretrained_flux"
@@ -71,7 +77,6 @@ class PretrainedFlux(Config):
     subfolder: str = "transformer"
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the frozen weights; what learns is kept in float32."""
-    guidance: float | None = 30.0
     text: NullText = EmptyPrompt()
 
     def build(self, condition_dim: int, encode: Encode) -> FluxDecoder:
@@ -82,7 +87,7 @@ class PretrainedFlux(Config):
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(f"cannot load a FLUX transformer from {self.name}/{self.subfolder}: {reason}") from None
-        return FluxDecoder(transformer, condition_dim, encode, self.guidance, self.text)
+        return FluxDecoder(transformer, condition_dim, encode, self)
 
 
 FluxNet = Annotated[FluxConfig | PretrainedFlux, Field(discriminator="kind")]
@@ -91,14 +96,15 @@ FluxNet = Annotated[FluxConfig | PretrainedFlux, Field(discriminator="kind")]
 class FusedXEmbedder(nn.Module):
     """An input layer with more columns: `base(x) + condition(y)` on `[x, y]`, the additive fusion of DCDD Eqs. 21-23.
 
-    The new columns start at zero, so training starts exactly at the pretrained transformer.
+    With `zero_init` training starts exactly at the pretrained transformer.
     """
 
-    def __init__(self, base: nn.Linear, condition_dim: int) -> None:
+    def __init__(self, base: nn.Linear, condition_dim: int, *, zero_init: bool = True) -> None:
         super().__init__()
         self.base = base
         self.condition = nn.Linear(condition_dim, base.out_features, bias=False)
-        nn.init.zeros_(self.condition.weight)
+        if zero_init:
+            nn.init.zeros_(self.condition.weight)
 
     def forward(self, tokens: Float[Tensor, "b n e"]) -> Float[Tensor, "b n f"]:
         x, y = tokens.split([self.base.in_features, self.condition.in_features], dim=-1)
@@ -112,8 +118,7 @@ class FluxDecoder(nn.Module):
         transformer: an unforked Fill transformer; its input layer is widened in place.
         condition_dim: condition channels per token, k for a map on the token grid and 4k for one on the latent grid.
         encode: images to latents, asked once per size for the blank picture that Fill is told to repaint.
-        guidance: the guidance value, or `None` for a transformer without guidance input.
-        text: what stands in for the prompt.
+        told: the guidance value, what stands in for the prompt, what Fill's own channels hold, how new columns start.
     """
 
     text: Tensor
@@ -124,20 +129,21 @@ class FluxDecoder(nn.Module):
         transformer: FluxTransformer2DModel,
         condition_dim: int,
         encode: Encode,
-        guidance: float | None = 30.0,
-        text: NullText | None = None,
+        told: Told = Told(),  # noqa: B008
     ) -> None:
         super().__init__()
         shape: dict[str, Any] = dict(transformer.config)
-        if shape["guidance_embeds"] != (guidance is not None):
+        if shape["guidance_embeds"] != (told.guidance is not None):
             wants = "a guidance value" if shape["guidance_embeds"] else "no guidance"
-            raise ValueError(f"this transformer takes {wants}, got guidance={guidance}")
+            raise ValueError(f"this transformer takes {wants}, got guidance={told.guidance}")
         self.latent_channels: int = transformer.out_channels // 4
         self.stride = _stride(shape["in_channels"], transformer.out_channels)
-        self.condition_dim, self.guidance, self.encode = condition_dim, guidance, encode
-        transformer.set_submodule("x_embedder", FusedXEmbedder(transformer.x_embedder, condition_dim))
+        self.condition_dim, self.encode = condition_dim, encode
+        self.guidance, self.fill = told.guidance, told.fill
+        fused = FusedXEmbedder(transformer.x_embedder, condition_dim, zero_init=told.zero_init)
+        transformer.set_submodule("x_embedder", fused)
         self.transformer = transformer
-        words, pooled = (text or NoText()).read(shape["joint_attention_dim"], shape["pooled_projection_dim"])
+        words, pooled = told.text.read(shape["joint_attention_dim"], shape["pooled_projection_dim"])
         self.register_buffer("text", words)
         self.register_buffer("pooled", pooled)
         self._constants: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
@@ -183,17 +189,15 @@ class FluxDecoder(nn.Module):
 
     @torch.no_grad()
     def constants(self, h: int, w: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Per size: masked-image latents and full mask [1 n .], image ids [n 3], text ids [l 3]."""
+        """Per size: what Fill's own channels hold [1 n .], image ids [n 3], text ids [l 3]."""
         key = (h, w, device)
         if key not in self._constants:
-            # PAPER GAP (docs/dcdd.md#fill-inputs): a full mask over a blank picture is how Fill is told to repaint all.
-            size = (h * self.stride, w * self.stride)
-            blank = pack(self.encode(torch.zeros(1, 3, *size, device=device)))
-            mask = pack_mask(torch.ones(1, 1, *size, device=device), self.stride)
+            blank = torch.zeros(1, 3, h * self.stride, w * self.stride, device=device)
+            fill = self.fill(blank, self.encode, self.stride)
             rows, columns = torch.meshgrid(torch.arange(h // 2), torch.arange(w // 2), indexing="ij")
             ids = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float().to(device)
             text_ids = torch.zeros(len(self.text), 3, device=device)
-            self._constants[key] = (torch.cat([blank, mask], dim=-1), ids, text_ids)
+            self._constants[key] = (fill, ids, text_ids)
         return self._constants[key]
 
 

@@ -5,6 +5,7 @@ latents [b c h w] -pack-> tokens [b h/2·w/2 4c] ; mask [b 1 H W] -pack_mask-> [
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +35,33 @@ def unpack(tokens: Float[Tensor, "b n 4*c"], height: int, width: int) -> Float[T
 def pack_mask(mask: Float[Tensor, "b 1 H W"], stride: int) -> Float[Tensor, "b n 4*s*s"]:
     """Fold the pixels under each 2x2 square of latents into one token; 1 = repaint."""
     return rearrange(mask, "b 1 (h p y) (w q x) -> b (h w) (y x p q)", p=2, q=2, y=stride, x=stride)
+
+
+Encode = Callable[[Float[Tensor, "b 3 H W"]], Float[Tensor, "b c h w"]]
+
+
+class BlankPicture(Config):
+    """A full mask over a blank picture: how Fill is told to repaint everything, which its weights have seen."""
+
+    # PAPER GAP (docs/dcdd.md#fill-inputs): what the 320 extra input channels of Fill are given is not mentioned.
+
+    kind: Literal["blank_picture"] = "blank_picture"
+
+    def __call__(self, images: Float[Tensor, "1 3 H W"], encode: Encode, stride: int) -> Float[Tensor, "1 n e"]:
+        return torch.cat([pack(encode(images)), pack_mask(torch.ones_like(images[:, :1]), stride)], dim=-1)
+
+
+class ZeroFill(Config):
+    """All zeros, the mask too: taken literally, "keep the picture", which Fill never saw beside pure noise."""
+
+    kind: Literal["zeros"] = "zeros"
+
+    def __call__(self, images: Float[Tensor, "1 3 H W"], encode: Encode, stride: int) -> Float[Tensor, "1 n e"]:
+        return torch.zeros_like(BlankPicture()(images, encode, stride))
+
+
+FillInputs = Annotated[BlankPicture | ZeroFill, Field(discriminator="kind")]
+"""Called once per size with a blank picture; what Fill's mask and masked-image channels hold, token by token."""
 
 
 class NoText(Config):

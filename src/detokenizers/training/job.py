@@ -14,6 +14,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Pace = Callable[[str], float]
 Batches = Callable[[int, int], dict[str, Tensor]]
 """`batches(part, size)`: items part * size to (part + 1) * size of the run, the same whenever and wherever it is asked.
 Parts of half the size are the same items twice as often, which is how processes and rounds share a batch."""
@@ -30,9 +31,11 @@ class Job:
         batches: see `Batches`.
         export: writes what users load (averaged weights are in place while it runs) into the run folder.
         preview: a sheet of images [b 3 h w] in [-1, 1] to look at while training; left out when weights are sharded.
+        pace: how many times `train.lr` a parameter of the objective learns with, by its name; a run never changes it.
     """
 
     objective: nn.Module
     batches: Batches
     export: Callable[[nn.Module, Path], None]
     preview: Callable[[nn.Module], Float[Tensor, "b 3 h w"]] | None = None
+    pace: Pace = lambda name: 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from .config import TrainConfig, lr_factor
 from .draws import SEEDS, item_seeds, mixed
 from .ema import EMA
-from .job import Job
+from .job import Job, Pace
 from .processes import gathered, is_sharded, lay_out_plainly, mean, start, whole
 from .report import CURVE, LOG, PREVIEW, Log, draw_curve, save_preview
 from .state import load_state, remove_leftovers, save_state
@@ -41,7 +42,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     if config.checkpointing:
         recompute_activations(job.objective)
     optimizer = torch.optim.AdamW(
-        _trainable(job.objective), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+        paced(job.objective, job.pace), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
     )
     if accelerator.is_fsdp2:
         lay_out_plainly(job.objective)
@@ -79,7 +80,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     )
     for step in progress:
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * lr_factor(step, config)
+            group["lr"] = config.lr * group["pace"] * lr_factor(step, config)
         sums: dict[str, Tensor] = {}
         norm: Tensor | None = None
         for round_ in range(config.accumulate):
@@ -118,6 +119,15 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
         tracker.finish()
     accelerator.wait_for_everyone()
     return losses
+
+
+def paced(objective: nn.Module, pace: Pace) -> list[dict[str, Any]]:
+    """What learns, in one group per pace; each group keeps the objective's order of parameters."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(pace(name), []).append(parameter)
+    return [{"params": parameters, "pace": times} for times, parameters in groups.items()]
 
 
 def recompute_activations(objective: nn.Module) -> None:
