@@ -70,19 +70,7 @@ def read(path: str | Path, size: int, *, smallest: int | None = None) -> UInt8[n
     Args:
         smallest: shortest side accepted; `size` unless given, so that nothing is enlarged without being asked.
     """
-    path = Path(path)
-    try:
-        with Image.open(path) as image:
-            image.load()
-            picture = _rgb(ImageOps.exif_transpose(image), path)
-    except FileNotFoundError:
-        raise ValueError(f"there is no picture at {path}") from None
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} is not a picture in a format Pillow can read") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large to read safely: {error}") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); was its download or copy cut off?") from None
+    picture = upright(path)
     side, smallest = min(picture.size), smallest or size
     if side < smallest:
         raise ValueError(
@@ -92,6 +80,32 @@ def read(path: str | Path, size: int, *, smallest: int | None = None) -> UInt8[n
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = picture.crop((left, top, left + side, top + side))
     return np.asarray(square if side == size else square.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def upright(path: str | Path, formats: frozenset[str] | None = None) -> Image.Image:
+    """One picture as 8-bit RGB with its camera's rotation applied and transparency on white, in its own size.
+
+    Args:
+        formats: Pillow's names of the formats accepted, `{"PNG"}` for instance; all it can read unless given.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path) as image:
+            if formats is not None and image.format not in formats:
+                raise ValueError(
+                    f"{path} is a {image.format} file, and only {' or '.join(sorted(formats))} is allowed here; "
+                    "lossy formats change every distance"
+                )
+            image.load()
+            return _rgb(ImageOps.exif_transpose(image), path)
+    except FileNotFoundError:
+        raise ValueError(f"there is no picture at {path}") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is not a picture in a format Pillow can read") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large to read safely: {error}") from None
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); was its download or copy cut off?") from None
 
 
 def _rgb(image: Image.Image, path: Path) -> Image.Image:
@@ -121,7 +135,7 @@ def batches(
 
 def to_tensor(pixels: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
     """Levels 0..255 to [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:

@@ -1,33 +1,30 @@
 """Which network looks at the images, and what it saw: features with their ids and with the extractor's fingerprint.
 
-batches of (ids, images) -collect-> Features(ids, rows [n f], extractor) -moments-> Moments
+images [b 3 h w] -Extractor-> features [b f] -Gathered, shard by shard-> Moments, and the rows where a metric needs them
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..checkpoint import fingerprint
-from .pairwise import canonical
+from .pairwise import device_of
 from .statistics import Moments
-
-T = TypeVar("T")
-Batches = Iterable[tuple[Sequence[str], T]]
-"""Ids and what belongs to them (images [b 3 h w] in [-1, 1], tokens, ...), batch by batch."""
 
 
 @runtime_checkable
 class FeatureNet(Protocol):
+    """Anything that turns images in [-1, 1] into one row each; how it resizes them is its own business."""
+
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]: ...
-    def activations(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -39,46 +36,59 @@ class Extractor:
 
     @cached_property
     def identity(self) -> str:
-        """Name and fingerprint of the weights: numbers with different identities do not compare."""
+        """Name and fingerprint of the weights: numbers with different identities do not compare.
+
+        A net that was loaded from a published file says so itself, by that file's sha256.
+        """
+        known = getattr(self.net, "identity", None)
+        if known:
+            return f"{self.name}:{known}"
         weights = self.net.state_dict() if isinstance(self.net, nn.Module) else {}
         return f"{self.name}:{fingerprint(weights)[:16]}"
 
     @property
+    def view(self) -> str:
+        """How the net gets its input from a canonical picture, in words."""
+        return str(getattr(self.net, "view", "the network's own"))
+
+    @property
     def device(self) -> torch.device:
-        parameter = next(self.net.parameters(), None) if isinstance(self.net, nn.Module) else None
-        return torch.device("cpu") if parameter is None else parameter.device
+        return device_of(self.net)
 
     @torch.no_grad()
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
         """Features in fp32 on the CPU, of images anywhere."""
         return self.net.features(images.to(self.device)).float().cpu()
 
-    @torch.no_grad()
-    def activations(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """Activations on the net's own device."""
-        return self.net.activations(images.to(self.device))
-
 
 @dataclass
-class Features:
-    """One row per image, keyed by id; memory grows with f floats per image."""
+class Gathered:
+    """What an extractor saw of one set: moments always; rows, f floats an image, only if they are to be kept."""
 
-    extractor: str
-    ids: list[str] = field(default_factory=list)
+    moments: Moments
+    keep: bool = False
     parts: list[Float[Tensor, "b f"]] = field(default_factory=list)
+
+    def add(self, rows: Float[Tensor, "b f"] | None, moments: Moments | None = None) -> None:
+        """Take in one shard: its rows, or its moments where nobody needs rows."""
+        self.moments.merge(Moments.of(rows, self.moments.extractor) if rows is not None else required(moments))
+        if self.keep and rows is not None:
+            self.parts.append(rows)
 
     @property
     def rows(self) -> Float[Tensor, "n f"]:
-        if not self.parts:
-            raise ValueError(f"there are no images to measure with {self.extractor}")
+        if sum(map(len, self.parts)) != self.moments.count or not self.parts:
+            raise ValueError(
+                f"this metric needs every picture's own features by {self.moments.extractor.split(':')[0]}, and only "
+                "their statistics are known; give the pictures themselves as --reference"
+            )
         return torch.cat(self.parts)
 
-    def add(self, ids: Sequence[str], rows: Float[Tensor, "b f"]) -> None:
-        self.ids.extend(ids)
-        self.parts.append(rows)
 
-    def moments(self) -> Moments:
-        return Moments.of(self.rows, self.extractor)
+def required(moments: Moments | None) -> Moments:
+    if moments is None:
+        raise ValueError("a shard holds neither features nor their moments; delete it")
+    return moments
 
 
 class Ids:
@@ -92,15 +102,6 @@ class Ids:
             if id in self.seen:
                 raise ValueError(f"the id {id!r} came twice; every image must be counted exactly once")
             self.seen[id] = None
-
-
-def collect(batches: Batches[Tensor], extractor: Extractor) -> Features:
-    """Look at every image once, as a PNG would hold it."""
-    features, known = Features(extractor.identity), Ids()
-    for ids, images in batches:
-        known.add(ids)
-        features.add(ids, extractor.features(canonical(images)))
-    return features
 
 
 def item_seed(seed: int, id: str) -> int:

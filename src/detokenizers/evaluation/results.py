@@ -47,6 +47,18 @@ def mean_of(metric: Metric, values: Float[Tensor, "n"], num_resamples: int, seed
     return measured(metric, finite.mean().item(), bounds, **excluded)
 
 
+def verdict(difference: Result) -> str | None:
+    """What the interval of a paired difference says: better, worse, or no difference; None without an interval."""
+    low, high = difference["low"], difference["high"]
+    if low is None or high is None:
+        return None
+    if low <= 0 <= high:
+        return "no difference"
+    if difference["better"] == "one":
+        return "more" if low > 0 else "less"
+    return "better" if (low > 0) == (difference["better"] == "higher") else "worse"
+
+
 def provenance(device: torch.device | str, settings: Mapping[str, Any]) -> Result:
     """Everything outside the images that a number depends on."""
     packages = ("detokenizers", "torch", "numpy", "scipy", "pillow")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -56,19 +57,19 @@ class Moments:
             raise ValueError(f"a covariance needs at least two images, got {self.count}")
         return self.scatter / (self.count - 1)
 
-    def save(self, path: str | Path) -> None:
-        """Write the moments as safetensors in float64, atomically."""
+    def save(self, path: str | Path, **notes: Any) -> None:
+        """Write the moments as safetensors in float64, atomically, with what else is to be remembered."""
         if self.mean is None or self.scatter is None:
             raise ValueError(f"there is nothing to save at {path}: these moments have seen no image")
-        notes = json.dumps({"extractor": self.extractor, "count": self.count})
-        save_tensors(path, {"mean": self.mean, "scatter": self.scatter}, notes=notes)
+        kept = json.dumps({"extractor": self.extractor, "count": self.count, **notes})
+        save_tensors(path, {"mean": self.mean, "scatter": self.scatter}, notes=kept)
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
         tensors = load_tensors(path)
         with safe_open(path, framework="pt") as file:
             notes = json.loads((file.metadata() or {}).get("notes", "{}"))
-        if set(tensors) != {"mean", "scatter"} or set(notes) != {"extractor", "count"}:
+        if set(tensors) != {"mean", "scatter"} or not {"extractor", "count"} <= set(notes):
             raise ValueError(f"{path} does not hold saved moments; it holds {', '.join(sorted(tensors))}")
         return cls(notes["extractor"], notes["count"], tensors["mean"], tensors["scatter"])
 

@@ -28,6 +28,10 @@ NEAR = 0.1
 """Centres closer than this share of the picture's side have no direction."""
 ALONG = 0.5
 """How much of the unit offset must point the way asked for, as in GenEval."""
+NOUN, COLOUR = "noun outside the judge's vocabulary", "colour outside the judge's vocabulary"
+UNLIKE, POSITIONS = "one noun twice, but not alike", "this judge does not see positions"
+REASONS = (NOUN, COLOUR, UNLIKE, POSITIONS)
+"""Why a picture may not be judged; their places are kept in shards, so new ones go to the end."""
 
 
 @runtime_checkable
@@ -122,13 +126,13 @@ class WorldJudge:
         ground = self.backgrounds.get(asked.background)
         background = None if ground is None else seen.background == ground
         if any(thing.noun not in self.nouns for thing in asked.objects):
-            return Verdict(task, None, background, "noun outside the judge's vocabulary")
+            return Verdict(task, None, background, NOUN)
         if any(thing.colour not in self.colours for thing in asked.objects if thing.colour):
-            return Verdict(task, None, background, "colour outside the judge's vocabulary")
+            return Verdict(task, None, background, COLOUR)
         if task != "counting" and len({thing.noun for thing in asked.objects}) < len(asked.objects):
-            return Verdict(task, None, background, "one noun twice, but not alike")
+            return Verdict(task, None, background, UNLIKE)
         if asked.relation and seen.centres is None:
-            return Verdict(task, None, background, "this judge does not see positions")
+            return Verdict(task, None, background, POSITIONS)
         rows = [self.nouns[thing.noun] for thing in asked.objects]
         correct = all(seen.present[row] > 0.5 for row in rows)
         correct &= all(

@@ -1,0 +1,166 @@
+"""What `detok evaluate` compares: folders of pictures as rows, a folder or scenes as the reference, all keyed by id.
+
+folders -rows_of-> {decoder: [(id, path)]} -matched-> the ids of all, what is missing -sides-> who reads which picture
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.canonical import PNG, AnySize, AsIs, Prepared
+from ..data.images import ImageFile, find
+from ..data.world import Split, World, WorldConfig
+from ..evaluation.protocols import Protocol
+from .gallery import MANIFEST
+
+Rows = dict[str, list[ImageFile]]
+Read = Callable[[Path], NDArray[np.uint8]]
+
+
+class Folder:
+    """Pictures on disk as one side of an evaluation."""
+
+    def __init__(self, files: Sequence[ImageFile], read: Read) -> None:
+        self.paths = {file.id: file.path for file in files}
+        self.reader = read
+
+    def read(self, id: str) -> NDArray[np.uint8]:
+        return self.reader(self.paths[id])
+
+    def stamp(self, id: str) -> str:
+        """Size and time of the file, and how it is read."""
+        try:
+            state = self.paths[id].stat()
+        except OSError as error:
+            raise ValueError(f"cannot read {self.paths[id]}: {error.strerror}") from None
+        return f"{state.st_size} {state.st_mtime_ns} {self.reader}"
+
+
+class SceneSide:
+    """Scenes of the embedded world as the reference, drawn when they are asked for."""
+
+    def __init__(self, number: int, size: int, split: Split) -> None:
+        self.world = World(WorldConfig(resolution=size))
+        self.split: Split = split
+        self.seeds = {f"{split}-{seed:05d}": seed for seed in range(number)}
+
+    def read(self, id: str) -> NDArray[np.uint8]:
+        return self.world.scene(self.seeds[id], self.split).image
+
+    def stamp(self, id: str) -> str:
+        return f"{self.split} {self.seeds[id]} {self.world.config.fingerprint()}"
+
+
+class Matched(NamedTuple):
+    """Which ids are measured."""
+
+    ids: list[str]
+    paired: bool
+    missing: dict[str, list[str]]
+    """By decoder, where that is allowed."""
+
+
+def rows_of(folders: Sequence[Path]) -> Rows:
+    """Folders to judge by name; one that `generate` or `reconstruct` left behind is one row per decoder."""
+    rows: Rows = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"there is no folder of pictures at {folder}")
+        for path in decoders_in(folder) or [folder]:
+            rows[path.name if path.name not in rows else str(path)] = find(path)
+    return rows
+
+
+def two_rows(rows: Rows, names: Sequence[str]) -> Rows:
+    """The two rows of a comparison: decoders of the folders given, or folders of one row each."""
+    found: Rows = {}
+    for name in names:
+        more = {name: rows[name]} if name in rows else rows_of([Path(name)])
+        if len(more) > 1:
+            raise ValueError(f"{name} holds {', '.join(more)}; name one of them, e.g. {Path(name) / next(iter(more))}")
+        for label, files in more.items():
+            found[label if label not in found else name] = files
+    if len(found) < 2:
+        raise ValueError(f"--compare {' '.join(names)} names one row twice; a comparison needs two")
+    return found
+
+
+def decoders_in(folder: Path) -> list[Path]:
+    """The folders our own verbs filled, in the order they were asked for; the first is the baseline."""
+    if not (folder / MANIFEST).exists():
+        return []
+    first = (folder / MANIFEST).read_text(encoding="utf-8").split("\n", 1)[0]
+    try:
+        return [folder / label for label in json.loads(first)["decoders"]]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(
+            f"{folder / MANIFEST} is not one of our manifests; name the folders of pictures instead"
+        ) from None
+
+
+def manifest_of(folder: Path) -> list[dict[str, Any]]:
+    """What our own verbs wrote about each item; nothing for other folders. A row's folder is one below."""
+    path = next((place / MANIFEST for place in (folder, folder.parent) if (place / MANIFEST).exists()), None)
+    if path is None:
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not one of our manifests ({error})") from None
+
+
+def matched(rows: Rows, expected: Sequence[str], reference: Sequence[str], *, allow_missing: bool) -> Matched:
+    """Numbers per pair when the ids are those of the reference, distances of sets when none of them is.
+
+    Args:
+        expected: ids that the drawn folders should hold, by their manifest.
+
+    Raises:
+        ValueError: rows with different ids, or ids of which only some are in the reference.
+    """
+    present = {name: {file.id for file in files} for name, files in rows.items()}
+    drawn = set().union(*present.values())
+    paired = bool(drawn & set(reference))
+    whole = drawn | set(expected) | (set(reference) if paired else set())
+    missing = {name: sorted(whole - ids) for name, ids in present.items() if whole - ids}
+    if paired and (strange := sorted(drawn - set(reference))):
+        missing["reference"] = strange
+    if missing and not allow_missing:
+        name, ids = next(iter(missing.items()))
+        raise ValueError(
+            f"{name} lacks {len(ids)} of {len(whole)} pictures, e.g. {ids[0]!r}; decoders are compared on the same "
+            "pictures, and pairs need all of the reference's (sets need other names). --allow missing lists them and "
+            "measures the rest"
+        )
+    gone = set().union(*missing.values()) if missing else set()
+    order = [id for id in (reference if paired else sorted(whole)) if id not in gone]
+    if not order:
+        raise ValueError(f"{' and '.join(rows)} have no picture in common; compare like with like")
+    return Matched(order, paired, missing)
+
+
+def drawn_reader(files: Sequence[ImageFile], protocol: Protocol, size: int | None) -> Read:
+    """How the protocol reads drawn pictures."""
+    if protocol.prepare_drawn == "as-is" or size is None:
+        return AsIs.alike(files[0].path, size, png_only=protocol.png_only)
+    return Prepared(protocol.prepare_drawn, size, PNG if protocol.png_only else None)
+
+
+def reference_reader(files: Sequence[ImageFile], protocol: Protocol, size: int | None) -> Read:
+    """How the protocol reads real pictures, which may be JPEG."""
+    if protocol.prepare == "any-size":
+        return AnySize()
+    if protocol.prepare == "as-is" or size is None:
+        return AsIs.alike(files[0].path, size, png_only=False)
+    return Prepared(protocol.prepare, size)
+
+
+def prompts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What each item should show, where the manifest says so."""
+    return {row["id"]: row["prompt"] for row in rows if "prompt" in row}

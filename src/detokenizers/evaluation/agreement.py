@@ -1,0 +1,93 @@
+"""Prompt agreement as one of the measures: the world's judge looks at each picture, verdicts are kept as numbers by id.
+
+A verdict is three columns: right (1, 0, or nothing where the judge cannot tell), the background likewise, and which
+reason keeps the judge from telling. The task is what the caption asks for, and known without looking.
+
+drawn, captions -WorldJudge-> columns -agreement-> accuracy per task with Wilson intervals; differences in pairs
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .bootstrap import interval
+from .measures import Batch, Columns, Scores
+from .networks import Networks
+from .results import Metric, Result, measured
+from .world_judge import REASONS, Asked, Verdict, WorldJudge, agreement, task_of
+
+UNKNOWN = math.nan
+
+
+class Agreement:
+    """GenEval's six tasks on the embedded world.
+
+    Args:
+        judge: makes the judge when the first picture comes.
+        asked: what the caption of each id asks for.
+        identity: names the judge's weights.
+    """
+
+    name = "agreement"
+    pairs, prompts = False, False
+
+    def __init__(self, judge: Callable[[], WorldJudge], asked: Mapping[str, Asked], identity: str) -> None:
+        self.make, self.asked, self.of = judge, asked, identity
+        self.judge: WorldJudge | None = None
+
+    def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns:
+        self.judge = self.judge or self.make()
+        verdicts = self.judge(drawn, [lookup(self.asked, id) for id in batch.ids])
+        return {
+            "agreement": numbers([verdict.correct for verdict in verdicts]),
+            "background": numbers([verdict.background for verdict in verdicts]),
+            "not_judged": numbers([REASONS.index(verdict.reason) + 1 if verdict.reason else 0 for verdict in verdicts]),
+        }
+
+    def scores(self, columns: Columns, num_resamples: int, seed: int) -> Scores:
+        """None beside the other metrics: `section` has a table of its own."""
+        return {}
+
+    def section(self, ids: Sequence[str], columns: Columns) -> Result:
+        """Accuracy per task, their mean, background, and what could not be judged."""
+        rows = zip(ids, columns["agreement"].tolist(), columns["background"].tolist(), columns["not_judged"].tolist())
+        return agreement(
+            [
+                Verdict(
+                    task_of(lookup(self.asked, id)), truth(right), truth(ground), REASONS[int(why) - 1] if why else None
+                )
+                for id, right, ground, why in rows
+            ]
+        )
+
+    def differences(self, columns: Columns, baseline: Columns, num_resamples: int, seed: int) -> Scores:
+        """Paired, over the pictures that could be judged on both sides."""
+        gaps = columns["agreement"] - baseline["agreement"]
+        gaps = gaps[gaps.isfinite()]
+        if len(gaps) < 2:
+            return {}
+        bounds = interval(gaps, num_resamples=num_resamples, seed=seed)
+        return {"agreement": measured(Metric("agreement", "higher"), gaps.mean().item(), bounds, n=len(gaps))}
+
+    def identity(self, networks: Networks) -> str:
+        return self.of
+
+
+def lookup(asked: Mapping[str, Asked], id: str) -> Asked:
+    """What one image should show; it is an error if nobody says."""
+    if id not in asked:
+        raise ValueError(f"nothing says what the image {id!r} should show; every image needs its parsed caption")
+    return asked[id]
+
+
+def numbers(values: Sequence[float | bool | None]) -> Float[Tensor, "n"]:
+    return torch.tensor([UNKNOWN if value is None else float(value) for value in values], dtype=torch.float64)
+
+
+def truth(number: float) -> bool | None:
+    return None if math.isnan(number) else bool(number)

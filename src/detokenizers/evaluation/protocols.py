@@ -1,0 +1,227 @@
+"""The rules behind a number, by name: how pictures are prepared, how many there are, who looks, what it may be called.
+
+Two groups' "FID" on the same pictures differ by whole points because one of these rules differs. So every result
+carries its protocol in full, and the names FID and rFID are kept for TF-Inception at the protocol's own N. Facts are
+from the papers and their public code; what these do not say is marked as a gap and chosen.
+
+`--protocol NAME` -> Protocol -> how files are read (data/canonical.py), who looks (looking.py), labels, results.json.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..config import Config
+from .results import Metric
+
+INCEPTION = "inception"
+"""The name of TF-Inception, whose distances alone may be called FID."""
+Preparation = Literal["square-bicubic", "short-side-bicubic", "short-side-lanczos", "adm", "as-is", "any-size"]
+Look = Literal["network", "clean-bicubic-299"]
+
+
+class Protocol(Config):
+    """One set of rules. Equal fields, comparable numbers; the version grows when a field changes."""
+
+    name: str
+    version: int = 1
+    num_images: int | None = None
+    """N on either side; `None` leaves it open, and then nothing is called FID."""
+    size: int | None = None
+    """Side of the canonical uint8 picture in px; `None`: the embedded net's for `world`, else as files are."""
+    prepare: Preparation = "as-is"
+    """How originals become canonical, by antialiased PIL kernels; `as-is` refuses what is not alike already."""
+    prepare_drawn: Preparation = "as-is"
+    """The same for drawn pictures."""
+    png_only: bool = True
+    """Refuse drawn pictures that went through JPEG or WebP, which alone moves an FID."""
+    quantisation: str = "round to uint8 before every metric"
+    extractor: str = INCEPTION
+    """Who looks for FD, KD and PRDC when the metric does not name somebody else."""
+    look: Look = "network"
+    """How a canonical picture gets to 299 px: the network's own TF1 bilinear, or clean-fid's float PIL bicubic."""
+    ddof: int = 1
+    """Of the covariance (torch-fidelity, clean-fid and ADM alike divide by N - 1)."""
+    neighbours: int = 5
+    """k of density and coverage."""
+    resamples: int = 0
+    """Default number of bootstrap resamples of a Fréchet distance."""
+    paired: tuple[str, ...] = ("psnr", "ssim", "lpips-alex", "lpips-vgg", "fid")
+    """Metrics when ids pair up with the reference, unless others are asked for."""
+    unpaired: tuple[str, ...] = ("fid",)
+    """Metrics when they do not."""
+    reference: str = ""
+    """Which pictures the published numbers are measured against."""
+    reference_hash: str | None = None
+    """sha256 over ids and pixels of that reference, where somebody has published or measured it."""
+
+    def metric(self, extractor: str, n: int, *, paired: bool, any_n: bool = False) -> tuple[str, Metric, str | None]:
+        """Key, label and, where it is due, the tag of a Fréchet distance under these rules.
+
+        Raises:
+            ValueError: it would be called FID, but N is not the protocol's.
+        """
+        plain = f"fd_{extractor.replace('-', '_')}", Metric(f"FD-{extractor}", "lower")
+        if extractor != INCEPTION:
+            return *plain, None
+        if self.num_images == n:
+            return ("rfid", Metric("rFID", "lower"), None) if paired else ("fid", Metric("FID", "lower"), None)
+        if not any_n:
+            due = f"{self.num_images:,} pictures" if self.num_images else "a protocol that fixes N, which this is not"
+            raise ValueError(
+                f"an FID by the protocol {self.name!r} needs {due}, and here are {n:,}; its value depends on N. "
+                "--allow any-n reports it under another name, or measure kid, which does not"
+            )
+        return plain[0], Metric(f"FD-inception (N={n:,})", "lower"), "not comparable"
+
+    def require_n(self, n: int, *, any_n: bool) -> None:
+        """Refuse another number of pictures than the protocol's."""
+        if self.num_images is not None and n != self.num_images and not any_n:
+            raise ValueError(
+                f"the protocol {self.name!r} asks for {self.num_images:,} pictures, and here are {n:,}; "
+                "give all of them, or --allow any-n for numbers that compare with no paper's"
+            )
+
+
+def protocol(name: str) -> Protocol:
+    """A protocol by its name."""
+    if name not in PROTOCOLS:
+        raise ValueError(f"there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]()
+
+
+def world() -> Protocol:
+    """Ours, on the embedded world or any folder: WorldNet looks, N is free, nothing is called FID.
+
+    Pictures become the net's own size: square centre crop, one antialiased bicubic resize.
+    """
+    ours = {"prepare": "square-bicubic", "prepare_drawn": "square-bicubic", "png_only": False}
+    return Protocol(
+        name="world",
+        extractor="world",
+        resamples=200,
+        paired=("psnr", "ssim", "pd-world", "sharpness", "fd-world"),
+        unpaired=("fd-world", "kd-world", "prdc", "agreement"),
+        reference="scenes of the embedded world, or a folder",
+    ).vary(ours)
+
+
+def rfid_in50k() -> Protocol:
+    """ImageNet validation, 50,000 reconstructions against their own centre-cropped originals, 256 px.
+
+    As in LlamaGen's `reconstruction_vq_ddp.py` (ADM's crop: box halving, then bicubic). Never against ADM's
+    `VIRTUAL_imagenet256` statistics: that inflates rFID (RAE #11, LlamaGen #34).
+    """
+    reference = "ImageNet-1k validation, 50,000 pictures, the originals of the reconstructions"
+    return Protocol(name="rfid-in50k", num_images=50_000, size=256, prepare="adm", reference=reference)
+
+
+def adm_256() -> Protocol:
+    """Class-conditional generation at 256 px as ADM's `evaluator.py` has it: 50,000 samples.
+
+    The reference is `VIRTUAL_imagenet256_labeled.npz` (its mu and sigma, of 10,000 training pictures... a file of
+    OpenAI's); give it with --reference. Its hash is not in our sources: PAPER GAP (docs/evaluation.md#adm-reference).
+    """
+    reference = "VIRTUAL_imagenet256_labeled.npz of OpenAI's guided-diffusion"
+    return Protocol(name="adm-256", num_images=50_000, size=256, reference=reference)
+
+
+def mjhq_cleanfid() -> Protocol:
+    """MJHQ-30K as its authors score it: clean-fid, 30,000 drawn against 30,000 real pictures.
+
+    clean-fid goes from the file's own size to 299 px in one float bicubic resize. The originals are JPEG. At which
+    size Playground's README drew is not stated: PAPER GAP (docs/evaluation.md#mjhq-size).
+    """
+    reference = "playgroundai/MJHQ-30K, mjhq30k_imgs.zip, 30,000 pictures of ten categories"
+    return Protocol(
+        name="mjhq-cleanfid",
+        num_images=30_000,
+        prepare="any-size",
+        look="clean-bicubic-299",
+        unpaired=("fid", "kid"),
+        reference=reference,
+    )
+
+
+def evalgim() -> Protocol:
+    """EvalGIM as VUGEN uses it: torchmetrics' Inception, PRDC with k = 3, CLIPScore by DataComp's ViT-L/14, 256 px.
+
+    Whether VUGEN kept EvalGIM's default CLIP is not said, and neither is the crop: PAPER GAP
+    (docs/evaluation.md#evalgim-clip).
+    """
+    return Protocol(
+        name="evalgim",
+        num_images=50_000,
+        size=256,
+        prepare="short-side-bicubic",
+        neighbours=3,
+        unpaired=("fid", "prdc-inception", "clipscore-datacomp"),
+        reference="ImageNet-1k validation, 50,000 pictures",
+    )
+
+
+def evalgim_coco() -> Protocol:
+    """EvalGIM on COCO: 30,000 captions of val2014, one picture each."""
+    coco = {"name": "evalgim-coco", "num_images": 30_000, "reference": "COCO val2014, 30,000 captions' pictures"}
+    return evalgim().vary(coco)
+
+
+def dcdd_imagenet() -> Protocol:
+    """DCDD Table 2: Janus-Pro-7B reconstructs ImageNet validation at 384 px; 50,000 pictures.
+
+    "Standard resize-center-crop", which we read as bicubic on the shorter side; kernel, SSIM window and LPIPS network
+    are not stated: PAPER GAP (docs/evaluation.md#dcdd-kernel). Both windows and both networks are reported; .154 is
+    AlexNet's level.
+    """
+    return Protocol(
+        name="dcdd-imagenet",
+        num_images=50_000,
+        size=384,
+        prepare="short-side-bicubic",
+        reference="ImageNet-1k validation, 50,000 pictures",
+    )
+
+
+def dcdd_imagenet_1k() -> Protocol:
+    """DCDD Table 6: the first 1,000 of ImageNet validation. At this N even the best decoder scores 17: never mix."""
+    first = {"name": "dcdd-imagenet-1k", "num_images": 1_000, "reference": "ImageNet-1k validation, the first 1,000"}
+    return dcdd_imagenet().vary(first)
+
+
+def dcdd_mjhq() -> Protocol:
+    """DCDD Tables 2 and 3 on MJHQ-30K at 384 px, reconstruction and generation; 30,000 pictures each.
+
+    The paper does not say whether clean-fid was used: PAPER GAP (docs/evaluation.md#dcdd-kernel); MJHQ's own scorer is
+    assumed.
+    """
+    return mjhq_cleanfid().vary(
+        {"name": "dcdd-mjhq", "size": 384, "prepare": "short-side-bicubic", "unpaired": ("fid",)}
+    )
+
+
+def madit_imagenet() -> Protocol:
+    """MaDiT Table 1, ImageNet validation at 512 px, aspect-preserving resize and centre crop; 50,000 pictures.
+
+    Kernel, SSIM window and LPIPS network are not stated: PAPER GAP (docs/evaluation.md#dcdd-kernel).
+    """
+    return dcdd_imagenet().vary({"name": "madit-imagenet", "size": 512})
+
+
+def madit_mjhq() -> Protocol:
+    """MaDiT Table 1, MJHQ-30K at 512 px. Its reconstructions read the captions: never beside caption-free rows."""
+    return dcdd_mjhq().vary({"name": "madit-mjhq", "size": 512})
+
+
+PROTOCOLS = {
+    "world": world,
+    "rfid-in50k": rfid_in50k,
+    "adm-256": adm_256,
+    "mjhq-cleanfid": mjhq_cleanfid,
+    "evalgim": evalgim,
+    "evalgim-coco": evalgim_coco,
+    "dcdd-imagenet": dcdd_imagenet,
+    "dcdd-imagenet-1k": dcdd_imagenet_1k,
+    "dcdd-mjhq": dcdd_mjhq,
+    "madit-imagenet": madit_imagenet,
+    "madit-mjhq": madit_mjhq,
+}
