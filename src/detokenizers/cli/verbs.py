@@ -16,6 +16,7 @@ from ..config import Config
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+Bench = Literal["geneval", "dpg", "mjhq", "world"]
 
 
 class Drawing(Config):
@@ -48,6 +49,14 @@ class Generate(Drawing):
     """More of them from a file: .txt (one a line), .jsonl, GenEval, DPG-Bench or MJHQ-30K format."""
     world: NotNegative = 0
     """Also draw this many captions of the embedded world, of the split that no training has seen."""
+    bench: Bench | None = None
+    """Draw a benchmark instead, in its official layout (docs/benchmarks.md), as many pictures a prompt as it asks for."""
+    bench_file: Path | None = None
+    """Its official file: GenEval's evaluation_metadata.jsonl, DPG's dpg_bench.csv, MJHQ-30K's meta_data.json."""
+    count: NotNegative = 0
+    """Pictures of --bench world, in equal numbers for its six tasks."""
+    partial: FlagCreatePairsOff[bool] = False
+    """Accept a file with some of the benchmark's prompts."""
     compare: FlagCreatePairsOff[bool] = False
     """Put the VLM's own VQ decoder first and the uncertainty of every token last on the sheet."""
     guidance: float | None = None
@@ -178,6 +187,20 @@ class Evaluate(Config):
     """Measure only these shards, as 1/4 to 4/4; torchrun's RANK and WORLD_SIZE say the same."""
     shard_size: AtLeastOne = 512
     """Pictures per shard."""
+    bench: Bench | None = None
+    """Score a benchmark's pictures instead, in the layout `detok generate --bench` leaves (docs/benchmarks.md)."""
+    bench_file: Path | None = None
+    """Its official file; needed for dpg and mjhq, checked against for geneval."""
+    partial: FlagCreatePairsOff[bool] = False
+    """Score some of the benchmark's prompts; the result says so."""
+    judge: str | None = None
+    """Who judges, a folder or Hub id. geneval: a Mask2Former; dpg: a Qwen2.5-VL; world: a WorldNet, `--net` if none."""
+    colour_judge: str | None = None
+    """Who names colours for geneval: a CLIP."""
+    official_quirks: FlagCreatePairsOff[bool] = False
+    """Compute the DPG score as its published script does, mistakes included."""
+    resolution: AtLeastOne | None = None
+    """Side of one picture in DPG-Bench's grids; half the grid unless given."""
     seed: NotNegative = 0
     """Decides the bootstrap intervals."""
     device: str = "auto"
