@@ -72,6 +72,7 @@ def test_captions_beyond_the_window_are_cut_and_named(clip, caplog):
         cut = clip.texts([beyond])
     assert "1 of 1 texts are longer than the 12 tokens of tiny-clip and were cut" in caplog.text
     assert torch.equal(cut, clip.texts(["abcdefghijxyz"])), "the tail is gone"
+    assert clip.words([beyond], truncation=True, max_length=WINDOW)["input_ids"][0][-1] == VOCABULARY.index(END)
     caplog.clear()
     clip.texts([fits])
     assert not caplog.text

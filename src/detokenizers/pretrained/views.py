@@ -25,8 +25,9 @@ def pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
         raise ValueError(f"images are [b 3 h w] in [-1, 1], got {tuple(images.shape)}")
     if not torch.isfinite(images).all():
         raise ValueError("these images hold NaN or infinity")
-    # In float64, so that the level is the same whatever the images went through.
-    return ((images.detach().double() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    # In float64 where the device has it: a level should not hang on the last digit.
+    wide = torch.float32 if images.device.type == "mps" else torch.float64
+    return ((images.detach().to(wide) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def tf1_bilinear(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c s s"]:
