@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from ..evaluation.features import item_seed
 from ..pretrained.loading import load_vlm
 from ..pretrained.token_vlm import LlamaTokenVLM
 from ..protocols import Grid, VisualTokens
+from .benchmarks.layouts import layout_of
 from .decoders import BASELINE, CONFIDENCE, Decoder, Listeners, identity, load_decoders
 from .gallery import ROWS, TOKENS, Gallery, notes_in, require_same
 from .sources import device_of, guidance_of
@@ -45,13 +46,16 @@ class Item(NamedTuple):
 
 def run(request: Generate) -> None:
     """Draw what is missing, then write manifest and contact sheet."""
-    items, gallery = items_of(request), Gallery(request.out)
+    layout = layout_of(request) if request.bench else None
+    items, gallery = items_of(request, layout.pictures if layout else prompts_of(request)), Gallery(request.out)
     device = device_of(request.device)
     vlm = load_vlm(request.vlm, device=device)
     names = [name for name in request.decoder if name != BASELINE or not request.compare]
     decoders = load_decoders([BASELINE, *names] if request.compare else names, vlm.tokenizer, device)
     studio = Studio(request, vlm, decoders, gallery)
     studio.draw(items)
+    if layout:
+        layout.finish(gallery, decoders)
     gallery.record({"id": item.id, **studio.facts(item), "decoders": list(decoders)} for item in items)
     sheet = gallery.show(
         [item.id for item in items],
@@ -161,13 +165,8 @@ class Studio:
         return {**self.facts(item), "decoder": label, "weights": self.identities[label], **how}
 
 
-def items_of(request: Generate) -> list[Item]:
-    """Prompts of the command line, then of the file, each `per_prompt` times."""
-    prompts = [Prompt(slug(text), text) for text in request.text]
-    prompts += read_prompts(request.prompts) if request.prompts else []
-    prompts += [Prompt(f"world-{row:05d}", text) for row, text in enumerate(new_captions(request.world))]
-    if not prompts:
-        raise ValueError('there is nothing to draw; give prompts ("a dog on grass"), --prompts FILE or --world N')
+def items_of(request: Generate, prompts: Sequence[Prompt]) -> list[Item]:
+    """Every prompt `per_prompt` times, with its seed."""
     # The first picture of a prompt keeps its name and seed however many follow.
     items = [
         Item(id, prompt.text, item_seed(request.seed, id))
@@ -178,6 +177,20 @@ def items_of(request: Generate) -> list[Item]:
     if again:
         raise ValueError(f"two pictures would be called {again[0]!r}; to draw a prompt several times use --per-prompt")
     return items
+
+
+def prompts_of(request: Generate) -> list[Prompt]:
+    """Prompts of the command line, then of the file, then of the world."""
+    if request.bench_file or request.count or request.partial:
+        raise ValueError("--bench-file, --count and --partial belong to a benchmark; name it with --bench")
+    prompts = [Prompt(slug(text), text) for text in request.text]
+    prompts += read_prompts(request.prompts) if request.prompts else []
+    prompts += [Prompt(f"world-{row:05d}", text) for row, text in enumerate(new_captions(request.world))]
+    if not prompts:
+        raise ValueError(
+            'there is nothing to draw; give prompts ("a dog on grass"), --prompts FILE, --world N or --bench NAME'
+        )
+    return prompts
 
 
 def new_captions(count: int) -> list[str]:

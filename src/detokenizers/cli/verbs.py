@@ -50,7 +50,7 @@ class Generate(Drawing):
     world: NotNegative = 0
     """Also draw this many captions of the embedded world, of the split that no training has seen."""
     bench: Bench | None = None
-    """Draw a benchmark instead, in its official layout (docs/benchmarks.md), as many pictures a prompt as it asks for."""
+    """Draw a benchmark instead, in its official layout (docs/benchmarks.md), with its number of pictures a prompt."""
     bench_file: Path | None = None
     """Its official file: GenEval's evaluation_metadata.jsonl, DPG's dpg_bench.csv, MJHQ-30K's meta_data.json."""
     count: NotNegative = 0
