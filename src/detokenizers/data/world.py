@@ -45,7 +45,7 @@ class WorldConfig(Config):
     """How many textures: wood, grass, sky, sand, water, night, checkered, dotted, striped, brick, gravel."""
     plain_share: float = Field(default=0.45, ge=0, le=1)
     """Share of scenes on a plain background, where there are both."""
-    jitter: float = Field(default=1.0, ge=0, le=1)
+    jitter: float = Field(default=0.3, ge=0, le=1)
     """How much size, place and background crop vary; 0 is the canonical layout."""
     shares: dict[str, float] = Field(
         default_factory=lambda: dict(

@@ -93,12 +93,17 @@ class TokenizerRun(MiniRun):
     size: JanusSize
     judge: str = "mini/world_net"
     perceptual: float = 0.05
+    keep_codes: str | None = None
+    """Folder of a tokenizer whose tokens stay what they are while its decoder learns on; none trains all anew."""
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        world, vq = World(self.world), build_vq(self.size)
+        world = World(self.world)
+        vq = load_vq(resolve(self.keep_codes)) if self.keep_codes else build_vq(self.size)
         scenes = Scenes(world, self.train.steps * self.train.batch_size)
-        objective = TokenizerObjective(vq, load_world_net(self.judge), perceptual=self.perceptual)
+        objective = TokenizerObjective(
+            vq, load_world_net(self.judge), keep_codes=bool(self.keep_codes), perceptual=self.perceptual
+        )
         held = Scenes(world, PREVIEW, "validation").images(range(PREVIEW))
 
         @torch.no_grad()

@@ -3,6 +3,7 @@
 images -encoder, quant_conv-> unit features -nearest code-> straight-through codes -decoder-> images.
 The codebook is a running mean of the features assigned to each code; codes nobody uses are re-seeded from features.
 Several processes follow the features of all of them, as one would; accumulation rounds each count as a step of it.
+A second stage can keep encoder and codes, so that every token goes on meaning what it did, and train the decoder alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from .perceptual import perceptual_loss, pixel_loss
 
 
 class TokenizerObjective(nn.Module):
-    """L1 + edges + perceptual + commitment. Batch: `images` [b 3 h w]."""
+    """L1 + edges + perceptual + commitment. Batch: `images` [b 3 h w].
+
+    With `keep_codes` the codebook is the one `vq` has, and only what turns codes into pixels learns.
+    """
 
     vq: Any
     step: Tensor
@@ -33,6 +37,7 @@ class TokenizerObjective(nn.Module):
         vq: Any,
         judge: WorldNet,
         *,
+        keep_codes: bool = False,
         warmup: int = 250,
         perceptual: float = 0.05,
         commitment: float = 0.25,
@@ -43,24 +48,30 @@ class TokenizerObjective(nn.Module):
         self.vq = vq.to(memory_format=torch.channels_last)
         self.codes: nn.Embedding = vq.quantize.embedding.requires_grad_(False)
         self.judge = judge.requires_grad_(False).eval()
+        self.keep_codes = keep_codes
         self.warmup, self.perceptual, self.commitment = warmup, perceptual, commitment
         self.decay, self.dead = decay, dead
         size, dim = self.codes.weight.shape
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("count", torch.ones(size))
         self.register_buffer("total", torch.zeros(size, dim))
-        self.register_buffer("book", F.normalize(torch.randn(size, dim), dim=-1))
+        book = self.codes.weight.detach().clone() if keep_codes else torch.randn(size, dim)
+        self.register_buffer("book", F.normalize(book, dim=-1))
+        if keep_codes:
+            self.vq.requires_grad_(False)
+            self.vq.post_quant_conv.requires_grad_(True)
+            self.vq.decoder.requires_grad_(True)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["images"].contiguous(memory_format=torch.channels_last)
         z = F.normalize(self.vq.quant_conv(self.vq.encoder(images)).float(), dim=1)
         flat = z.detach().permute(0, 2, 3, 1).flatten(0, 2)
-        if self.training and self.step == self.warmup:
+        if self.training and not self.keep_codes and self.step == self.warmup:
             self._seed(everywhere(flat))
         ids = self._nearest(flat)
         quantised = self.book[ids].unflatten(0, (len(z), *z.shape[-2:])).permute(0, 3, 1, 2)
         commitment = F.mse_loss(z, quantised, reduction="none").sum(1).mean()
-        if self.step < self.warmup:
+        if self.step < self.warmup and not self.keep_codes:
             passed, commitment = z, commitment * 0
         else:
             passed = z + (quantised - z).detach()
@@ -70,7 +81,7 @@ class TokenizerObjective(nn.Module):
             "perceptual": perceptual_loss(self.judge, drawn, images),
             "commitment": commitment,
         }
-        if self.training:
+        if self.training and not self.keep_codes:
             self._follow(everywhere(flat), everywhere(ids))
         loss = terms["pixels"] + self.perceptual * terms["perceptual"] + self.commitment * commitment
         used = torch.bincount(ids, minlength=len(self.book)).float()
