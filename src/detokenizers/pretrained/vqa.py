@@ -8,6 +8,7 @@ picture, questions -patches, one chat a question-> next-token logits -log(e^yes 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from .digest import sha256_of
 from .hub_folder import load_model
 from .loading import folder_of
 
@@ -36,7 +38,8 @@ SAID = {"yes": ("yes", "Yes"), "no": ("no", "No")}
 
 
 class YesNo(nn.Module):
-    """A frozen image-text model that answers yes/no questions; `name` is what its scores are called after."""
+    """A frozen image-text model that answers yes/no questions; `name` is what its scores are called after, `identity`
+    names its weights as well."""
 
     def __init__(
         self,
@@ -44,10 +47,11 @@ class YesNo(nn.Module):
         words: PreTrainedTokenizerBase,
         eye: Qwen2VLImageProcessorPil,
         name: str,
+        identity: str = "",
     ) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        self.words, self.eye, self.name = words, eye, name
+        self.words, self.eye, self.name, self.identity = words, eye, name, identity or name
         self.image_id = self._token(IMAGE)
         self.answers = {answer: [self._token(word) for word in spelt] for answer, spelt in SAID.items()}
 
@@ -67,7 +71,10 @@ class YesNo(nn.Module):
             raise ValueError(f"{folder} has no readable tokenizer and image processor of a Qwen-VL: {reason}") from None
         model = load_model(Qwen2_5_VLForConditionalGeneration, folder)
         dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
-        return cls(model.to(dtype=dtype), words, eye, str(name).rstrip("/").split("/")[-1].lower()).to(device)
+        short = str(name).rstrip("/").split("/")[-1].lower()
+        hashes = "".join(sha256_of(path) for path in sorted(folder.glob("*.safetensors")))
+        identity = f"{short}@sha256:{hashlib.sha256(hashes.encode()).hexdigest()}, {dtype}".replace("torch.", "")
+        return cls(model.to(dtype), words, eye, short, identity).to(device)  # pyright: ignore[reportArgumentType]
 
     @torch.no_grad()
     def forward(self, picture: UInt8[np.ndarray, "h w 3"], questions: Sequence[str]) -> Float[Tensor, "q"]:

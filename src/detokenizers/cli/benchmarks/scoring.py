@@ -1,0 +1,77 @@
+"""`detok evaluate --bench`: which benchmark, which folders, and the report.
+
+request -the benchmark's `evaluated`-> numbers by decoder + provenance -> results.json, results.md, the table on stdout
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from ...checkpoint import write_text
+from ...evaluation.benchmark_report import markdown
+from ...evaluation.bootstrap import LEVEL
+from ...evaluation.prompt_scores import RESAMPLES
+from ...evaluation.results import provenance
+from ..candidates import decoders_in
+from ..sources import device_of
+from ..verbs import Evaluate
+
+ONLY = {
+    "bench_file": ("geneval", "dpg", "mjhq"),
+    "judge": ("geneval", "dpg", "world"),
+    "colour_judge": ("geneval",),
+    "official_quirks": ("dpg",),
+    "resolution": ("dpg",),
+    "partial": ("geneval", "dpg", "mjhq"),
+}
+"""Settings that only some benchmarks know."""
+
+
+def run(request: Evaluate) -> None:
+    """Judge, write results.json and results.md, print the table."""
+    require_fitting(request)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    folders = folders_of(request)
+    out = request.out or request.drawn[0]
+    evaluated = import_module(f".{request.bench}", __package__).evaluated
+    numbers = evaluated(request, folders, out)
+    settings = {"file": str(request.bench_file)} if request.bench_file else {}
+    result = {
+        "kind": "benchmark",
+        "benchmark": request.bench,
+        "partial": request.partial,
+        "seed": request.seed,
+        "intervals": {"level": LEVEL, "resamples": RESAMPLES, "over": "prompts"},
+        **provenance(device_of(request.device), settings),
+        **numbers,
+    }
+    write_text(out / "results.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(out / "results.md", markdown(result))
+    print(markdown(result), end="")
+
+
+def require_fitting(request: Evaluate) -> None:
+    """Refuse settings that would be ignored; also called without a benchmark."""
+    for name, benches in ONLY.items():
+        if getattr(request, name) and request.bench not in benches:
+            flag, where = name.replace("_", "-"), " or ".join(f"--bench {one}" for one in benches)
+            raise ValueError(f"--{flag} means something for {where} only; leave it out")
+
+
+def folders_of(request: Evaluate) -> dict[str, Path]:
+    """Folders in the official layout by decoder; one that `detok generate` left is one a decoder."""
+    if not request.drawn:
+        raise ValueError(f"name the folder of pictures that --bench {request.bench} scores")
+    found: dict[str, Path] = {}
+    for folder in request.drawn:
+        if not folder.is_dir():
+            raise ValueError(f"there is no folder of pictures at {folder}")
+        for path in decoders_in(folder) or [folder]:
+            if not path.is_dir():
+                raise ValueError(f"{path} is missing, though {folder}'s manifest names it")
+            found[path.name if path.name not in found else str(path)] = path
+    return found
