@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from detokenizers.checkpoint import load_tensors
-from detokenizers.pretrained.inception import Inception, average, block_a, block_e, maximum
+from detokenizers.pretrained.inception import Inception
+from detokenizers.pretrained.inception_blocks import average, block_a, block_e, maximum
 from detokenizers.pretrained.views import pixels, tf1_bilinear
 from tests.pretrained.fixed_weights import fill, images, levels
 

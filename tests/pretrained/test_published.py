@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from detokenizers.pretrained import digest, published
+from detokenizers.pretrained import digest, fetching
 from detokenizers.pretrained.digest import sha256_of
-from detokenizers.pretrained.published import (
-    ALEXNET,
-    CLIP_OPENAI,
-    PUBLISHED,
-    PublishedFile,
-    PublishedRepo,
-    locate,
-    read_state,
-)
+from detokenizers.pretrained.fetching import PublishedFile, PublishedRepo
+from detokenizers.pretrained.published import ALEXNET, CLIP_OPENAI, PUBLISHED, locate
+from detokenizers.pretrained.torch_state import read_state
 
 CONTENT = b"these are the weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -138,19 +132,31 @@ def test_a_repository_is_found_as_a_folder_and_its_weights_are_checked(home, fol
         locate("them/net")
 
 
-def test_the_hub_is_asked_for_one_commit_and_no_code(home, monkeypatch):
-    asked = {}
+def test_the_hub_is_asked_for_one_commit_and_no_code_and_only_when_its_cache_has_nothing(home, monkeypatch):
+    asked = []
 
-    def snapshot(name: str, **settings: object) -> str:
-        asked.update(settings, name=name)
+    def snapshot(name: str, *, local_files_only: bool = False, **settings: object) -> str:
+        asked.append((local_files_only, {"name": name, **settings}))
+        if local_files_only and not (home / "hub").exists():
+            raise FileNotFoundError("not cached")
+        put(home / "hub" / "config.json")
         return str(put(home / "hub" / "model.safetensors").parent)
 
-    monkeypatch.setattr(published, "snapshot_download", snapshot)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(fetching, "ENDPOINT", (home / "server" / "net.pth").as_uri())
+    monkeypatch.setattr(fetching, "snapshot_download", snapshot)
+    wanted = {"name": "them/net", "revision": "abc", "allow_patterns": ["model.safetensors", "*.json"]}
     assert locate("them/net") == home / "hub"
-    assert asked == {
-        "name": "them/net", "revision": "abc", "allow_patterns": ["model.safetensors", "*.json"],
-        "local_files_only": True,
-    }  # fmt: skip
+    assert asked == [(True, wanted), (False, wanted)]
+    assert locate("them/net") == home / "hub"
+    assert asked[2:] == [(True, wanted)]
+
+
+def test_without_a_network_the_hub_is_given_up_at_once(home, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(fetching, "ENDPOINT", (home / "nobody").as_uri())
+    with pytest.raises(ValueError, match="the Hub says: <urlopen error"):
+        locate("them/net")
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(home):

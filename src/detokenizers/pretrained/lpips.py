@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ..checkpoint import load_tensors
 from .digest import sha256_of
-from .inception import load_state
-from .published import ALEXNET, VGG16, locate, read_state
+from .published import ALEXNET, VGG16, locate
+from .torch_state import load_state, read_state
 
 LEARNED = Path(__file__).parent / "lpips_v0.1.safetensors"
 EPSILON = 1e-10
