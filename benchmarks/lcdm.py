@@ -1,8 +1,11 @@
-"""How much does reading a belief cost? LCDM over a whole image against one softmax of the same logits.
+"""How much does reading a belief cost? LCDM over a whole image against one softmax of the same logits, in time; and
+drawing an image's tokens with `observe` against drawing them without, in memory.
 
-    python benchmarks/lcdm.py [--device cuda] [--tokens 576] [--codes 16384]
+    python benchmarks/lcdm.py [--device cuda] [--tokens 576] [--codes 16384] [--repeats 30]
 
-logits [1 n v] -offline-> [1 n d+4]; logits [b v] -Observer-> [b d+4]; prints one JSON row of median milliseconds.
+logits [1 n v] -offline-> [1 n d+4]; logits [b v] -Observer-> [b d+4]; prints one JSON row of median milliseconds and
+bytes an image. What is compared takes turns, so that other work on the machine slows all of it alike; on a CPU
+`*_cpu_ms` are the milliseconds that this thread computed, without those in which it waited for its turn.
 """
 
 from __future__ import annotations
@@ -12,28 +15,75 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from detokenizers.dcdd.belief import Calibration, Observer, offline
 from detokenizers.dcdd.lcdm import Expectation, probabilities
+from detokenizers.nn.sampling import draw
+from detokenizers.protocols import Observe
 
 
-def milliseconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median wall time of `run` after two warm-up calls, with the device's queue drained."""
+def taking_turns(
+    runs: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
+) -> dict[str, tuple[float, float]]:
+    """Median milliseconds of each run, by the wall and by this thread, after two warm-up rounds."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for round_ in range(repeats + 2):
+        for name, run in runs.items():
+            wall, thread = time.perf_counter(), time.thread_time()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if round_ >= 2:
+                times[name].append((time.perf_counter() - wall, time.thread_time() - thread))
+    return {name: tuple(1e3 * statistics.median(each) for each in zip(*found)) for name, found in times.items()}
 
-    def once() -> float:
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return (time.perf_counter() - start) * 1e3
 
-    for _ in range(2):
-        once()
-    return statistics.median(once() for _ in range(repeats))
+class Alive(TorchDispatchMode):
+    """Counts the bytes of all tensors made inside the block that are alive at once; `peak` is the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        before = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor) and (key := leaf.untyped_storage()._cdata) not in self.known | before:
+                storage = leaf.untyped_storage()
+                self.known.add(key)
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._gone, key, storage.nbytes())
+        self.peak = max(self.peak, self.now)
+        return out
+
+    def _gone(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.now -= size
+
+
+def peak(logits: Tensor, observe: Observe | None, steps: int) -> int:
+    """Most bytes alive while tokens are drawn from the same logits [b v] again and again, as the token loop does."""
+    u = torch.rand(len(logits), steps, generator=torch.Generator().manual_seed(0)).to(logits.device)
+    with Alive() as alive:
+        ids, observed = [], []
+        for step in range(steps):
+            ids.append(draw(logits, u[:, step]))
+            if observe is not None:
+                observed.append(observe(logits, ids[-1]))
+        kept = [torch.stack(rows, 1) for rows in (ids, observed) if rows]
+    del kept
+    return alive.peak
 
 
 def main() -> None:
@@ -41,7 +91,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tokens", type=int, default=576)
     parser.add_argument("--codes", type=int, default=16384)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=30)
     args = parser.parse_args()
     if args.repeats < 5:
         parser.error("a median needs at least 5 repeats")
@@ -53,12 +103,26 @@ def main() -> None:
     ids = logits.argmax(-1)
     reading, smoothing = Expectation(), Calibration(epsilon=0.01)
     plain, smoothed = Observer(reading, codebook), Observer(reading, codebook, smoothing)
-
-    def timed(run: Callable[[], object]) -> float:
-        return round(milliseconds(run, device, args.repeats), 3)
-
-    softmax = timed(lambda: logits.softmax(-1))
-    whole = timed(lambda: offline(logits, probabilities, reading, codebook, ids))
+    times = taking_turns(
+        {
+            "softmax": lambda: logits.softmax(-1),
+            "offline": lambda: offline(logits, probabilities, reading, codebook, ids),
+            "offline_smoothed": lambda: offline(logits, smoothing.on_vlm, reading, codebook, ids),
+            "step_softmax": lambda: logits[:, 0].softmax(-1),
+            "step_observe": lambda: plain(logits[:, 0], ids[:, 0]),
+            "step_observe_smoothed": lambda: smoothed(logits[:, 0], ids[:, 0]),
+            "step_observe_batch8": lambda: plain(logits[0, :8], ids[0, :8]),
+        },
+        device,
+        args.repeats,
+    )
+    extra = {
+        f"observe_extra_bytes_an_image_batch{b}": (
+            peak(logits[0, :b], plain, args.tokens) - peak(logits[0, :b], None, args.tokens)
+        )
+        // b
+        for b in (1, 8)
+    }
     row = {
         "benchmark": "lcdm",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
@@ -67,15 +131,13 @@ def main() -> None:
         "torch": torch.__version__,
         "shape": list(logits.shape),
         "repeats": args.repeats,
-        "softmax_ms": softmax,
-        "offline_ms": whole,
-        "offline_over_softmax": round(whole / softmax, 2),
-        "offline_smoothed_ms": timed(lambda: offline(logits, smoothing.on_vlm, reading, codebook, ids)),
-        "step_softmax_ms": timed(lambda: logits[:, 0].softmax(-1)),
-        "step_observe_ms": timed(lambda: plain(logits[:, 0], ids[:, 0])),
-        "step_observe_smoothed_ms": timed(lambda: smoothed(logits[:, 0], ids[:, 0])),
-        "step_observe_batch8_ms": timed(lambda: plain(logits[0, :8], ids[0, :8])),
+        **{f"{name}_ms": round(wall, 3) for name, (wall, _) in times.items()},
+        "offline_over_softmax": round(times["offline"][0] / times["softmax"][0], 2),
+        **extra,
     }
+    if device.type == "cpu":
+        row["softmax_cpu_ms"], row["offline_cpu_ms"] = (round(times[name][1], 3) for name in ("softmax", "offline"))
+        row["offline_over_softmax_cpu"] = round(times["offline"][1] / times["softmax"][1], 2)
     print(json.dumps(row))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -26,17 +27,28 @@ def largest(
 ) -> tuple[Float[Tensor, "... k"], Int[Tensor, "... k"]]:
     """Find the k largest entries of every row, in descending order, and where they are.
 
-    The same as `p.topk(k)`, about three times faster for long rows on a CPU: fold the row into stripes, keep the k
+    The same as `p.topk(k)`, several times faster for long rows on a CPU: fold the row into stripes, keep the k
     columns with the largest maxima (no other column can hold one of the k largest), and rank only those.
     """
     v = p.shape[-1]
     if v % stripes or v < 4 * stripes * k:
         return p.topk(k)
     folded = p.reshape(*p.shape[:-1], stripes, v // stripes)
-    columns = folded.amax(-2).topk(k, sorted=False).indices
+    columns = chosen(folded.amax(-2), k)
     candidates = folded.gather(-1, columns.unsqueeze(-2).expand(*columns.shape[:-1], stripes, k))
-    values, place = candidates.flatten(-2).topk(k)
+    candidates = candidates.flatten(-2)
+    place = chosen(candidates, k)
+    values, order = candidates.gather(-1, place).sort(-1, descending=True)
+    place = place.gather(-1, order)
     return values, place // k * (v // stripes) + columns.gather(-1, place % k)
+
+
+def chosen(x: Float[Tensor, "... v"], k: int) -> Int[Tensor, "... k"]:
+    """Where the k largest entries of every row are, in no order."""
+    if x.device.type != "cpu":
+        return x.topk(k, sorted=False).indices
+    # On a CPU, NumPy partitions with vector instructions and torch does not: three times faster.
+    return torch.from_numpy(np.argpartition(x.detach().numpy(), -k, axis=-1)[..., -k:])
 
 
 class Ranked(NamedTuple):
@@ -60,8 +72,13 @@ def ranked(p: Float[Tensor, "... v"], m: int) -> Ranked:
 
 
 def rows_at_a_time(num_codes: int, device: torch.device, most: int = 4096) -> int:
-    """How many rows of `[n v]` to touch at once: what a CPU cache holds (2 MB), or `most` on an accelerator."""
-    return max(1, min(most, 2**19 // num_codes)) if device.type == "cpu" else most
+    """How many rows of `[n v]` to touch at once: 4 MB of them on a CPU, or `most` on an accelerator."""
+    if device.type != "cpu":
+        return most
+    # Until glibc has seen so large a block freed, it hands every freed chunk back to the kernel, which then clears each
+    # page again for the next chunk: a sixth of the time of LCDM over an image.
+    torch.empty(2**22)
+    return max(1, min(most, 2**20 // num_codes))
 
 
 def precise(x: Tensor) -> Tensor:
