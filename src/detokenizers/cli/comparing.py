@@ -15,27 +15,23 @@ from ..checkpoint import load_tensors
 from ..data.images import save_png, to_tensor
 from ..evaluation.one_pass import Side
 from ..evaluation.sheets import contact_sheet
-from .candidates import Matched, Rows
+from .candidates import Folder, Rows
 from .gallery import TOKENS
 
 SHEET = "evaluation.png"
 SHOWN = 8
 
 
-def sheet(out: Path, found: Matched, sides: Mapping[str, Side], rows: Rows) -> Path | None:
-    """Draw the first pictures of every side; None where the sheet would lie among the pictures that are judged."""
-    judged = {place for files in rows.values() for file in files for place in file.path.parents}
-    if out in judged and not any(file.path.relative_to(out).parts[1:] for file in first_files(rows)):
-        return None
-    ids = found.ids[:SHOWN]
+def sheet(out: Path, measured: Sequence[str], sides: Mapping[str, Side]) -> Path | None:
+    """Draw the first pictures of every side; None where the sheet would be found among the pictures next time."""
+    for side in sides.values():
+        if isinstance(side, Folder) and {out, *out.parents} & side.roots:
+            return None
+    ids = measured[:SHOWN]
     columns = {name: [to_tensor(np.asarray(side.read(id))[None]) for id in ids] for name, side in sides.items()}
     alike = {name: torch.cat(column) for name, column in columns.items() if len({one.shape for one in column}) == 1}
-    save_png(out / SHEET, contact_sheet(ids, alike, note=f"the first {len(ids)} of {len(found.ids)}"))
+    save_png(out / SHEET, contact_sheet(ids, alike, note=f"the first {len(ids)} of {len(measured)}"))
     return out / SHEET
-
-
-def first_files(rows: Rows) -> list:
-    return [files[0] for files in rows.values()]
 
 
 def same_tokens(rows: Rows, ids: Sequence[str]) -> str:

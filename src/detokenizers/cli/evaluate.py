@@ -6,292 +6,65 @@ density, coverage, agreement) -> results.json, results.md, evaluation.png, the t
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from ..data.images import ImageFile, find
-from ..data.prompts import read_prompts
-from ..evaluation import metrics, protocols
-from ..evaluation.agreement import Agreement
-from ..evaluation.distances import How
-from ..evaluation.features import Gathered
-from ..evaluation.networks import Networks
-from ..evaluation.one_pass import TRUTH, Pass, Side
-from ..evaluation.references import Reference, load_reference, require_hash, save_reference
-from ..evaluation.report import report, require_no_copies
-from ..evaluation.results import Result
-from ..evaluation.shards import Evidence
-from ..evaluation.sharing import Share, measure
+from ..data.images import find
+from ..evaluation.one_pass import TRUTH, Pass
+from ..evaluation.references import save_reference
 from ..evaluation.tables import markdown, save
-from ..mini.runs import load_world_net
-from .candidates import (
-    Folder,
-    Matched,
-    Rows,
-    SceneSide,
-    drawn_reader,
-    manifest_of,
-    matched,
-    prompts_of,
-    reference_reader,
-    rows_of,
-    two_rows,
-)  # fmt: skip
-from .comparing import same_tokens, sheet
-from .judging import asked_in, world_judge
-from .sources import device_of
-from .tokens import codebook_scores
+from .benchmarks import scoring
+from .comparing import sheet
+from .evaluation import Evaluation
 from .verbs import Evaluate
-
-STATISTICS = (".safetensors", ".npz")
 
 
 def run(request: Evaluate) -> None:
     """Measure, write the report, print the table; with --save-reference only the reference's statistics."""
+    scoring.require_fitting(request)
+    if request.bench:
+        scoring.run(request)
+        return
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     evaluation = Evaluation(request)
     if request.save_reference:
-        evaluation.save_reference(request.save_reference)
+        remember(evaluation, request.save_reference)
         return
     result = evaluation.result()
     if result is None:
         print(f"this share is done; when the others are, the last of them reports to {evaluation.out}")
         return
     save(result, evaluation.out)
-    shown = sheet(evaluation.out, evaluation.matched, evaluation.sides, evaluation.rows)
+    shown = sheet(evaluation.out, result["ids"], evaluation.sides)
     print(markdown(result) + (f"\nLook at {shown}\n" if shown else ""), end="")
 
 
-@dataclass
-class Evaluation:
-    """One request, worked out: who is measured against what, on which ids, by whom."""
-
-    request: Evaluate
-    protocol: protocols.Protocol = field(init=False)
-    networks: Networks = field(init=False)
-    share: Share = field(init=False)
-
-    def __post_init__(self) -> None:
-        asked = self.request
-        self.protocol, self.share = protocols.protocol(asked.protocol), Share.parse(asked.shard)
-        own = {"world": lambda: load_world_net(asked.net)}
-        self.networks = Networks(device_of(asked.device), look=self.protocol.look, **own)
-
-    @cached_property
-    def size(self) -> int | None:
-        """Side of the canonical picture; the embedded net's where the protocol leaves it to that."""
-        if self.protocol.extractor == "world" and self.protocol.size is None:
-            return self.networks["world"].config.resolution
-        return self.protocol.size
-
-    @cached_property
-    def rows(self) -> Rows:
-        """The pictures that are judged, by decoder."""
-        if not self.request.drawn and not self.request.compare:
-            raise ValueError("name the folders of pictures to judge, or two of them with --compare A B")
-        rows = rows_of(self.request.drawn)
-        return two_rows(rows, self.request.compare) if self.request.compare else rows
-
-    @cached_property
-    def home(self) -> Path:
-        """The first folder: its manifest says what was asked, and the report goes there unless --out is given."""
-        return next(iter(self.request.drawn), None) or Path((self.request.compare or ("",))[0])
-
-    @property
-    def out(self) -> Path:
-        return self.request.out or self.home
-
-    @cached_property
-    def reference(self) -> tuple[list[str], Side | None]:
-        """Ids and pictures of the reference; neither when it is a file of statistics."""
-        asked = self.request
-        if bool(asked.reference) == bool(asked.world):
-            raise ValueError(
-                "name the real pictures with --reference, or ask for --world N scenes; exactly one of the two"
-            )
-        if asked.world:
-            if self.size is None:
-                raise ValueError(f"the protocol {self.protocol.name!r} has no size to draw scenes at; give --reference")
-            scenes = SceneSide(asked.world, self.size, asked.split)
-            return list(scenes.seeds), scenes
-        assert asked.reference is not None
-        if asked.reference.suffix in STATISTICS:
-            return [], None
-        return self.folder(find(asked.reference), real=True)
-
-    def folder(self, files: list[ImageFile], *, real: bool) -> tuple[list[str], Side]:
-        reader = reference_reader if real else drawn_reader
-        return [file.id for file in files], Folder(files, reader(files, self.protocol, self.size))
-
-    @cached_property
-    def matched(self) -> Matched:
-        """The ids that are measured, their number being the protocol's."""
-        expected = [row["id"] for row in manifest_of(self.home)]
-        found = matched(self.rows, expected, self.reference[0], allow_missing="missing" in self.request.allow)
-        self.protocol.require_n(len(found.ids), any_n=self.any_n)
-        return found
-
-    @property
-    def any_n(self) -> bool:
-        return "any-n" in self.request.allow
-
-    @cached_property
-    def sides(self) -> dict[str, Side]:
-        """Decoder name -> pictures; the originals first where ids pair up."""
-        if TRUTH in self.rows:
-            raise ValueError(f"a folder of drawn pictures cannot be called {TRUTH!r} here; rename it")
-        drawn = {name: self.folder(files, real=False)[1] for name, files in self.rows.items()}
-        truth = self.reference[1]
-        return {**({TRUTH: truth} if self.matched.paired and truth else {}), **drawn}
-
-    @cached_property
-    def chosen(self) -> metrics.Chosen:
-        """The metrics asked for, or the protocol's."""
-        paired = self.matched.paired
-        names = self.request.metrics or (self.protocol.paired if paired else self.protocol.unpaired)
-        judge = None if paired and not self.request.metrics else self.judge
-        if judge is None and not self.request.metrics:
-            names = tuple(name for name in names if name != metrics.AGREEMENT)
-        found = metrics.chosen(names, extractor=self.protocol.extractor, judge=judge)
-        for distance in found.distances:
-            if isinstance(distance, metrics.Frechet):
-                self.protocol.metric(distance.extractor, len(self.matched.ids), paired=paired, any_n=self.any_n)
-        if pairs := [measure.name for measure in found.measures if measure.pairs and not paired]:
-            raise ValueError(f"{pairs[0]} compares pairs, but no id of the pictures is one of the reference's")
-        return found
-
-    @cached_property
-    def judge(self) -> Agreement | None:
-        asked = asked_in(self.home)
-        if asked is None:
-            return None
-        return Agreement(lambda: world_judge(self.request.net), asked, self.networks.extractor("world").identity)
-
-    @cached_property
-    def prompts(self) -> dict[str, str] | None:
-        """What the pictures should show, if a metric wants to know."""
-        wanting = next((measure.name for measure in self.chosen.measures if measure.prompts), None)
-        if wanting is None:
-            return None
-        file = self.request.prompts
-        found = {one.id: one.text for one in read_prompts(file)} if file else prompts_of(manifest_of(self.home))
-        if lacking := [id for id in self.matched.ids if id not in found]:
-            raise ValueError(
-                f"{wanting} needs a prompt for every picture, and nothing says what {lacking[0]!r} should show; "
-                "give --prompts FILE with these ids"
-            )
-        return found
-
-    @cached_property
-    def how(self) -> How:
-        asked = self.request.resamples
-        resamples = self.protocol.resamples if asked is None else asked
-        return How(self.protocol, self.matched.paired, self.any_n, self.request.seed, frechet_resamples=resamples)
-
-    def keep_rows(self) -> bool:
-        return any(distance.needs_rows(self.how) for distance in self.chosen.distances)
-
-    def result(self) -> Result | None:
-        """All numbers; None while other processes still measure their shares."""
-        chosen, ids = self.chosen, self.matched.ids
-        seen = self.look("drawn", ids, self.sides, measures=chosen.measures, prompts=self.prompts)
-        real = self.real(seen)
-        if seen is None or real is None:
-            return None
-        gathered, about = real
-        extra = codebook_scores(self.home, seen.ids, list(self.rows)) if chosen.codebook else {}
-        return report(
-            seen, list(self.rows), chosen, gathered, self.networks, self.how,
-            reference=about, missing=self.matched.missing, settings=self.settings(), extra=extra,
-        )  # fmt: skip
-
-    def real(self, seen: Evidence | None) -> tuple[Mapping[str, Gathered], Result] | None:
-        """What the networks saw of the reference, and where it comes from."""
-        ids, side = self.reference
-        names = self.chosen.extractors
-        if side is None:
-            loaded = {name: self.statistics(name) for name in names}
-            about = next(iter(loaded.values())).about if loaded else {"kind": "none", "n": None, "hash": None}
-            return {name: Gathered(one.moments) for name, one in loaded.items()}, about
-        name, evidence = "drawn", seen
-        if not self.matched.paired:
-            name, evidence = "reference", self.look("reference", ids, {TRUTH: side}) if names else None
-            if not names:
-                return {}, {"kind": "none", "n": None, "hash": None}
-        if evidence is None:
-            return None
-        about = {"kind": name if name == "reference" else "originals", "n": len(evidence.ids)}
-        about["hash"] = evidence.hash(TRUTH)
-        require_hash(about["hash"], self.protocol, "the real pictures")
-        return {one: evidence.side(TRUTH, one) for one in names}, about
-
-    def statistics(self, name: str) -> Reference:
-        assert self.request.reference is not None
-        return load_reference(self.request.reference, self.protocol, self.networks.extractor(name))
-
-    def look(self, name: str, ids: list[str], sides: Mapping[str, Side], **more: Any) -> Evidence | None:
-        """One pass over some pictures, its shards under `out`."""
-        plan = Pass(
-            ids, sides, self.networks, self.chosen.extractors,
-            keep_rows=self.keep_rows(), settings={"protocol": self.protocol.model_dump(mode="json")},
-            allow_corrupt="corrupt" in self.request.allow, shard_size=self.request.shard_size, **more,
-        )  # fmt: skip
-        return self.measured(plan, name)
-
-    def measured(self, plan: Pass, name: str) -> Evidence | None:
-        total = len(plan.ids)
-        with tqdm(desc=f"looking at {name}", total=total, disable=None) as bar:
-            evidence = measure(plan, self.out, name, self.share, say=complain, looked_at=bar.update)
-        if evidence is not None and "copies" not in self.request.allow:
-            require_no_copies(evidence)
-        return evidence
-
-    def save_reference(self, path: Path) -> None:
-        """Look at the real pictures only, and write the statistics of the protocol's network."""
-        if path.suffix != ".safetensors":
-            raise ValueError(f"--save-reference {path}: statistics are kept in a .safetensors file")
-        if (self.request.drawn and self.request.world) or len(self.request.drawn) > 1:
-            raise ValueError("--save-reference looks at one folder, or at --world N scenes")
-        if self.request.world:
-            ids, side = self.reference
-        elif self.request.drawn:
-            ids, side = self.folder(find(self.request.drawn[0]), real=True)
-        else:
-            raise ValueError("--save-reference needs the folder of real pictures, or --world N")
-        assert side is not None
-        name, settings = self.protocol.extractor, {"protocol": self.protocol.model_dump(mode="json")}
-        plan = Pass(
-            ids, {TRUTH: side}, self.networks, (name,), settings=settings, shard_size=self.request.shard_size,
-            allow_corrupt="corrupt" in self.request.allow,
-        )  # fmt: skip
-        folder = self.request.out or path.parent
-        with tqdm(desc="looking", total=len(ids), disable=None) as bar:
-            evidence = measure(plan, folder, path.stem, self.share, say=complain, looked_at=bar.update)
-        if evidence is None:
-            print(f"this share is done; when the others are, the last of them writes {path}")
-            return
-        if "copies" not in self.request.allow:
-            require_no_copies(evidence)
-        save_reference(path, evidence.side(TRUTH, name).moments, self.protocol, evidence.hash(TRUTH))
-        print(f"{len(evidence.ids)} pictures seen by {name} under the protocol {self.protocol.name}, in {path}")
-
-    def settings(self) -> dict[str, Any]:
-        """What was asked, for the report."""
-        asked = self.request
-        about: dict[str, Any] = {
-            "reference": str(asked.reference or f"{asked.world} {asked.split} scenes of the world")
-        }
-        about |= {"allow": list(asked.allow)} if asked.allow else {}
-        return about | ({"same tokens": same_tokens(self.rows, self.matched.ids)} if asked.compare else {})
-
-
-def complain(line: str) -> None:
-    """One line on stderr."""
-    print(f"detok: {line}", file=sys.stderr)
+def remember(evaluation: Evaluation, path: Path) -> None:
+    """Look at the real pictures only, and write the statistics of the protocol's network."""
+    request, protocol = evaluation.request, evaluation.protocol
+    if path.suffix != ".safetensors":
+        raise ValueError(f"--save-reference {path}: statistics are kept in a .safetensors file")
+    if len(request.drawn) + bool(request.world) != 1:
+        raise ValueError("--save-reference looks at one folder of real pictures, or at --world N scenes")
+    if request.world:
+        ids, side = evaluation.reference
+    else:
+        ids, side = evaluation.folder(find(request.drawn[0]), real=True)
+    assert side is not None
+    name = protocol.extractor
+    plan = Pass(
+        ids,
+        {TRUTH: side},
+        evaluation.networks,
+        (name,),
+        settings={"protocol": protocol.model_dump(mode="json")},
+        shard_size=request.shard_size,
+        allow_corrupt="corrupt" in request.allow,
+    )
+    evidence = evaluation.measured(plan, path.stem, request.out or path.parent)
+    if evidence is None:
+        print(f"this share is done; when the others are, the last of them writes {path}")
+        return
+    save_reference(path, evidence.side(TRUTH, name).moments, protocol, evidence.hash(TRUTH))
+    print(f"{len(evidence.ids)} pictures seen by {name} under the protocol {protocol.name}, in {path}")

@@ -86,6 +86,7 @@ class Gathered:
 
 
 def required(moments: Moments | None) -> Moments:
+    """The moments of a shard that kept no rows."""
     if moments is None:
         raise ValueError("a shard holds neither features nor their moments; delete it")
     return moments

@@ -177,6 +177,7 @@ def look(side: Side, id: str) -> Looked:
 
 
 def required(one: Looked) -> NDArray[np.uint8]:
+    """The pixels of a picture that could be read."""
     assert one.pixels is not None
     return one.pixels
 

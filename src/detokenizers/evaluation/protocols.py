@@ -119,8 +119,8 @@ def rfid_in50k() -> Protocol:
 def adm_256() -> Protocol:
     """Class-conditional generation at 256 px as ADM's `evaluator.py` has it: 50,000 samples.
 
-    The reference is `VIRTUAL_imagenet256_labeled.npz` (its mu and sigma, of 10,000 training pictures... a file of
-    OpenAI's); give it with --reference. Its hash is not in our sources: PAPER GAP (docs/evaluation.md#adm-reference).
+    The reference is OpenAI's `VIRTUAL_imagenet256_labeled.npz`, given with --reference. Its hash is not in our sources:
+    PAPER GAP (docs/evaluation.md#adm-reference).
     """
     reference = "VIRTUAL_imagenet256_labeled.npz of OpenAI's guided-diffusion"
     return Protocol(name="adm-256", num_images=50_000, size=256, reference=reference)
@@ -146,8 +146,8 @@ def mjhq_cleanfid() -> Protocol:
 def evalgim() -> Protocol:
     """EvalGIM as VUGEN uses it: torchmetrics' Inception, PRDC with k = 3, CLIPScore by DataComp's ViT-L/14, 256 px.
 
-    Whether VUGEN kept EvalGIM's default CLIP is not said, and neither is the crop: PAPER GAP
-    (docs/evaluation.md#evalgim-clip).
+    Whether VUGEN kept EvalGIM's default CLIP is not said, and neither is the crop:
+    PAPER GAP (docs/evaluation.md#evalgim-clip).
     """
     return Protocol(
         name="evalgim",
