@@ -5,29 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
 from detokenizers.pretrained.mask2former import MEAN, STD, Mask2Former, box_of, instances, prepared
-
-
-def tiny(num_labels=80):
-    torch.manual_seed(0)
-    swin = SwinConfig(
-        image_size=32, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], window_size=2,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )  # fmt: skip
-    config = Mask2FormerConfig(
-        backbone_config=swin, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=32,
-        encoder_layers=1, decoder_layers=2, num_attention_heads=2, dim_feedforward=16, num_queries=5,
-        num_labels=num_labels,
-    )  # fmt: skip
-    return Mask2FormerForUniversalSegmentation(config)
+from tests.pretrained.judges import mask2former
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("mask2former")
-    tiny().save_pretrained(path)
+    mask2former().save_pretrained(path)
     return path
 
 
@@ -108,7 +94,7 @@ def test_a_tiny_detector_finds_a_hundred_candidates_in_the_pictures_own_pixels(f
 
 def test_another_kind_of_detector_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="133 classes"):
-        Mask2Former(tiny(133))
+        Mask2Former(mask2former(133))
     with pytest.raises(ValueError, match="nowhere"):
         Mask2Former.load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="263 MB"):

@@ -5,58 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from detokenizers.pretrained.vqa import YesNo, margin
-
-SPECIAL = [
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-]
-WORDS = ["<unk>", "yes", "Yes", "no", "No", "system", "user", "assistant", "Answer", "or", "Is", "there", "a", "dog?"]
-
-
-def words(leave_out=()):
-    names = [name for name in [*WORDS, *SPECIAL] if name not in leave_out]
-    backend = Tokenizer(models.WordLevel({name: place for place, name in enumerate(names)}, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="<unk>", pad_token="<|endoftext|>", additional_special_tokens=SPECIAL
-    )
-
-
-def save(folder, tokenizer=None):
-    torch.manual_seed(0)
-    tokenizer = tokenizer or words()
-    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
-    text = dict(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=128,
-        rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
-    )  # fmt: skip
-    vision = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, patch_size=4, out_hidden_size=16,
-                  window_size=16, fullatt_block_indexes=[0])  # fmt: skip
-    config = Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"], vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-    )  # fmt: skip
-    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    Qwen2VLImageProcessorPil(patch_size=4, size={"shortest_edge": 64, "longest_edge": 4096}).save_pretrained(folder)
-    return folder
+from tests.pretrained.judges import save_examiner, words
 
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    return YesNo.load(save(tmp_path_factory.mktemp("examiner") / "Tiny-VL"))
+    return YesNo.load(save_examiner(tmp_path_factory.mktemp("examiner") / "Tiny-VL"))
 
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -95,7 +51,7 @@ def test_pixels_reach_the_answer_as_transformers_own_processing_has_it(judge):
 
 def test_a_tokenizer_without_yes_cannot_judge(tmp_path):
     with pytest.raises(ValueError, match="no single token for 'Yes'"):
-        YesNo.load(save(tmp_path, words(leave_out=("Yes",))))
+        YesNo.load(save_examiner(tmp_path, words(leave_out=("Yes",))))
 
 
 def test_what_is_no_examiner_is_refused_in_one_line(tmp_path, judge):

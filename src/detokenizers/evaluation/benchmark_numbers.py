@@ -3,7 +3,7 @@
 They are anchors: a base model that scores near its published number was probably scored rightly. Comparable they are
 only where judge, protocol and N are the same, and each row says whether that can be.
 
-benchmark -anchors-> rows of (who, numbers, comparable?) for results.md
+benchmark -ANCHORS-> who reported what, and how -comparable-> yes, perhaps or no, and why
 """
 
 from __future__ import annotations
@@ -21,14 +21,22 @@ class Anchor(NamedTuple):
     who: str
     source: str
     numbers: Mapping[str, float]
-    comparable: str
-    """`no: ...` or on which condition."""
+    how: str
+    """Judge or protocol behind it."""
+    protocol: str | None = None
+    """Ours under which the number compares, at full N; `None`: it never does."""
+
+    def comparable(self, protocol: str | None, *, whole: bool) -> str:
+        """Whether a result of ours may stand beside it, and why not."""
+        if self.protocol is None:
+            return f"no: {self.how}"
+        if protocol != self.protocol or not whole:
+            return f"no: ask for --protocol {self.protocol} and draw all"
+        return f"yes: {self.how}" if self.protocol != UNSTATED else f"perhaps: {self.how}"
 
 
-MMDET = "no: judged by mmdet's Mask2Former and open_clip"
-MPLUG = "no: judged by mPLUG-large"
-UNSTATED = "if --protocol dcdd-mjhq and N = 30,000; the paper does not state its own"
-CLEAN = "if --protocol mjhq-cleanfid and N = 30,000"
+MMDET, MPLUG = "judged by mmdet's Mask2Former and open_clip", "judged by mPLUG-large"
+UNSTATED = "dcdd-mjhq"
 
 
 def _geneval(who: str, source: str, overall: float, *tasks: float) -> Anchor:
@@ -38,7 +46,8 @@ def _geneval(who: str, source: str, overall: float, *tasks: float) -> Anchor:
 
 
 def _mjhq(who: str, overall: float, *categories: float) -> Anchor:
-    return Anchor(who, "DCDD, tables 3 and 8", {"overall": overall, **dict(zip(CATEGORIES, categories))}, UNSTATED)
+    numbers = {"overall": overall, **dict(zip(CATEGORIES, categories))}
+    return Anchor(who, "DCDD, tables 3 and 8", numbers, "the paper does not state its protocol", UNSTATED)
 
 
 ANCHORS: Mapping[str, tuple[Anchor, ...]] = {
@@ -70,9 +79,9 @@ ANCHORS: Mapping[str, tuple[Anchor, ...]] = {
               87.2854, 82.0326),
         _mjhq("LlamaGen-XL DCDD", 61.0925, 74.6621, 87.1321, 104.2776, 93.6168, 96.6309, 90.0496, 66.9729, 114.4049,
               93.7683, 90.0496),
-        Anchor("Janus-Pro-7B", "MetaQuery's README", {"overall": 13.48}, "no: 256 px, torchmetrics' FID"),
-        Anchor("SDXL-refiner", "Playground's README", {"overall": 9.55}, CLEAN),
-        Anchor("Playground v2", "Playground's README", {"overall": 7.07}, CLEAN),
+        Anchor("Janus-Pro-7B", "MetaQuery's README", {"overall": 13.48}, "256 px, torchmetrics' FID"),
+        Anchor("SDXL-refiner", "Playground's README", {"overall": 9.55}, "clean-fid, 30,000", "mjhq-cleanfid"),
+        Anchor("Playground v2", "Playground's README", {"overall": 7.07}, "clean-fid, 30,000", "mjhq-cleanfid"),
     ),
     "world": (),
 }  # fmt: skip

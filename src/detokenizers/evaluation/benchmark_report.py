@@ -5,12 +5,15 @@ result -markdown-> results.md
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from .benchmark_numbers import ANCHORS
 from .results import Result
 from .tables import cell, table
+
+SET_SIZE = re.compile(r" \(N ?= ?[\d,]+\)")
 
 
 def markdown(result: Result) -> str:
@@ -35,11 +38,14 @@ def beside(result: Result) -> str:
     """Published numbers under the same heads, each with whether it compares."""
     first = next(iter(result["decoders"].values()))["metrics"]
     keys = [key for key in first if any(key in one.numbers for one in ANCHORS[result["benchmark"]])]
-    lines = [f"| published | {' | '.join(first[key]['label'] for key in keys)} | comparable |"]
-    lines.append(f"|---|{'---:|' * len(keys)}---|")
+    heads = [SET_SIZE.sub("", first[key]["label"]) for key in keys]
+    lines = [f"| published | {' | '.join(heads)} | comparable |", f"|---|{'---:|' * len(keys)}---|"]
+    whole = not result["partial"] and not result.get("not_comparable")
+    protocol = result.get("protocol", {}).get("name")
     for one in ANCHORS[result["benchmark"]]:
         values = [cell(_number(first[key], one.numbers.get(key))) for key in keys]
-        lines.append(f"| {one.who} ({one.source}) | {' | '.join(values)} | {one.comparable} |")
+        compares = one.comparable(protocol, whole=whole)
+        lines.append(f"| {one.who} ({one.source}) | {' | '.join(values)} | {compares} |")
     return "Published numbers\n\n" + "\n".join(lines)
 
 

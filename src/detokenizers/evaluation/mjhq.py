@@ -94,11 +94,16 @@ def by_category(drawn: Mapping[str, Moments], real: Mapping[str, Moments], metri
     Args:
         metric: what the overall distance is called; `FID` only where a protocol allows it.
     """
-    metrics = {"overall": measured(metric, frechet(merged(drawn), merged(real)), n=merged(drawn).count)}
+    whole, reference = merged(drawn), merged(real)
+    metrics = {"overall": measured(sized(metric, metric.label, whole), frechet(whole, reference), n=whole.count)}
     for category, moments in drawn.items():
         value = frechet(moments, real[category]) if moments.count > 1 else None
-        metrics[category] = measured(metric._replace(label=category), value, n=moments.count)
+        metrics[category] = measured(sized(metric, category, moments), value, n=moments.count)
     return {"metrics": metrics}
+
+
+def sized(metric: Metric, label: str, moments: Moments) -> Metric:
+    return metric if "N=" in label else metric._replace(label=f"{label} (N = {moments.count:,})")
 
 
 def merged(parts: Mapping[str, Moments]) -> Moments:

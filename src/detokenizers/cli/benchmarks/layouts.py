@@ -40,7 +40,6 @@ KINDS = {
     "color_attr": "attribution",
 }
 """GenEval's tasks in the world's words."""
-PATIENCE = 20_000  # draws of the world in search of captions; it has a few thousand new ones
 GRIDS = "grids"
 
 
@@ -149,7 +148,7 @@ class NewCaptions:
 def new_captions(each: int) -> dict[str, list[str]]:
     """Up to so many different new captions a task, in the order of the world's seeds."""
     world, found = World(WorldConfig()), {kind: dict[str, None]() for kind in KINDS.values()}
-    for seed in range(PATIENCE):
+    for seed in range(2_000 + 40 * each):  # finds nearly all that a rare task has
         truth = world.truth(seed, "new-captions")
         if len(known := found.get(truth.kind, {})) < each:
             known[caption(truth)] = None
