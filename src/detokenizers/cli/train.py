@@ -22,7 +22,9 @@ from .recipes import Run, find
 from .verbs import Train
 
 RECORD = "run.yaml"
-MAY_CHANGE = frozenset(f"train.{name}" for name in ("steps", "checkpointing", "log_every", "save_minutes", "track"))
+MAY_CHANGE = frozenset(
+    f"train.{name}" for name in ("steps", "checkpointing", "workers", "log_every", "save_minutes", "track")
+)
 """Settings that a run may be continued with; all others decide what the weights mean."""
 
 

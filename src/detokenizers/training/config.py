@@ -31,6 +31,8 @@ class TrainConfig(Config):
     """Of the averaged weights, which are what is exported; 0 keeps no average."""
     accumulate: int = Field(default=1, ge=1)
     """Rounds that one optimiser step is spread over, to need less memory."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that make batches ahead of time, so that an accelerator does not wait for scenes to be rendered."""
     checkpointing: bool = False
     """Compute activations a second time in the backward pass, to need less memory; about a third slower."""
     precision: Literal["no", "bf16", "fp16"] = "no"

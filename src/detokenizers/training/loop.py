@@ -16,6 +16,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .ahead import ahead
 from .config import TrainConfig, lr_factor
 from .draws import SEEDS, item_seeds, mixed
 from .ema import EMA
@@ -78,38 +79,43 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
         disable=None if main else True,
         desc=folder.name,
     )
-    for step in progress:
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * group["pace"] * lr_factor(step, config)
-        sums: dict[str, Tensor] = {}
-        norm: Tensor | None = None
-        for round_ in range(config.accumulate):
-            set_seed(mixed(config.seed, step, round_, accelerator.process_index))
-            part = (step * config.accumulate + round_) * accelerator.num_processes + accelerator.process_index
-            batch = {name: value.to(accelerator.device) for name, value in job.batches(part, share).items()}
-            batch[SEEDS] = item_seeds(config.seed, part * share, share)
-            with accelerator.accumulate(objective):
-                terms = objective(batch)
-                accelerator.backward(terms["loss"])
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(trainable, config.clip)
-                optimizer.step()
-                optimizer.zero_grad()
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.detach().float() / config.accumulate
-        ema.update()
-        if step % config.log_every == 0 or step == config.steps - 1:
-            losses = {name: float(mean(accelerator, value)) for name, value in sums.items()}
-            assert norm is not None
-            row = {"step": step, **losses, "grad_norm": float(whole(norm))}
-            _check(row, config, folder)
-            if log:
-                log.write(row)
-            accelerator.log(row, step=step)
-            progress.set_postfix({name: f"{value:.4f}" for name, value in losses.items()})
-            if step + 1 < config.steps and _agreed(accelerator, time.monotonic() - saved >= 60 * config.save_minutes):
-                keep(step + 1)
-                saved = time.monotonic()
+    rounds, processes = config.accumulate, accelerator.num_processes
+    parts = range(first * rounds * processes + accelerator.process_index, config.steps * rounds * processes, processes)
+    with ahead(job.batches, parts, share, config.workers) as made:
+        for step in progress:
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * group["pace"] * lr_factor(step, config)
+            sums: dict[str, Tensor] = {}
+            norm: Tensor | None = None
+            for round_ in range(rounds):
+                set_seed(mixed(config.seed, step, round_, accelerator.process_index))
+                part = parts[(step - first) * rounds + round_]
+                batch = {name: value.to(accelerator.device) for name, value in next(made).items()}
+                batch[SEEDS] = item_seeds(config.seed, part * share, share)
+                with accelerator.accumulate(objective):
+                    terms = objective(batch)
+                    accelerator.backward(terms["loss"])
+                    if accelerator.sync_gradients:
+                        norm = accelerator.clip_grad_norm_(trainable, config.clip)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach().float() / rounds
+            ema.update()
+            if step % config.log_every == 0 or step == config.steps - 1:
+                losses = {name: float(mean(accelerator, value)) for name, value in sums.items()}
+                assert norm is not None
+                row = {"step": step, **losses, "grad_norm": float(whole(norm))}
+                _check(row, config, folder)
+                if log:
+                    log.write(row)
+                accelerator.log(row, step=step)
+                progress.set_postfix({name: f"{value:.4f}" for name, value in losses.items()})
+                if step + 1 < config.steps and _agreed(
+                    accelerator, time.monotonic() - saved >= 60 * config.save_minutes
+                ):
+                    keep(step + 1)
+                    saved = time.monotonic()
     if first < config.steps or first == 0:
         keep(config.steps)
     with ema.in_place(), gathered(job.objective, keep=main):
