@@ -3,7 +3,7 @@
 #
 # On:    4 GPUs with 80 GB to train, one to measure. Takes about half of Janus' tables: 256 image tokens instead of 576.
 # Needs: $LLAMAGEN with t2i_XL_stage1_256.pt and vq_ds16_t2i.pt (Hub: peizesun/llamagen_t2i) and the folder flan-t5-xl
-#        (Hub: google/flan-t5-xl); the gated FLUX.1-Fill-dev; $IMAGENET/{train,val}, MJHQ-30K and GenEval as for Janus.
+#        (Hub: google/flan-t5-xl); pip install -e '.[llamagen]'; the gated FLUX.1-Fill-dev; $IMAGENET/{train,val}, MJHQ-30K and GenEval as for Janus.
 # Makes: out/llamagen/*.
 #
 # Paper: ImageNet rFID 4.1919 -> 1.4087, MJHQ rFID 4.9653 -> 1.9028; generation does not improve: MJHQ gFID 59.03 -> 61.09,

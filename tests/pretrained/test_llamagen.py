@@ -170,8 +170,31 @@ def test_t5_captions_are_the_encoder_features_of_the_cleaned_prompt():
     torch.testing.assert_close(features[:1, -3:], alone, atol=1e-5, rtol=1e-4)
 
 
-def test_cleaning_lowers_case_and_drops_addresses_and_entities():
-    assert clean_caption(" A  Cat &amp;amp; dog https://x.org/cat ") == "a cat & dog"
+@pytest.mark.parametrize(
+    ("caption", "cleaned"),
+    [
+        ("A  Red Apple on a wooden Table ", "a red apple on a wooden table"),
+        ("a cat at https://x.org/cat", "a cat at"),
+        ("a <b>red</b> apple", "a red apple"),
+        ("a cat 猫 on a mat", "a cat on a mat"),
+        ("“Quoted” — it’s a dog", '"quoted" - it\'s a dog'),
+        ("two-red_apples-on-a_table", "two red apples on a table"),
+        ("a dog by @someone", "a dog by"),
+        ("#12 free shipping! a 30x40 print", "! a print"),
+        ("*** new *** a boat (blue)", "new a boat blue"),
+        ("a%20cat+and+dog", "a cat and dog"),
+        ("the ﬁsh", "the fish"),
+    ],
+)
+def test_captions_are_cleaned_as_in_llamagen_s_training(caption, cleaned):
+    assert clean_caption(caption) == cleaned
+    assert clean_caption(cleaned) == cleaned
+
+
+def test_cleaning_without_its_packages_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("detokenizers.pretrained.captions.find_spec", lambda name: None if name == "bs4" else object())
+    with pytest.raises(ValueError, match=r"without bs4; pip install 'detokenizers\[llamagen\]'"):
+        clean_caption("a cat")
 
 
 def test_a_prompt_without_stored_features_is_named(vlm):

@@ -5,10 +5,8 @@ prompts -clean, T5 encoder-> features [b 120 c], right-padded -rotate-> left-pad
 
 from __future__ import annotations
 
-import html
-import re
-import unicodedata
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
@@ -40,12 +38,25 @@ def left_padded(features: Float[Tensor, "b l c"], visible: Bool[Tensor, "b l"]) 
 
 
 def clean_caption(caption: str) -> str:
-    """Lower case, entities resolved, web addresses and surplus spaces removed."""
-    # PAPER GAP (docs/dcdd.md#llamagen): the official cleaning also repairs mojibake (ftfy) and strips HTML and CJK
-    # (bs4, regular expressions); for captions without those the result is the same.
-    text = unicodedata.normalize("NFKC", html.unescape(html.unescape(caption)))
-    text = re.sub(r"\b(?:https?://|www\.)\S+", "", text)
-    return " ".join(text.lower().split())
+    """The cleaning LlamaGen's captions went through in training, twice over as there.
+
+    It repairs broken encodings, drops markup, addresses, file names, CJK characters and shop talk, and lower-cases.
+    LlamaGen has it from DeepFloyd IF by way of PixArt, and diffusers carries it for IF.
+
+    Raises:
+        ValueError: the packages it needs are not installed.
+    """
+    # PAPER GAP (docs/dcdd.md#llamagen): LlamaGen also trims in the middle of a pass, which only shows where several
+    # signs such as "--" stand at the very edge of a caption.
+    if missing := [package for package in ("ftfy", "bs4") if find_spec(package) is None]:
+        raise ValueError(
+            f"LlamaGen's captions cannot be cleaned without {' and '.join(missing)}; pip install 'detokenizers[llamagen]'"
+        )
+    from diffusers import IFPipeline
+
+    for _ in range(2):
+        caption = IFPipeline._clean_caption(IFPipeline, caption)  # pyright: ignore[reportArgumentType]
+    return caption
 
 
 class T5Captions(nn.Module):
