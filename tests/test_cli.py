@@ -123,6 +123,30 @@ def test_reconstruct_measures_world_scenes_and_a_single_photo(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("embedded")
+def test_decoding_several_at_once_changes_nothing_but_rounding(tmp_path):
+    for size in ("1", "3"):
+        ask = ["--decoder", "vq", "mini/dcdd", "--steps", "2", "--decode-batch", size]
+        assert main(["generate", *PROMPTS, *ask, "--out", str(tmp_path / "generate" / size)]) == 0
+        assert main(["reconstruct", "--world", "4", *ask, "--out", str(tmp_path / "reconstruct" / size)]) == 0
+    for verb in ("generate", "reconstruct"):
+        alone, together = pictures(tmp_path / verb / "1"), pictures(tmp_path / verb / "3")
+        assert alone.keys() == together.keys()
+        for name in alone:
+            both = [np.asarray(Image.open(tmp_path / verb / size / name)).astype(int) for size in ("1", "3")]
+            assert np.abs(both[0] - both[1]).max() <= 1
+
+
+@pytest.mark.usefixtures("embedded")
+def test_the_ceiling_reconstructs_and_does_not_generate(tmp_path, capsys):
+    ask = ["--decoder", "vq", "vq-unrounded", "--out", str(tmp_path)]
+    assert main(["reconstruct", "--world", "2", *ask]) == 0
+    drawn = pictures(tmp_path)
+    assert drawn["vq/validation-00000.png"] != drawn["vq-unrounded/validation-00000.png"]
+    assert main(["generate", "a dog", *ask]) == 2
+    assert "vq-unrounded draws the features of pictures" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("embedded")
 def test_evaluate_pairs_reconstructions_with_their_originals(tmp_path, capsys):
     main(["reconstruct", "--world", "4", "--steps", "1", "--out", str(tmp_path)])
     capsys.readouterr()

@@ -1,6 +1,8 @@
 """Two ways from tokens to pixels. `FlowDecoder` draws in a latent space by following a conditioned velocity net;
 `CodeDecoder` is the plain decoder that the VLM's tokenizer ships with, the baseline of every table.
 
+`FeatureDecoder` is that one without the rounding to codes: what no decoder of the same tokens may be expected to know.
+
 condition [b k hc wc], seeds -noise, euler(net)-> latents -space.decode-> images ; ids -codebook-> codes -> images
 """
 
@@ -103,3 +105,28 @@ class CodeDecoder(nn.Module):
                 "do tokenizer and VLM belong together?"
             )
         return self.tokenizer.decode(codebook[tokens.ids.to(codebook.device)])
+
+
+class FeatureDecoder(nn.Module):
+    """The VLM's own decoder on its encoder's features before they are rounded to codes: the ceiling of a table.
+
+    Only a picture has such features; tokens that a VLM drew have none.
+    """
+
+    def __init__(self, tokenizer: VisualTokenizer) -> None:
+        super().__init__()
+        self.tokenizer: VisualTokenizer = tokenizer
+
+    def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
+        """Tokens of images, observed as the features themselves."""
+        features = tokenizer.features(images)
+        return VisualTokens(tokenizer.tokens(features), tokenizer.grid, features)
+
+    @torch.no_grad()
+    def forward(
+        self, tokens: VisualTokens, *, steps: int = 1, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Decode the features that `read` kept."""
+        if tokens.observed is None:
+            raise ValueError("these tokens come without features; only pictures that were read have them")
+        return self.tokenizer.decode(tokens.observed)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -49,6 +50,14 @@ class VisualTokens:
     def __post_init__(self) -> None:
         if self.ids.shape[-1] != self.grid.size:
             raise ValueError(f"{self.ids.shape[-1]} tokens do not fill a {self.grid} grid ({self.grid.size} tokens)")
+
+    @classmethod
+    def join(cls, parts: Sequence[VisualTokens]) -> VisualTokens:
+        """Batches of one grid, all observed or none, as one batch."""
+        observed = [part.observed for part in parts if part.observed is not None]
+        if len({part.grid for part in parts}) != 1 or len(observed) not in (0, len(parts)):
+            raise ValueError("tokens of different grids, or some observed and some not, do not make a batch")
+        return cls(torch.cat([part.ids for part in parts]), parts[0].grid, torch.cat(observed) if observed else None)
 
     def __len__(self) -> int:
         return self.ids.shape[0]

@@ -16,15 +16,18 @@ from torch import Tensor
 from ..checkpoint import fingerprint
 from ..dcdd.loading import load
 from ..dcdd.model import DCDD
-from ..decoder import CodeDecoder
+from ..decoder import CodeDecoder, FeatureDecoder
 from ..protocols import Observe, VisualTokenizer
 from .gallery import ORIGINAL, TOKENS
 
 BASELINE = "vq"
 """The VLM's own decoder."""
+CEILING = "vq-unrounded"
+"""The same on features that were not rounded to codes; it can reconstruct but not generate."""
 CONFIDENCE = "confidence"
 RESERVED = (TOKENS, ORIGINAL)
-Decoder = CodeDecoder | DCDD
+Decoder = CodeDecoder | FeatureDecoder | DCDD
+PLAIN = {BASELINE: CodeDecoder, CEILING: FeatureDecoder}
 
 
 def load_decoders(names: Sequence[str], tokenizer: VisualTokenizer, device: torch.device) -> dict[str, Decoder]:
@@ -40,14 +43,14 @@ def load_decoders(names: Sequence[str], tokenizer: VisualTokenizer, device: torc
             raise ValueError(
                 f"a decoder cannot be called {label!r}, that folder is taken; name each once, or rename one"
             )
-        if name == BASELINE:
-            decoders[label] = CodeDecoder(tokenizer)  # pyright: ignore[reportArgumentType]
+        if name in PLAIN:
+            decoders[label] = PLAIN[name](tokenizer)
             continue
         decoder = load(name, device=device)
         require_same_codes(decoder, tokenizer, name)
         decoders[label] = decoder
     if not decoders:
-        raise ValueError(f"there is no decoder; --decoder takes {BASELINE}, mini/dcdd and run folders")
+        raise ValueError(f"there is no decoder; --decoder takes {', '.join(PLAIN)}, mini/dcdd and run folders")
     return decoders
 
 
@@ -65,8 +68,8 @@ def require_same_codes(decoder: DCDD, tokenizer: VisualTokenizer, name: str) -> 
 
 def identity(decoder: Decoder) -> str:
     """Twelve digits that change when a decoder is trained or calibrated again."""
-    if isinstance(decoder, CodeDecoder):
-        return fingerprint(decoder.tokenizer.codebook)[:12]
+    if not isinstance(decoder, DCDD):
+        return fingerprint(decoder.state_dict())[:12]
     # The condition encoder is trained in every scope and is small where the rest can be gigabytes.
     weights = fingerprint({**decoder.encoder.state_dict(), "codebook": decoder.codebook})
     return hashlib.sha256((decoder.config.to_yaml() + weights).encode()).hexdigest()[:12]

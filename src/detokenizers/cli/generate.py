@@ -1,10 +1,10 @@
 """`detok generate`: prompts to pictures, by several decoders from the same tokens of the same VLM.
 
 prompts -> items (id, text, seed) -VLM, in batches, overheard by all decoders-> tokens/ITEM.safetensors
-        -each decoder, item by item-> DECODER/ITEM.png -> manifest, contact sheet
+        -each decoder, --decode-batch at a time-> DECODER/ITEM.png -> manifest, contact sheet
 
-What an item looks like depends on its prompt, its id and --seed. Decoders draw one item at a time, so that neither
-batch size nor an interruption can change a byte; what is there already is not drawn again.
+What an item looks like depends on its prompt, its id and --seed. Decoders draw one item at a time unless told
+otherwise, so that neither batch size nor an interruption can change a byte; what is there already is not drawn again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from ..checkpoint import load_tensors, save_tensors
 from ..data.prompts import Prompt, read_prompts
 from ..data.world import World, WorldConfig
 from ..dcdd.model import DCDD
-from ..decoder import CodeDecoder
 from ..evaluation.features import item_seed
 from ..pretrained.loading import load_vlm
 from ..pretrained.token_vlm import LlamaTokenVLM
 from ..protocols import Grid, VisualTokens
 from .benchmarks.layouts import layout_of
-from .decoders import BASELINE, CONFIDENCE, Decoder, Listeners, identity, load_decoders
+from .decoders import BASELINE, CEILING, CONFIDENCE, Decoder, Listeners, identity, load_decoders
 from .gallery import ROWS, TOKENS, Gallery, notes_in, require_same
 from .sources import device_of, guidance_of
 from .verbs import Generate
@@ -48,6 +47,8 @@ def run(request: Generate) -> None:
     """Draw what is missing, then write manifest and contact sheet."""
     layout = layout_of(request) if request.bench else None
     items, gallery = items_of(request, layout.pictures if layout else prompts_of(request)), Gallery(request.out)
+    if CEILING in request.decoder:
+        raise ValueError(f"{CEILING} draws the features of pictures, and a VLM draws tokens; use it with reconstruct")
     device = device_of(request.device)
     vlm = load_vlm(request.vlm, device=device)
     names = [name for name in request.decoder if name != BASELINE or not request.compare]
@@ -80,17 +81,22 @@ class Studio:
     def draw(self, items: list[Item]) -> None:
         """Draw every picture that is not there yet."""
         open_items = [item for item in items if any(list(self.lacking(item)))]
-        size = self.request.batch
         with tqdm(total=len(items), initial=len(items) - len(open_items), desc="drawing", disable=None) as bar:
-            for first in range(0, len(open_items), size):
-                batch = open_items[first : first + size]
+            for batch in chunks(open_items, self.request.batch):
                 self.say([item for item in batch if not self.heard(item)])
-                for item in batch:
-                    for label in self.lacking(item):
-                        tokens = self.tokens(item, label)
-                        image = self.decoders[label](tokens, steps=self.request.steps, seeds=[item.seed])[0]
-                        self.gallery.keep(label, item.id, image, self.notes(item, label))
-                    bar.update()
+                for few in chunks(batch, self.request.decode_batch):
+                    for label in self.decoders:
+                        self.decode(label, [item for item in few if label in self.lacking(item)])
+                    bar.update(len(few))
+
+    def decode(self, label: str, items: Sequence[Item]) -> None:
+        """Let one decoder draw some items at once, from their kept tokens."""
+        if not items:
+            return
+        tokens = VisualTokens.join([self.tokens(item, label) for item in items])
+        seeds = [item.seed for item in items]
+        for item, image in zip(items, self.decoders[label](tokens, steps=self.request.steps, seeds=seeds)):
+            self.gallery.keep(label, item.id, image, self.notes(item, label))
 
     def lacking(self, item: Item) -> Iterator[str]:
         """Labels of the decoders that have not drawn this item."""
@@ -161,8 +167,12 @@ class Studio:
 
     def notes(self, item: Item, label: str) -> dict[str, Any]:
         """What decides one picture."""
-        how = {} if isinstance(self.decoders[label], CodeDecoder) else {"steps": self.request.steps}
+        how = {} if label == BASELINE else {"steps": self.request.steps}
         return {**self.facts(item), "decoder": label, "weights": self.identities[label], **how}
+
+
+def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
 
 
 def items_of(request: Generate, prompts: Sequence[Prompt]) -> list[Item]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..dcdd.model import DCDD
+from ..decoder import CodeDecoder
 from ..evaluation.features import item_seed
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
@@ -32,23 +33,27 @@ def run(request: Reconstruct) -> None:
     """Draw what is missing, measure all, write results and contact sheet."""
     gallery, device = Gallery(request.out), device_of(request.device)
     tokenizer = load_tokenizer(request.vlm, device=device)
-    found = pictures(request.images, request.world, tokenizer.image_size, 1, request.split)
+    found = pictures(request.images, request.world, tokenizer.image_size, request.decode_batch, request.split)
     decoders = load_decoders(request.decoder, tokenizer, device)
     weights = {label: identity(decoder) for label, decoder in decoders.items()}
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
-    for (id,), image in tqdm(found.batches, desc="reconstructing", total=len(found.ids), disable=None):
-        if gallery.lacks(ORIGINAL, id, {}):
-            gallery.keep(ORIGINAL, id, image[0], {})
+    for ids, images in tqdm(found.batches, desc="reconstructing", total=len(found.chunks), disable=None):
+        for id, image in zip(ids, images):
+            if gallery.lacks(ORIGINAL, id, {}):
+                gallery.keep(ORIGINAL, id, image, {})
         for label, decoder in decoders.items():
-            seed = item_seed(request.seed, id)
-            notes = {"id": id, "seed": seed, "vlm": request.vlm, "decoder": label, "weights": weights[label]}
-            notes |= {"steps": request.steps} if isinstance(decoder, DCDD) else {}
-            if gallery.lacks(label, id, notes):
-                tokens = read(decoder, image.to(device), tokenizer)
-                gallery.keep(label, id, decoder(tokens, steps=request.steps, seeds=[seed])[0], notes)
-            drawn = gallery.image(label, id)
-            columns[label]["psnr"].append(psnr(drawn, image))
-            columns[label]["ssim"].append(ssim(drawn, image, WINDOWS["uniform7"]))
+            how = {"vlm": request.vlm, "decoder": label, "weights": weights[label]}
+            how |= {"steps": request.steps} if isinstance(decoder, DCDD) else {}
+            notes = {id: {"id": id, "seed": item_seed(request.seed, id), **how} for id in ids}
+            rows = [row for row, id in enumerate(ids) if gallery.lacks(label, id, notes[id])]
+            if rows:
+                tokens = read(decoder, images[rows].to(device), tokenizer)
+                seeds = [notes[ids[row]]["seed"] for row in rows]
+                for row, image in zip(rows, decoder(tokens, steps=request.steps, seeds=seeds)):
+                    gallery.keep(label, ids[row], image, notes[ids[row]])
+            drawn = torch.cat([gallery.image(label, id) for id in ids])
+            columns[label]["psnr"].append(psnr(drawn, images))
+            columns[label]["ssim"].append(ssim(drawn, images, WINDOWS["uniform7"]))
     scores = {label: summary(row, request.seed) for label, row in columns.items()}
     result = {
         "kind": "reconstruction",
@@ -72,9 +77,9 @@ def run(request: Reconstruct) -> None:
 
 def read(decoder: Decoder, image: Tensor, tokenizer: VisualTokenizer) -> VisualTokens:
     """A picture as the decoder would hear of it from a VLM; a plain decoder needs no beliefs."""
-    if isinstance(decoder, DCDD):
-        return decoder.read(image, tokenizer)
-    return VisualTokens(tokenizer.tokens(tokenizer.features(image)), tokenizer.grid)
+    if isinstance(decoder, CodeDecoder):
+        return VisualTokens(tokenizer.tokens(tokenizer.features(image)), tokenizer.grid)
+    return decoder.read(image, tokenizer)
 
 
 def summary(columns: Mapping[str, list[Tensor]], seed: int) -> dict[str, Result]:

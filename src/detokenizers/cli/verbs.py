@@ -30,6 +30,9 @@ class Drawing(Config):
     """Sampling steps of diffusion decoders."""
     seed: NotNegative = 0
     """With the item's id it decides every random draw; order and batch size never do."""
+    decode_batch: AtLeastOne = 1
+    """Pictures that a decoder draws at once. One is the same to the byte in any company; more are faster, and the same
+    up to rounding."""
     device: str = "auto"
     """`auto` (CUDA if there is any), `cpu`, `cuda`, `cuda:1`."""
 
@@ -86,7 +89,8 @@ class Reconstruct(Drawing):
     split: Literal["validation", "new-captions", "held-out"] = "validation"
     """Which scenes: like those trained on, with captions never trained on, or of objects never trained on."""
     decoder: tuple[str, ...] = ("vq", "mini/dcdd")
-    """Decoders to compare; the first is the baseline."""
+    """Decoders to compare; the first is the baseline. `vq-unrounded` is the VLM's own decoder on features that were not
+    rounded to codes, the ceiling of all that draw from tokens."""
     out: Path
     """Folder for the pictures."""
 
