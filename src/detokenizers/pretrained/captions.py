@@ -50,7 +50,7 @@ def clean_caption(caption: str) -> str:
     # signs such as "--" stand at the very edge of a caption.
     if missing := [package for package in ("ftfy", "bs4") if find_spec(package) is None]:
         raise ValueError(
-            f"LlamaGen's captions cannot be cleaned without {' and '.join(missing)}; pip install 'detokenizers[llamagen]'"
+            f"LlamaGen's captions are not cleaned without {' and '.join(missing)}; pip install 'detokenizers[llamagen]'"
         )
     from diffusers import IFPipeline
 
