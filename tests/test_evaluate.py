@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from detokenizers.cli import main
 from detokenizers.data.images import save_png
 from detokenizers.data.world import World, WorldConfig
+from detokenizers.evaluation import protocols
 
 pytestmark = pytest.mark.usefixtures("embedded")
 FAST = ["--resamples", "5"]
@@ -313,3 +315,77 @@ def test_scenes_pair_up_with_the_world_they_come_from(tmp_path):
     how = (tmp_path / "drawn", "--world", "4", "--split", "held-out", "--metrics", "ssim", "--out", tmp_path)
     assert ask(*how) == 0
     assert result(tmp_path)["decoders"]["drawn"]["metrics"]["ssim_uniform7"]["value"] == 1
+
+
+class TinyInception(torch.nn.Module):
+    """Stands in for TF-Inception, whose weights are nobody's to ship."""
+
+    identity = "tiny"
+
+    def features(self, images):
+        return torch.cat([images.mean((2, 3)), images.std((2, 3))], 1)
+
+
+class TinyClip(torch.nn.Module):
+    """Stands in for CLIP: a caption lies near dark pictures or near bright ones."""
+
+    identity = "tiny-clip"
+
+    def features(self, images):
+        return torch.stack([images.mean((1, 2, 3)) < 0, images.mean((1, 2, 3)) >= 0], 1).float()
+
+    def texts(self, texts):
+        return torch.tensor([[1.0, 0.0] if "dark" in text else [0.0, 1.0] for text in texts])
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """The published networks and rules at a size that fits a test."""
+    nets = {"inception": TinyInception, "clip": TinyClip}
+    monkeypatch.setattr("detokenizers.evaluation.networks.published", lambda: nets)
+    small = protocols.dcdd_imagenet().vary(num_images=40, size=16)
+    monkeypatch.setitem(protocols.PROTOCOLS, "dcdd-imagenet", lambda: small)
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_under_a_papers_protocol_the_distance_is_rfid_and_stands_above_the_papers(trio, capsys):
+    how = ("--reference", trio / "real", "--protocol", "dcdd-imagenet", "--metrics", "psnr", "ssim", "rfid")
+    assert ask(trio / "near", *how, "--out", trio / "out") == 0
+    metrics = result(trio / "out")["decoders"]["near"]["metrics"]
+    assert metrics["rfid"]["label"] == "rFID"
+    said = capsys.readouterr().out
+    assert "Beside published numbers" in said
+    assert "Janus-Pro-7B DCDD (DCDD, Table 2)" in said
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_at_another_n_the_distance_has_another_name_and_a_tag(trio, capsys):
+    (trio / "near" / "039.png").unlink()
+    (trio / "real" / "039.png").unlink()
+    how = ("--reference", trio / "real", "--protocol", "dcdd-imagenet", "--metrics", "rfid")
+    assert "asks for 40 pictures, and here are 39" in refused(capsys, trio / "near", *how)
+    assert ask(trio / "near", *how, "--allow", "any-n", "--out", trio / "out") == 0
+    metrics = result(trio / "out")["decoders"]["near"]["metrics"]
+    assert list(metrics) == ["fd_inception"]
+    assert metrics["fd_inception"]["label"] == "FD-inception (N=39)"
+    assert "FD-inception (N=39): not comparable." in (trio / "out" / "results.md").read_text()
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_statistics_of_another_published_protocol_are_refused(trio, capsys):
+    ask(trio / "real", "--protocol", "dcdd-imagenet", "--save-reference", trio / "stats.safetensors")
+    how = ("--reference", trio / "stats.safetensors", "--protocol", "adm-256", "--metrics", "fid", "--allow", "any-n")
+    assert "made under the protocol dcdd-imagenet v1, not adm-256 v1" in refused(capsys, trio / "other", *how)
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_clipscore_reads_prompts_by_id_from_a_file(tmp_path):
+    for name, level in (("a", 10), ("b", 240), ("c", 20)):
+        save_png(tmp_path / "drawn" / f"{name}.png", Image.new("RGB", (16, 16), (level, level, level)))
+    rows = [{"id": name, "prompt": "a dark night"} for name in "abc"]
+    (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    how = ("--world", "4", "--metrics", "clipscore", "--prompts", tmp_path / "prompts.jsonl", "--out", tmp_path / "out")
+    assert ask(tmp_path / "drawn", *how) == 0
+    entry = result(tmp_path / "out")["decoders"]["drawn"]
+    assert entry["per_image"]["clipscore"] == pytest.approx([100, 0, 100])
+    assert entry["metrics"]["clipscore"]["label"] == "CLIPScore-clip-vit-large-patch14"

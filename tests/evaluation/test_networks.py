@@ -40,26 +40,25 @@ def test_without_its_weights_a_network_says_which_file_it_wants(monkeypatch, tmp
         _ = Networks()["lpips-vgg"]
 
 
-class Blocks(torch.nn.Module):
-    """Stands in for Inception: keeps what its first block is shown."""
+class Shown(torch.nn.Module):
+    """Stands in for Inception: keeps what it is shown."""
 
-    identity = "blocks"
+    identity = "shown"
 
-    def blocks(self, x):
-        self.shown = x
-        return x
+    def pooled(self, levels):
+        self.levels = levels
+        return levels.mean((2, 3))
 
 
 def test_clean_inception_resizes_each_float_channel_with_pils_bicubic_and_does_not_round():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
-    net = Blocks()
+    net = Shown()
     clean = CleanInception(net)
     assert clean.features(images).shape == (1, 3)
     expected = [
         np.asarray(Image.fromarray(pixels[..., c].astype(np.float32)).resize((299, 299), Image.Resampling.BICUBIC))
         for c in range(3)
     ]
-    shown = net.shown[0] * 128 + 128
-    assert torch.allclose(shown, torch.from_numpy(np.stack(expected)).clip(0, 255), atol=1e-4)
-    assert clean.identity == "clean/blocks"
+    assert net.levels[0].equal(torch.from_numpy(np.stack(expected)).clip(0, 255))
+    assert clean.identity == "clean/shown"

@@ -102,7 +102,7 @@ class CleanInception(nn.Module):
         """Pooled features of the levels a PNG would hold, resized without being rounded again."""
         planes = [resized(plane) for plane in levels(images).flatten(0, 1).float().numpy()]
         seen = torch.from_numpy(np.stack(planes)).unflatten(0, images.shape[:2])
-        return self.net.blocks((seen.to(images.device) - 128) / 128).mean((2, 3))
+        return self.net.pooled(seen.to(images.device))
 
 
 def resized(plane: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "299 299"]:
