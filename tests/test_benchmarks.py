@@ -305,11 +305,14 @@ def test_wrong_benchmarks_are_refused_before_anything_is_drawn(tmp_path, refusal
         ("geneval", [], "--judge facebook/mask2former-swin-small-coco-instance"),
         ("geneval", ["--judge", "./nowhere", "--colour-judge", "x"], "nowhere"),
         ("geneval", ["--official-quirks"], "--bench dpg only"),
+        ("geneval", ["--metrics", "psnr"], "--metrics means nothing to benchmarks"),
+        ("mjhq", ["--reference", ".", "--allow", "missing"], "any-n only"),
         ("dpg", [], "--judge Qwen/Qwen2.5-VL-7B-Instruct"),
         ("dpg", ["--judge", "{examiner}", "--resolution", "8"], "16 px pictures, not of --resolution 8"),
         ("mjhq", [], "--reference"),
         ("mjhq", ["--judge", "x"], "--judge means something"),
         ("world", ["--bench-file", "x"], "--bench-file means something"),
+        ("world", ["--world", "8"], "--world means nothing to benchmarks"),
     ],
 )
 def test_scoring_without_what_it_needs_says_what_that_is(tmp_path, judges, refusal, bench, more, clue, drawn):
@@ -318,6 +321,10 @@ def test_scoring_without_what_it_needs_says_what_that_is(tmp_path, judges, refus
     filled = [one.format(examiner=judges["examiner"]) for one in more]
     assert clue in refusal("evaluate", out, "--bench", bench, *file, *filled)
     assert not (out / "results.json").exists()
+
+
+def test_settings_of_benchmarks_are_refused_without_one(tmp_path, refusal):
+    assert "--judge means something for --bench" in refusal("evaluate", tmp_path, "--world", "4", "--judge", "x")
 
 
 def test_folders_that_are_not_whole_are_refused(tmp_path, refusal, drawn):

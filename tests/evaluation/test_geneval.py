@@ -152,8 +152,9 @@ def test_the_score_is_the_mean_of_six_accuracies_and_prompts_count_once():
     assert metrics["prompts_correct"]["value"] == pytest.approx(9 / 13)
     assert metrics["single_object"]["low"] == 0.5
     assert metrics["single_object"]["high"] == 1.0
+    assert (metrics["colors"]["low"], metrics["counting"]["high"]) == (None, None)  # all alike: no width of 0
     assert metrics["score"]["low"] < metrics["score"]["value"] < metrics["score"]["high"]
-    assert metrics["position"]["prompts"], metrics["position"]["n"] == (2, 8)
+    assert (metrics["position"]["prompts"], metrics["position"]["n"]) == (2, 8)
 
 
 def test_a_difference_is_paired_by_prompt_and_sample():

@@ -1,6 +1,7 @@
 """Scores of benchmarks whose unit is the prompt: several answers each, intervals over prompts.
 
 Four pictures of one prompt are not four independent facts, so whole prompts are drawn in the resamples, task by task.
+Where all prompts score the same, resampling sees no doubt at all, and no interval is given rather than one of width 0.
 
 {task: {prompt: [answers in [0, 1]]}} -pooled, mean_of_tasks-> numbers with 95 % bootstrap intervals
 """
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import LEVEL, indices, percentiles
+from .bootstrap import LEVEL, Interval, indices, percentiles
 from .results import Metric, Result, measured
 
 Answers = Mapping[str, Sequence[float]]
@@ -25,7 +26,7 @@ def pooled(metric: Metric, answers: Answers, *, seed: int = 0, num_resamples: in
     """The mean over all answers; its interval draws prompts."""
     bounds = None
     if len(answers) >= 2:
-        bounds = percentiles(resampled(answers, seed, num_resamples).tolist(), LEVEL)
+        bounds = spread(resampled(answers, seed, num_resamples))
     return measured(metric, value_of(answers), bounds, n=sum(map(len, answers.values())), prompts=len(answers))
 
 
@@ -39,8 +40,13 @@ def mean_of_tasks(
         columns = [
             resampled(answers, seed + place * _STRIDE, num_resamples) for place, answers in enumerate(tasks.values())
         ]
-        bounds = percentiles(np.mean(columns, 0).tolist(), LEVEL)
+        bounds = spread(np.mean(columns, 0))
     return measured(metric, value, bounds, tasks=len(tasks))
+
+
+def spread(resamples: NDArray[np.float64]) -> Interval | None:
+    """The interval of resampled values; none where they are all one."""
+    return percentiles(resamples.tolist(), LEVEL) if np.ptp(resamples) > 1e-9 else None
 
 
 def paired(ours: Mapping[str, Answers], baseline: Mapping[str, Answers]) -> dict[str, dict[str, list[float]]]:
@@ -64,6 +70,7 @@ def paired(ours: Mapping[str, Answers], baseline: Mapping[str, Answers]) -> dict
 
 
 def value_of(answers: Answers) -> float:
+    """The mean over all answers."""
     values = [float(one) for several in answers.values() for one in several]
     return sum(values) / len(values)
 

@@ -37,6 +37,10 @@ def evaluated(request: Evaluate, folders: Mapping[str, Path], out: Path) -> Resu
         raise ValueError(
             "--bench mjhq needs --reference, the unpacked folder of mjhq30k_imgs.zip (<category>/<id>.jpg)"
         )
+    if set(request.allow) - {"any-n"}:
+        raise ValueError(
+            f"--bench mjhq allows any-n only, not {', '.join(request.allow)}; all its pictures must be there"
+        )
     pictures = read(file_of(request), partial=request.partial)
     rules = protocols.protocol(request.protocol)
     networks = Networks(device_of(request.device), look=rules.look, world=lambda: load_world_net(request.net))

@@ -20,15 +20,14 @@ from ..candidates import decoders_in
 from ..sources import device_of
 from ..verbs import Evaluate
 
-ONLY = {
-    "bench_file": ("geneval", "dpg", "mjhq"),
-    "judge": ("geneval", "dpg", "world"),
-    "colour_judge": ("geneval",),
-    "official_quirks": ("dpg",),
-    "resolution": ("dpg",),
-    "partial": ("geneval", "dpg", "mjhq"),
+SHARED = {"drawn", "bench", "seed", "device", "out"}
+KNOWN: dict[str, set[str]] = {
+    "geneval": {"bench_file", "partial", "judge", "colour_judge"},
+    "dpg": {"bench_file", "partial", "judge", "official_quirks", "resolution"},
+    "mjhq": {"bench_file", "partial", "reference", "protocol", "net", "allow"},
+    "world": {"judge", "net"},
 }
-"""Settings that only some benchmarks know."""
+"""What each benchmark can be told; a setting that it would ignore is refused."""
 
 
 def run(request: Evaluate) -> None:
@@ -56,10 +55,20 @@ def run(request: Evaluate) -> None:
 
 def require_fitting(request: Evaluate) -> None:
     """Refuse settings that would be ignored; also called without a benchmark."""
-    for name, benches in ONLY.items():
-        if getattr(request, name) and request.bench not in benches:
-            flag, where = name.replace("_", "-"), " or ".join(f"--bench {one}" for one in benches)
-            raise ValueError(f"--{flag} means something for {where} only; leave it out")
+    changed = {name for name in request.model_fields_set if getattr(request, name) != default(name)}
+    every = set().union(*KNOWN.values())
+    if request.bench is None:
+        odd = changed & (every - {"reference", "protocol", "net", "allow"})
+    else:
+        odd = changed - SHARED - KNOWN[request.bench]
+    for name in sorted(odd):
+        where = " or ".join(f"--bench {bench}" for bench, known in KNOWN.items() if name in known)
+        means = f"means something for {where} only" if where else "means nothing to benchmarks"
+        raise ValueError(f"--{name.replace('_', '-')} {means}; leave it out")
+
+
+def default(name: str) -> object:
+    return Evaluate.model_fields[name].default
 
 
 def folders_of(request: Evaluate) -> dict[str, Path]:
