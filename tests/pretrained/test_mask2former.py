@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
 from detokenizers.pretrained.mask2former import MEAN, STD, Mask2Former, box_of, instances, prepared
 from tests.pretrained.judges import mask2former
@@ -101,3 +102,14 @@ def test_another_kind_of_detector_is_refused(folder, tmp_path):
         Mask2Former.load(tmp_path)
     with pytest.raises(ValueError, match=r"uint8 \[h w 3\]"):
         prepared(np.zeros((4, 4), np.uint8))
+
+
+def test_the_published_detector_is_as_large_as_its_file():
+    swin = SwinConfig(
+        embed_dim=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24], window_size=7,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = Mask2FormerForUniversalSegmentation(Mask2FormerConfig(backbone_config=swin, num_labels=80))
+    megabytes = sum(weight.numel() for weight in model.parameters()) * 4 / 2**20
+    assert megabytes == pytest.approx(263, abs=1)  # the Hub lists 263 MB of safetensors
