@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detokenizers.evaluation.sheets import colours, contact_sheet, font, heat_map, tile_size, wrap
+from detokenizers.evaluation.sheets import colours, contact_sheet, font, heat_map, panelled, tile_size, wrap
 
 
 def test_small_pictures_are_enlarged_by_whole_multiples_to_192_px_or_more():
@@ -54,6 +54,23 @@ def test_long_captions_wrap_inside_their_width_and_end_in_an_ellipsis():
 def test_wrapping_loses_no_letter_even_of_words_wider_than_the_line():
     text = "Donaudampfschifffahrtsgesellschaftskapitän drives"
     assert "".join(wrap(text, font(19), 90)) == text.replace(" ", "")
+
+
+@pytest.mark.parametrize(("count", "columns"), [(24, 2), (24, 3), (12, 3), (9, 2), (64, 4), (23, 1)])
+def test_many_rows_fill_panels_until_the_sheet_has_the_shape_of_a_screen(count, columns):
+    images = torch.linspace(-1, 1, count).view(count, 1, 1, 1).expand(count, 3, 32, 32)
+    sheet = contact_sheet(["a dog"] * count, {f"decoder {index}": images for index in range(columns)})
+    assert 1 < sheet.width / sheet.height < 2.2
+
+
+def test_every_picture_is_in_some_panel_and_panels_are_filled_from_the_left():
+    shades = torch.tensor([-1.0, 1, 1]).view(1, 3, 1, 1).expand(10, 3, 64, 64)
+    pixels = np.asarray(contact_sheet(["a cyan square"] * 10, {"one": shades, "two": shades}))
+    assert (pixels == (0, 255, 255)).all(-1).sum() == 20 * 192 * 192
+    for count in range(1, 70):
+        rows, panels = panelled(count, (634, 212))
+        assert rows * (panels - 1) < count <= rows * panels
+        assert panels == 1 or count > 4
 
 
 def test_columns_of_another_length_are_refused():

@@ -3,6 +3,8 @@
 Optionally a column shows a number per token (how unsure the model was) as a heat map on the token grid, with its colour
 bar. Colours run evenly in lightness from dark violet to pale yellow, so they survive print and colour blindness.
 
+Many rows are laid out in panels side by side, so that the sheet has the shape of a screen.
+
 captions, {decoder: images [b 3 h w]}, heat [b gh gw] -contact_sheet-> one PIL image on white.
 """
 
@@ -22,6 +24,8 @@ from .pairwise import levels
 
 SMALLEST_TILE = 192
 MARGIN, CAPTION, GAP, ROW_GAP = 44, 210, 14, 20
+PANEL_GAP, FEW, SCREEN = 56, 4, 3 / 2
+"""Between panels in px; rows that are left in one panel; width over height that many rows come near to."""
 INK, SOFT, HAIRLINE = "#1c2128", "#6e7781", "#e1e4e8"
 TITLE_SIZE, HEADER_SIZE, CAPTION_SIZE, NOTE_SIZE = 27, 18, 19, 14
 
@@ -58,36 +62,57 @@ def contact_sheet(
     if heat is not None:
         pictures[heat_label] = [heat_map(rows, heat_range, tile) for rows in heat]
 
-    lefts = [MARGIN + CAPTION + index * (tile + GAP) for index in range(len(pictures))]
-    width = lefts[-1] + tile + MARGIN
-    note_width = (width - MARGIN if heat is None else lefts[-1] - GAP) - MARGIN
+    panel = CAPTION + len(pictures) * (tile + GAP) - GAP
+    rows, panels = panelled(len(captions), (panel + PANEL_GAP, tile + ROW_GAP))
+    edges = [MARGIN + index * (panel + PANEL_GAP) for index in range(panels)]
+    lefts = [[edge + CAPTION + index * (tile + GAP) for index in range(len(pictures))] for edge in edges]
+    width = edges[-1] + panel + MARGIN
+    last = lefts[-1][-1]
+    note_width = (width - MARGIN if heat is None else last - GAP) - MARGIN
     titles = wrap(title or "", font(TITLE_SIZE), width - 2 * MARGIN)
     heads = [wrap(name, font(HEADER_SIZE), tile, 2) for name in pictures]
     notes = wrap(note or "", font(NOTE_SIZE), note_width)
 
     head_top = MARGIN - 6 + len(titles) * line_height(TITLE_SIZE) + (16 if titles else 0)
     top = head_top + max(map(len, heads)) * line_height(HEADER_SIZE) + 12
-    bottom = top + len(captions) * (tile + ROW_GAP) - ROW_GAP
+    bottom = top + rows * (tile + ROW_GAP) - ROW_GAP
     foot = bottom + (24 if notes or heat is not None else 0)
     foot_height = max(len(notes) * line_height(NOTE_SIZE), 32 if heat is not None else 0)
     sheet = Image.new("RGB", (width, foot + foot_height + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
 
     write(draw, (MARGIN, MARGIN - 6), titles, TITLE_SIZE, INK)
-    for left, lines in zip(lefts, heads):
-        first = top - 12 - len(lines) * line_height(HEADER_SIZE)
-        write(draw, (left, first), lines, HEADER_SIZE, SOFT)
-    for row, caption in enumerate(captions):
+    for columns_of_panel in lefts:
+        for left, lines in zip(columns_of_panel, heads):
+            first = top - 12 - len(lines) * line_height(HEADER_SIZE)
+            write(draw, (left, first), lines, HEADER_SIZE, SOFT)
+    for index, caption in enumerate(captions):
+        place, row = divmod(index, rows)
         y = top + row * (tile + ROW_GAP)
         lines = wrap(caption, font(CAPTION_SIZE), CAPTION - 24, tile // line_height(CAPTION_SIZE))
-        write(draw, (MARGIN, y + (tile - len(lines) * line_height(CAPTION_SIZE)) // 2), lines, CAPTION_SIZE, INK)
-        for left, column in zip(lefts, pictures.values()):
+        write(draw, (edges[place], y + (tile - len(lines) * line_height(CAPTION_SIZE)) // 2), lines, CAPTION_SIZE, INK)
+        for left, column in zip(lefts[place], pictures.values()):
             draw.rectangle((left - 1, y - 1, left + tile, y + tile), outline=HAIRLINE)
-            sheet.paste(column[row], (left + (tile - column[row].width) // 2, y + (tile - column[row].height) // 2))
+            one = column[index]
+            sheet.paste(one, (left + (tile - one.width) // 2, y + (tile - one.height) // 2))
     if heat is not None:
-        colour_bar(sheet, draw, (lefts[-1], foot), tile, heat_range)
+        colour_bar(sheet, draw, (last, foot), tile, heat_range)
     write(draw, (MARGIN, foot), notes, NOTE_SIZE, SOFT)
     return sheet
+
+
+def panelled(count: int, cell: tuple[int, int]) -> tuple[int, int]:
+    """Rows a panel and panels side by side for so many rows of this width and height, near the shape of a screen.
+
+    Few rows stay in one panel; no panel stands empty.
+    """
+
+    def strangeness(panels: int) -> float:
+        width, height = panels * cell[0], math.ceil(count / panels) * cell[1]
+        return abs(math.log(width / height / SCREEN))
+
+    rows = math.ceil(count / min(range(1, count + 1), key=strangeness)) if count > FEW else count
+    return rows, math.ceil(count / rows)
 
 
 def tile_size(side: int) -> int:
