@@ -28,6 +28,7 @@ from ..pretrained.vq_weights import build_vq, load_vq, save_vq
 from ..pretrained.words import word_tokenizer
 from ..training import Job, TrainConfig
 from ..training.processes import computing_device
+from .adversarial import AdversaryConfig
 from .autoencoder import AutoencoderObjective
 from .tokenizer import TokenizerObjective
 from .vlm import VLMObjective
@@ -88,13 +89,15 @@ class WorldNetRun(MiniRun):
 
 
 class TokenizerRun(MiniRun):
-    """The VLM's own visual tokenizer, trained as real ones are: L1, edges, perceptual."""
+    """The VLM's own visual tokenizer, trained as real ones are: L1, edges, perceptual, adversarial if asked."""
 
     size: JanusSize
     judge: str = "mini/world_net"
     perceptual: float = 0.05
     keep_codes: str | None = None
     """Folder of a tokenizer whose tokens stay what they are while its decoder learns on; none trains all anew."""
+    adversary: AdversaryConfig | None = None
+    """A critic of patches; none on CPUs, where it costs more time than there is."""
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
@@ -102,7 +105,11 @@ class TokenizerRun(MiniRun):
         vq = load_vq(resolve(self.keep_codes)) if self.keep_codes else build_vq(self.size)
         scenes = Scenes(world, self.train.steps * self.train.batch_size)
         objective = TokenizerObjective(
-            vq, load_world_net(self.judge), keep_codes=bool(self.keep_codes), perceptual=self.perceptual
+            vq,
+            load_world_net(self.judge),
+            keep_codes=bool(self.keep_codes),
+            perceptual=self.perceptual,
+            adversary=self.adversary.build() if self.adversary else None,
         )
         held = Scenes(world, PREVIEW, "validation").images(range(PREVIEW))
 
@@ -117,6 +124,7 @@ class TokenizerRun(MiniRun):
             lambda part, size: {"images": scenes.images(range(part * size, (part + 1) * size))},
             lambda _, folder: save_vq(objective.tokenizer(), folder),
             preview,
+            lambda name: self.adversary.pace if self.adversary and name.startswith("adversary.") else 1.0,
         )
 
 

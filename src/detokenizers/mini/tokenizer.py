@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from ..nn.world_net import WorldNet
 from ..training.draws import mixed
 from ..training.processes import everywhere
+from .adversarial import Adversary
 from .perceptual import perceptual_loss, pixel_loss
 
 
 class TokenizerObjective(nn.Module):
-    """L1 + edges + perceptual + commitment. Batch: `images` [b 3 h w].
+    """L1 + edges + perceptual + commitment, and an adversary if one is given. Batch: `images` [b 3 h w].
 
     With `keep_codes` the codebook is the one `vq` has, and only what turns codes into pixels learns.
     """
@@ -43,11 +44,13 @@ class TokenizerObjective(nn.Module):
         commitment: float = 0.25,
         decay: float = 0.98,
         dead: float = 0.03,
+        adversary: Adversary | None = None,
     ) -> None:
         super().__init__()
         self.vq = vq.to(memory_format=torch.channels_last)
         self.codes: nn.Embedding = vq.quantize.embedding.requires_grad_(False)
         self.judge = judge.requires_grad_(False).eval()
+        self.adversary = adversary
         self.keep_codes = keep_codes
         self.warmup, self.perceptual, self.commitment = warmup, perceptual, commitment
         self.decay, self.dead = decay, dead
@@ -88,6 +91,9 @@ class TokenizerObjective(nn.Module):
         share = used / used.sum()
         perplexity = torch.special.entr(share).sum().exp()
         psnr = -10 * torch.log10(F.mse_loss(drawn.detach().clamp(-1, 1), images) / 4)
+        if self.adversary is not None:
+            both, told = self.adversary.terms(loss, drawn, images, self.vq.decoder.conv_out.weight)
+            loss, terms = loss + both, terms | told
         return {"loss": loss, **terms, "batch_perplexity": perplexity, "psnr": psnr}
 
     @torch.no_grad()
