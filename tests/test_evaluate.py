@@ -114,6 +114,11 @@ def test_two_decoders_of_a_drawn_folder_are_compared_on_the_same_tokens(tmp_path
     assert found["settings"]["same tokens"] == "yes"
     assert {"fd_world", "density"} <= set(found["differences"]["vq - dcdd"]["metrics"])
     assert (tmp_path / "scores" / "evaluation.png").exists()
+    folders = ("--compare", tmp_path / "dcdd", tmp_path / "vq", "--world", "12", "--out", tmp_path / "again")
+    assert ask(*folders) == 0
+    again = result(tmp_path / "again")
+    assert again["differences"] == found["differences"]
+    assert again["decoders"]["vq"]["agreement"] == found["decoders"]["vq"]["agreement"] is not None
 
 
 def test_codebook_usage_is_counted_on_the_tokens(tmp_path):

@@ -106,14 +106,20 @@ def decoders_in(folder: Path) -> list[Path]:
 
 
 def manifest_of(folder: Path) -> list[dict[str, Any]]:
-    """What our own verbs wrote about each item; nothing for other folders. A row's folder is one below."""
-    path = next((place / MANIFEST for place in (folder, folder.parent) if (place / MANIFEST).exists()), None)
-    if path is None:
-        return []
+    """What our own verbs wrote about each item of a folder, or of one decoder's folder in it; else nothing."""
+    if (folder / MANIFEST).exists():
+        return rows_in(folder / MANIFEST)
+    above = folder.parent / MANIFEST
+    rows = rows_in(above) if above.exists() else []
+    return rows if rows and folder.name in rows[0].get("decoders", ()) else []
+
+
+def rows_in(manifest: Path) -> list[dict[str, Any]]:
+    """The lines of a manifest."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not one of our manifests ({error})") from None
+        raise ValueError(f"{manifest} is not one of our manifests ({error})") from None
 
 
 def matched(rows: Rows, expected: Sequence[str], reference: Sequence[str], *, allow_missing: bool) -> Matched:

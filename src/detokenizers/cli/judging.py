@@ -5,7 +5,6 @@ folder of a trained WorldNet -> WorldJudge ; manifest of `detok generate` -> {it
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..checkpoint import resolve
@@ -14,7 +13,7 @@ from ..data.scenes import Truth, parse
 from ..data.world import World
 from ..evaluation.world_judge import WorldJudge
 from ..mini.runs import WorldNetRun, load_world_net
-from .gallery import MANIFEST
+from .candidates import manifest_of
 
 
 def world_judge(name: str) -> WorldJudge:
@@ -25,11 +24,8 @@ def world_judge(name: str) -> WorldJudge:
 
 def asked_in(folder: Path) -> dict[str, Truth] | None:
     """What the prompts of a generated folder ask for, by item; None when it has none, or one is beyond the grammar."""
-    path = folder / MANIFEST
-    if not path.exists():
-        return None
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = manifest_of(folder)
     try:
-        return {row["id"]: parse(row["prompt"]) for row in rows}
+        return {row["id"]: parse(row["prompt"]) for row in rows} or None
     except (KeyError, ValueError):
         return None
