@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from detokenizers.cli import main
@@ -225,6 +226,29 @@ def test_mjhq_is_drawn_by_category_and_measured_overall_and_in_each(tmp_path, dr
     assert {name: one["n"] for name, one in metrics.items()} == {"overall": 4, "animals": 2, "food": 2}
     assert metrics["overall"]["label"] == "FD-world (N = 4)"
     assert "animals (N = 2)" in (out / "results.md").read_text()
+
+
+def test_mjhq_by_a_published_protocol_reads_originals_of_any_size_and_is_no_fid_at_another_n(
+    drawn, tmp_path, monkeypatch
+):
+    class Inception(torch.nn.Module):
+        identity = "inception@sha256:0"
+
+        def pooled(self, images):
+            return images.mean((2, 3))
+
+    monkeypatch.setattr("detokenizers.evaluation.networks.published", lambda: {"inception": Inception})
+    out = drawn("mjhq")
+    for side, (id, one) in enumerate(META.items(), 20):
+        path = tmp_path / "real" / one["category"] / f"{id}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (side, 30), (10 * side, 0, side)).save(path)
+    result = score(out, "mjhq", "--reference", tmp_path / "real", "--protocol", "mjhq-cleanfid")
+    assert result["tag"] == "mjhq-cleanfid"
+    assert result["decoders"]["vq"]["metrics"]["overall"]["label"] == "FD-inception (N=4)"
+    report = (out / "results.md").read_text()
+    assert "not comparable with published ones" in report
+    assert "yes:" not in report
 
 
 def test_the_world_is_drawn_in_equal_numbers_of_unseen_captions(tmp_path, drawn):

@@ -54,7 +54,7 @@ def evaluated(request: Evaluate, folders: Mapping[str, Path], out: Path) -> Resu
     real = seen(originals, reference_reader(originals, rules, size), looking, pictures, "reference")
     drawn = {name: seen(some, drawn_reader(some, rules, size), looking, pictures, name) for name, some in files.items()}
     return {
-        "tag": f"mjhq-{rules.name}",
+        "tag": f"mjhq-{rules.name.removeprefix('mjhq-')}",
         "judge": looking.identity,
         "protocol": rules.model_dump(mode="json"),
         "not_comparable": tag,
