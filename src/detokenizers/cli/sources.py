@@ -5,7 +5,6 @@ paths | --world N -pictures-> ids and batches of (ids, images [b 3 s s]).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +50,7 @@ def scenes(chunks: Sequence[list[str]], seeds: Sequence[range], size: int, split
 
 def guidance_of(asked: float | None, vlm: LlamaTokenVLM) -> float:
     """The guidance asked for, or else the VLM's own default."""
-    return inspect.signature(vlm.generate).parameters["guidance"].default if asked is None else asked
+    return vlm.guidance if asked is None else asked
 
 
 def device_of(name: str) -> torch.device:

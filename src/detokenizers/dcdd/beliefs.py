@@ -54,8 +54,8 @@ class TeacherForced(Config):
     """The VLM's own belief, computed once per image and kept (a few numbers a token)."""
 
     kind: Literal["teacher_forced"] = "teacher_forced"
-    guidance: float = 5.0
-    """The guidance weight that the VLM will draw with."""
+    guidance: float | None = None
+    """The guidance weight that the VLM will draw with; its own unless given."""
 
     def __call__(self, dcdd: DCDD, batch: dict[str, Tensor]) -> Float[Tensor, "b n o"]:
         return batch["observed"].float()

@@ -176,6 +176,8 @@ class VLMRun(MiniRun):
     cache: str = "out/cache"
     describe: float = 0.15
     """Share of each batch that is also captioned (image -> text)."""
+    guidance: float = 2.5
+    """What it will draw with unless told otherwise (docs/log.md has the sweep); training does not use it."""
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
@@ -183,6 +185,7 @@ class VLMRun(MiniRun):
         words = word_tokenizer(world.vocabulary)
         ids = special_ids(words)
         model = build_janus(self.size.vary(vocabulary=len(words)), words)
+        model.generation_config.guidance_scale = self.guidance
         vq = JanusVQ(load_vq(resolve(self.tokenizer)))
         model.model.vqmodel.load_state_dict(vq.model.state_dict())
         with torch.no_grad():  # the drawing side starts from the codes themselves, as tied embeddings would

@@ -56,6 +56,7 @@ class JanusVLM(LlamaTokenVLM):
         words = processor.tokenizer if isinstance(processor, ProcessorMixin) else processor
         template = getattr(processor, "chat_template", None) or words.chat_template
         self.form = form or (JanusChat(words, template) if template else PlainWords(words))
+        self.guidance = model.generation_config.guidance_scale or self.guidance
         blocks = LlamaBlocks(inner.language_model)
         parts = TokenParts(
             blocks=blocks,

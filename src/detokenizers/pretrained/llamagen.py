@@ -16,7 +16,7 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import JanusVQVAE, JanusVQVAEConfig, LlamaConfig, LlamaModel
 
@@ -140,6 +140,8 @@ class LlamaGenVLM(LlamaTokenVLM):
         compile: capture the decode step as one CUDA graph.
     """
 
+    guidance = 7.5
+
     def __init__(self, model: LlamaGen, vq: JanusVQVAE, captions: CaptionEncoder, *, compile: bool = False) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
@@ -208,7 +210,7 @@ class LlamaGenVLM(LlamaTokenVLM):
         prompts: Sequence[str],
         *,
         seeds: Sequence[int],
-        guidance: float = 7.5,
+        guidance: float | None = None,
         temperature: float = 1.0,
         observe: Observe | None = None,
         greedy: bool = False,
@@ -216,7 +218,7 @@ class LlamaGenVLM(LlamaTokenVLM):
         batch_size: int = 16,
         progress: Callable[[int, int], None] | None = None,
     ) -> VisualTokens:
-        """`LlamaTokenVLM.generate` with LlamaGen's own defaults: w = 7.5, drawing from the 1000 likeliest codes.
+        """`LlamaTokenVLM.generate` drawing, as LlamaGen does, from the 1000 likeliest codes.
 
         `observe` still sees the unfiltered belief.
         """
@@ -225,18 +227,6 @@ class LlamaGenVLM(LlamaTokenVLM):
             prompts, seeds=seeds, guidance=guidance, temperature=temperature, observe=observe, greedy=greedy,
             top_k=top_k, batch_size=batch_size, progress=progress,
         )  # fmt: skip
-
-    def teacher_forced(
-        self,
-        prompts: Sequence[str],
-        ids: Int[Tensor, "b n"],
-        *,
-        observe: Observe,
-        guidance: float = 7.5,
-        temperature: float = 1.0,
-    ) -> Float[Tensor, "b n o"]:
-        """`LlamaTokenVLM.teacher_forced` at LlamaGen's own guidance, w = 7.5."""
-        return super().teacher_forced(prompts, ids, observe=observe, guidance=guidance, temperature=temperature)
 
 
 def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -23,6 +23,8 @@ class LlamaTokenVLM(nn.Module, ABC):
 
     tokenizer: JanusVQ
     loop: TokenLoop
+    guidance: float = 5.0
+    """The guidance weight it draws with unless told otherwise."""
 
     @abstractmethod
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
@@ -37,7 +39,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         prompts: Sequence[str],
         *,
         seeds: Sequence[int],
-        guidance: float = 5.0,
+        guidance: float | None = None,
         temperature: float = 1.0,
         observe: Observe | None = None,
         greedy: bool = False,
@@ -50,7 +52,8 @@ class LlamaTokenVLM(nn.Module, ABC):
         Args:
             prompts: one per image.
             seeds: one per image.
-            guidance: classifier-free guidance weight w in `u + w (c - u)`; 1 drops the unconditional half.
+            guidance: classifier-free guidance weight w in `u + w (c - u)`, the VLM's own unless given; 1 drops the
+                unconditional half.
             temperature: divides the guided logits.
             observe: sees guided, tempered, unfiltered fp32 logits `[b v]` and drawn tokens `[b]` at every step.
             greedy: take the most likely token instead of drawing.
@@ -61,6 +64,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         Raises:
             ValueError: unknown words, seeds that do not match the prompts, or logits that are not finite.
         """
+        guidance = self.guidance if guidance is None else guidance
         _check_request(prompts, len(seeds), "seeds", guidance, temperature)
         branches, steps = _branches(guidance), self.loop.num_tokens
         ids, observed = [], []
@@ -87,7 +91,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         ids: Int[Tensor, "b n"],
         *,
         observe: Observe,
-        guidance: float = 5.0,
+        guidance: float | None = None,
         temperature: float = 1.0,
     ) -> Float[Tensor, "b n o"]:
         """What the VLM believes about real images: one parallel pass over the captions and the true tokens.
@@ -96,6 +100,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         tokens before it. Meant for moderate batches: the keys and values of all b sequences are in memory at once,
         the logits never are.
         """
+        guidance = self.guidance if guidance is None else guidance
         _check_request(prompts, len(ids), "rows of token ids", guidance, temperature)
         if ids.shape[1] != self.loop.num_tokens:
             raise ValueError(f"{ids.shape[1]} tokens per image, but this VLM draws {self.loop.num_tokens}")
