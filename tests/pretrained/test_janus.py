@@ -16,10 +16,11 @@ from transformers.generation.logits_process import (
 )
 
 from detokenizers.checkpoint import fingerprint
-from detokenizers.pretrained.janus import JanusVLM, janus_config
+from detokenizers.pretrained.janus import JanusVLM, _settle, janus_config
 from detokenizers.pretrained.janus_size import JANUS_PRO_1B, JANUS_PRO_7B, JanusSize
 from detokenizers.pretrained.llama_blocks import LlamaBlocks
 from detokenizers.pretrained.prompts import JanusChat, PlainWords, prompt_batch
+from detokenizers.pretrained.step_graphs import Recorded
 from detokenizers.pretrained.token_loop import guide
 from detokenizers.protocols import TokenVLM
 from tests.pretrained.tiny import CHAT, TINY, soften, tiny_janus, tiny_tokenizer, tiny_vlm
@@ -124,7 +125,34 @@ def test_the_decode_step_is_one_graph_with_equal_tokens():
         assert torch.equal(ours.ids, eager.ids)
         torch.testing.assert_close(ours.observed, eager.observed)
     torch._dynamo.reset()
-    assert len(graphs) == 2, "one graph per prompt length, none per step"
+    assert len(graphs) == 1, "one graph for prompts of about one length, none per step"
+    large = [node for node in graphs[0].graph.find_nodes(op="placeholder") if node.meta["example_value"].numel() > 1000]
+    moving = [node.name for node in large if "_dynamo_static_input_type" not in node.meta["tensor_dict"]]
+    assert len(large) > 8
+    assert not moving, "a graph copies every input that may move, at every step"
+
+
+def test_a_recorded_step_draws_the_same_tokens_from_fixed_addresses():
+    plain, vlm = tiny_vlm(), tiny_vlm()
+    recordings = []
+
+    def record(run):
+        """What a CUDA graph does, without CUDA: the same function of the same addresses, again and again."""
+        recordings.append(run)
+        run()
+        return run
+
+    vlm.loop.compiled = Recorded(vlm.loop.static_step, record)
+    for prompts, guidance in ((PROMPTS, 5.0), (["an apple", "two dog"], 3.0), (PROMPTS[:1], 5.0), (PROMPTS[:1], 1.0)):
+        seeds = list(range(len(prompts)))
+        ours = vlm.generate(prompts, seeds=seeds, guidance=guidance, observe=soften)
+        eager = plain.generate(prompts, seeds=seeds, guidance=guidance, observe=soften)
+        assert torch.equal(ours.ids, eager.ids)
+        torch.testing.assert_close(ours.observed, eager.observed)
+    assert len(recordings) == 3, "batch 2, batch 1, and batch 1 without guidance"
+    _settle(vlm.model, torch.bfloat16)
+    vlm.generate(PROMPTS[:1], seeds=[0], guidance=1.0)
+    assert len(recordings) == 4, "weights that moved are recorded anew"
 
 
 def test_guidance_extrapolates_from_uncond_to_cond():

@@ -1,8 +1,8 @@
 """The adversary of the mini tokenizer: a small net that tells real patches from drawn ones, and teaches sharpness.
 
-Pixel losses forgive blur; a critic of 30-pixel patches does not. One optimiser serves both sides: the tokenizer hears the
-critic through weights that are held still, the critic sees pictures that are detached, so their gradients never mix and
-the two losses may simply be added. As in VQGAN, how loudly the critic speaks adapts to the other losses.
+Pixel losses forgive blur; a critic of 30-pixel patches does not. One optimiser serves both sides: the tokenizer hears
+the critic through weights that are held still, the critic sees pictures that are detached, so their gradients never
+mix and the two losses may simply be added. As in VQGAN, how loudly the critic speaks adapts to the other losses.
 
 drawn -critic (held)-> -mean score, times `balance` -> tokenizer ; truth, drawn (detached) -critic-> hinge -> critic
 """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from transformers.utils import cached_file
 from detokenizers.pretrained.janus_size import JanusSize, build_janus, janus_config
 from detokenizers.pretrained.llama_blocks import LlamaBlocks
 from detokenizers.pretrained.prompts import JanusChat, PlainWords, PromptFormat, prompt_batch
+from detokenizers.pretrained.step_graphs import fused
 from detokenizers.pretrained.token_loop import Prefix, TokenLoop, TokenParts
 from detokenizers.pretrained.token_vlm import LlamaTokenVLM
 from detokenizers.pretrained.vq import JanusVQ
@@ -65,8 +65,7 @@ class JanusVLM(LlamaTokenVLM):
             lift=lambda hidden: head.activation_fn(head.proj_out(hidden.float())),
             project=head.vision_head,
         )
-        compiler = partial(torch.compile, mode="reduce-overhead", fullgraph=True) if compile else None
-        self.loop = TokenLoop(parts, self.tokenizer.grid.size, compiler)
+        self.loop = TokenLoop(parts, self.tokenizer.grid.size, fused if compile else None)
 
     @classmethod
     def from_pretrained(

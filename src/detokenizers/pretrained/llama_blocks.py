@@ -162,7 +162,7 @@ class LlamaBlocks:
         x: Float[Tensor, "r q h"],
         angles: Angles,
         *,
-        mask: Bool[Tensor, "r 1 q s"] | None = None,
+        mask: Bool[Tensor, "r 1 q s"] | Float[Tensor, "r 1 q s"] | None = None,
         memory: Memory | None = None,
         places: Int[Tensor, "q"] | None = None,
         span: int = 0,
@@ -172,7 +172,8 @@ class LlamaBlocks:
         Args:
             x: embeddings of the new columns.
             angles: rotary factors of the new columns.
-            mask: True where a query may look; None means causal among the new columns, everything before them visible.
+            mask: True where a query may look (or numbers to add); None means causal among the new columns, everything
+                before them visible.
             memory: where earlier columns are; None when `x` is the whole sequence.
             places: columns of the memory that `x` fills.
             span: length of the memory that is looked at.

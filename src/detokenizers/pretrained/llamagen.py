@@ -10,7 +10,6 @@ caption features -project-> prefix [cond; uncond] -token loop, 2-D rotary-> Visu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +23,7 @@ from detokenizers.config import Config
 from detokenizers.pretrained.captions import CaptionEncoder, T5Captions
 from detokenizers.pretrained.llama_blocks import Angles, LlamaBlocks
 from detokenizers.pretrained.llamagen_weights import gpt_tensors, read_official, vq_tensors
+from detokenizers.pretrained.step_graphs import fused
 from detokenizers.pretrained.token_loop import Prefix, TokenLoop, TokenParts
 from detokenizers.pretrained.token_vlm import LlamaTokenVLM
 from detokenizers.pretrained.vq import JanusVQ
@@ -156,8 +156,7 @@ class LlamaGenVLM(LlamaTokenVLM):
             lift=lambda hidden: hidden.float(),
             project=output,
         )
-        compiler = partial(torch.compile, mode="reduce-overhead", fullgraph=True) if compile else None
-        self.loop = TokenLoop(parts, self.tokenizer.grid.size, compiler)
+        self.loop = TokenLoop(parts, self.tokenizer.grid.size, fused if compile else None)
 
     @classmethod
     def from_folder(

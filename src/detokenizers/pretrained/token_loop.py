@@ -24,6 +24,9 @@ from detokenizers.protocols import Observe
 
 CHUNK_ROWS = 1024
 """Rows of logits that `believe` has in memory at a time."""
+COLUMNS = 16
+"""A compiled loop's memory is a multiple of this long: prompts of about one length share a graph, and fast attention
+kernels want masks whose rows start at aligned addresses."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ def guide(both: Float[Tensor, "r *m"], branches: int, guidance: float | Tensor) 
 class TokenLoop:
     """Sample image tokens, or read the beliefs about given ones.
 
-    `compiler` wraps the decode step, e.g. `partial(torch.compile, mode="reduce-overhead", fullgraph=True)` on CUDA;
-    with one, every step has the same shapes and one graph serves the whole image.
+    `compiler` wraps the decode step on CUDA, e.g. `step_graphs.recorded` or `step_graphs.fused`; with one, every step
+    has the same shapes and one graph serves the whole image.
     """
 
     def __init__(self, parts: TokenParts, num_tokens: int, compiler: Callable | None = None) -> None:
@@ -70,6 +73,7 @@ class TokenLoop:
         self.num_tokens = num_tokens
         self.compiled = compiler(self.static_step) if compiler else None
         self._kept: Memory | None = None
+        self._wanted: tuple = ()
 
     @torch.no_grad()
     def sample(
@@ -100,9 +104,11 @@ class TokenLoop:
         quick = torch.inference_mode if self.compiled is None else torch.no_grad
         x, start = prefix.embeddings, prefix.embeddings.shape[1]
         length, device = start + self.num_tokens, x.device
+        if self.compiled is not None:
+            length = -(-length // COLUMNS) * COLUMNS
         angles, places = self.parts.angles(length), torch.arange(length, device=device)
         padded = not bool(prefix.visible.all())
-        seen = torch.cat([prefix.visible, prefix.visible.new_ones(x.shape[0], self.num_tokens)], 1)[:, None, None]
+        seen = torch.cat([prefix.visible, prefix.visible.new_ones(x.shape[0], length - start)], 1)[:, None, None]
         u = None if u is None else u.to(device)
         scale = torch.tensor(guidance, device=device)
 
@@ -180,7 +186,9 @@ class TokenLoop:
         self, ids: Tensor, here: Tensor, angles: Angles, memory: Memory, seen: Tensor, guidance: Tensor, branches: int
     ) -> Float[Tensor, "b v"]:
         """`step` over the whole memory, unwritten columns masked: equal shapes at every step, hence one graph."""
-        mask = seen & (torch.arange(memory.length, device=seen.device) <= here)
+        open_ = seen & (torch.arange(memory.length, device=seen.device) <= here)
+        # Added once here; as booleans every layer would turn them into numbers again.
+        mask = torch.zeros_like(open_, dtype=memory.kept.dtype).masked_fill_(~open_, float("-inf"))
         return self.step(ids, here, angles.at(here), memory, memory.length, mask, guidance, branches)
 
     def logits(self, hidden: Float[Tensor, "r h"], branches: int, guidance: Tensor) -> Float[Tensor, "b v"]:
@@ -191,8 +199,9 @@ class TokenLoop:
         if self.compiled is None:
             return self.parts.blocks.memory(rows, length)
         like = self.parts.blocks.weight
-        if self._kept is None or (*self._kept.kept.shape[1::2], self._kept.kept.device) != (rows, length, like.device):
-            self._kept = self.parts.blocks.memory(rows, length)
+        wanted = (rows, length, like.data_ptr(), like.dtype)
+        if self._kept is None or self._wanted != wanted:
+            self._kept, self._wanted = self.parts.blocks.memory(rows, length), wanted
             torch._dynamo.mark_static_address(self._kept.kept)
         return self._kept
 
