@@ -1,5 +1,5 @@
 """How much does reading a belief cost? LCDM over a whole image against one softmax of the same logits, in time; and
-drawing an image's tokens with `observe` against drawing them without, in memory.
+drawing an image's tokens with `observe` against drawing them without, in memory. The limit is reading the logits once.
 
     python benchmarks/lcdm.py [--device cuda] [--tokens 576] [--codes 16384] [--repeats 30]
 
@@ -11,15 +11,11 @@ bytes an image. What is compared takes turns, so that other work on the machine 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
-import time
 import weakref
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from row import copy_rate, report, setting, taking_turns
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,22 +25,6 @@ from detokenizers.dcdd.belief import Calibration, Observer, offline
 from detokenizers.dcdd.lcdm import Expectation, probabilities
 from detokenizers.nn.sampling import draw
 from detokenizers.protocols import Observe
-
-
-def taking_turns(
-    runs: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
-) -> dict[str, tuple[float, float]]:
-    """Median milliseconds of each run, by the wall and by this thread, after two warm-up rounds."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for round_ in range(repeats + 2):
-        for name, run in runs.items():
-            wall, thread = time.perf_counter(), time.thread_time()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if round_ >= 2:
-                times[name].append((time.perf_counter() - wall, time.thread_time() - thread))
-    return {name: tuple(1e3 * statistics.median(each) for each in zip(*found)) for name, found in times.items()}
 
 
 class Alive(TorchDispatchMode):
@@ -123,22 +103,19 @@ def main() -> None:
         // b
         for b in (1, 8)
     }
-    row = {
-        "benchmark": "lcdm",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-        "threads": torch.get_num_threads(),
-        "dtype": str(logits.dtype).removeprefix("torch."),
-        "torch": torch.__version__,
+    row: dict[str, object] = {
         "shape": list(logits.shape),
-        "repeats": args.repeats,
         **{f"{name}_ms": round(wall, 3) for name, (wall, _) in times.items()},
+        "copy_gb_per_s": round(copy_rate(device) / 1e9, 1),
+        "limit_offline_ms": round(1e3 * logits.nbytes / copy_rate(device), 4),
+        "limit_step_ms": round(1e3 * logits[:, 0].nbytes / copy_rate(device), 6),
         "offline_over_softmax": round(times["offline"][0] / times["softmax"][0], 2),
         **extra,
     }
     if device.type == "cpu":
         row["softmax_cpu_ms"], row["offline_cpu_ms"] = (round(times[name][1], 3) for name in ("softmax", "offline"))
         row["offline_over_softmax_cpu"] = round(times["offline"][1] / times["softmax"][1], 2)
-    print(json.dumps(row))
+    report(setting("lcdm", device, logits.dtype, batch=1, resolution=None, repeats=args.repeats), row)
 
 
 if __name__ == "__main__":

@@ -1,96 +1,138 @@
-"""Speed of the token loop against transformers' own image generation, on one random Janus of mini size.
+"""Speed of the token loop against transformers' own image generation, and against reading the weights once a step.
 
-The same greedy tokens are asserted first, so both sides do the same work; timings alternate and the median is kept.
+Both draw the same greedy tokens from the same weights, guidance on, and take turns; what is timed is the step from one
+token to the next on the device's own clock, every one of an image's. The head computes in fp32 on both sides.
 
-    python benchmarks/token_loop.py [--device cuda] [--compile] [--threads 1] [--repeats 5]   -> one JSON row on stdout
+    python benchmarks/token_loop.py [--shape tiny|mini|1b|7b] [--batch 16] [--dtype bfloat16] [--loop eager recorded fused]
+
+prompts -generate-> marks between tokens -> one JSON row of medians, speed-up and share of the memory-bandwidth limit.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-import transformers
+from row import Marks, copy_rate, peak_gib, report, setting
+from shapes import JANUS, PROMPT, vlm_at
+from torch import Tensor, nn
+from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
 
-from detokenizers.pretrained.janus import JanusSize, JanusVLM, build_janus
+from detokenizers.pretrained.janus import JanusVLM
 from detokenizers.pretrained.prompts import prompt_batch
-from detokenizers.pretrained.words import word_tokenizer
+from detokenizers.pretrained.step_graphs import fused, recorded
 
-MINI = JanusSize(
-    hidden=256, layers=6, heads=8, vocabulary=1300, image_size=64, grid=8, codebook=1024, vq_channels=32,
-    vq_multipliers=(1, 1, 2, 2), vq_blocks=1, vision_hidden=128, vision_layers=2, vision_heads=4,
-)  # fmt: skip
-WORDS = [f"word{number}" for number in range(1200)]
-PROMPT = " ".join(WORDS[:10])
-"""With BOS and BOI, 12 tokens."""
+COMPILERS = {"eager": None, "recorded": recorded, "fused": fused}
+GUIDANCE = 5.0
 
 
-def seconds(call: Callable[[], Any], device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    call()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+class Marking(LogitsProcessor):
+    """Marks every step of transformers' loop and changes nothing."""
+
+    def __init__(self, marks: Marks) -> None:
+        self.marks = marks
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore
+        self.marks.mark()
+        return scores
 
 
-def compare(vlm: JanusVLM, batch: int, repeats: int, device: str) -> dict[str, float]:
-    """Median milliseconds of one batch of images, ours and transformers', same greedy tokens."""
-    prompts = [PROMPT] * batch
+def step_bytes(vlm: JanusVLM, batch: int, prompt: int) -> int:
+    """Fewest bytes a step reads on average: every weight of the loop once, half an image's keys and values."""
+    inner, llama = vlm.model.model, vlm.loop.parts.blocks
+    parts: list[nn.Module] = [inner.language_model.layers, inner.generation_head, inner.generation_aligner]
+    weights = sum(w.numel() * w.element_size() for part in parts for w in part.parameters())
+    columns = prompt + vlm.loop.num_tokens / 2
+    memory = 2 * len(llama.layers) * 2 * batch * llama.kv_heads * llama.width * llama.weight.element_size()
+    return int(weights + memory * columns)
+
+
+def theirs(vlm: JanusVLM, prompts: Sequence[str], marks: Marks) -> Tensor:
     inputs = prompt_batch(vlm.form, prompts, branches=1)
     model: Any = vlm.model
+    return model.generate(
+        inputs.ids.to(vlm.device), attention_mask=inputs.visible.long().to(vlm.device), generation_mode="image",
+        do_sample=False, guidance_scale=GUIDANCE, logits_processor=LogitsProcessorList([Marking(marks)]),
+    )  # fmt: skip
 
-    def ours() -> torch.Tensor:
-        return vlm.generate(prompts, seeds=range(batch), greedy=True).ids
 
-    def observed() -> torch.Tensor:
-        return vlm.generate(prompts, seeds=range(batch), greedy=True, observe=lambda x, ids: x.amax(-1, True)).ids
-
-    def theirs() -> torch.Tensor:
-        return model.generate(
-            inputs.ids.to(device), attention_mask=inputs.visible.long().to(device), generation_mode="image",
-            do_sample=False, guidance_scale=5.0,
-        )  # fmt: skip
-
-    calls = {"ours": ours, "ours_observed": observed, "transformers": theirs}
-    drawn = [call() for call in calls.values()]
-    if not all(torch.equal(ids, drawn[0]) for ids in drawn):
-        raise SystemExit("the two loops drew different tokens: nothing to compare")
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            times[name].append(seconds(call, device) * 1e3)
-    row = {f"{name}_ms": round(statistics.median(values), 1) for name, values in times.items()}
-    return row | {"speedup": round(row["transformers_ms"] / row["ours_ms"], 2)}
+def ours(
+    vlm: JanusVLM, prompts: Sequence[str], marks: Marks, *, compiled: Callable | None, observed: bool = False
+) -> Tensor:
+    vlm.loop.compiled = compiled
+    observe = (lambda logits, ids: logits.amax(-1, True)) if observed else None
+    return vlm.generate(
+        prompts, seeds=range(len(prompts)), greedy=True, guidance=GUIDANCE, observe=observe, progress=marks.mark
+    ).ids
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    options.add_argument("--device", default="cpu")
-    options.add_argument("--compile", action="store_true")
-    options.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options.add_argument("--repeats", type=int, default=5)
-    chosen = options.parse_args()
-    torch.set_num_threads(chosen.threads)
-    torch.manual_seed(0)
-    words = word_tokenizer(WORDS)
-    vlm = JanusVLM(build_janus(MINI, words), words, compile=chosen.compile).to(chosen.device)
-    rows = {f"batch_{batch}": compare(vlm, batch, max(3, chosen.repeats), chosen.device) for batch in (1, 16)}
-    device = torch.cuda.get_device_name() if chosen.device == "cuda" else platform.processor() or platform.machine()
-    setting = {
-        "benchmark": "token_loop", "device": device, "threads": chosen.threads, "dtype": "float32",
-        "compile": chosen.compile, "image_tokens": MINI.grid**2, "codebook": MINI.codebook, "prompt_tokens": 12,
-        "load": os.getloadavg()[0], "torch": torch.__version__, "transformers": transformers.__version__,
-    }  # fmt: skip
-    print(json.dumps(setting | rows))
+    parser = argparse.ArgumentParser(description="The token loop against transformers and the bandwidth limit.")
+    parser.add_argument("--shape", default="mini", choices=JANUS)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--loop", nargs="+", default=["eager"], choices=COMPILERS, help="the last two are for CUDA")
+    parser.add_argument("--images", type=int, default=3, help="timed batches a side; each step of each is timed")
+    parser.add_argument("--no-transformers", action="store_true")
+    args = parser.parse_args()
+    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
+    vlm = vlm_at(args.shape, device, dtype)
+    vlm.model.model.generation_head.register_forward_pre_hook(lambda _, given: (given[0].float(),))
+    prompts = [PROMPT] * args.batch
+    sides: dict[str, Callable[[Marks], Tensor]] = {}
+    if not args.no_transformers:
+        sides["transformers"] = partial(theirs, vlm, prompts)
+    for name in args.loop:
+        compiler = COMPILERS[name]
+        compiled = compiler(vlm.loop.static_step) if compiler else None
+        sides[name] = partial(ours, vlm, prompts, compiled=compiled)
+    sides["observed"] = partial(ours, vlm, prompts, compiled=compiled, observed=True)
+
+    drawn = {name: side(Marks(device)) for name, side in sides.items()}
+    first = next(iter(drawn.values()))
+    agreement = {name: float((ids == first).all(0).float().mean()) for name, ids in drawn.items()}
+    if dtype == torch.float32 and device.type == "cpu" and min(agreement.values()) < 1:
+        raise SystemExit(f"the loops drew different tokens, nothing to compare: {agreement}")
+    steps: dict[str, list[float]] = {name: [] for name in sides}
+    images: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(args.images):
+        for name, side in sides.items():
+            marks = Marks(device)
+            marks.mark()
+            side(marks)
+            marks.mark()
+            times = marks.milliseconds()
+            images[name].append(sum(times))
+            steps[name] += times[1:-1]  # the first holds the prompt, the last what comes after the loop
+    prompt = prompt_batch(vlm.form, prompts, branches=1).ids.shape[1]
+    limit = 1e3 * step_bytes(vlm, args.batch, prompt) / copy_rate(device)
+    median = {name: statistics.median(times) for name, times in steps.items()}
+    best = min(args.loop, key=lambda name: median[name])
+    report(
+        setting(
+            "token_loop", device, dtype, batch=args.batch, resolution=JANUS[args.shape].image_size,
+            compiled=best, warm_up=1, repeats=len(steps[best]), packages=("torch", "transformers"),
+        ),
+        {
+            "shape": args.shape,
+            "guidance": GUIDANCE,
+            "image_tokens": vlm.loop.num_tokens,
+            "prompt_tokens": prompt,
+            **{f"{name}_step_ms": round(time, 3) for name, time in median.items()},
+            **{f"{name}_image_s": round(statistics.median(times) / 1e3, 3) for name, times in images.items()},
+            **{f"{name}_same_tokens": round(share, 3) for name, share in agreement.items()},
+            "copy_gb_per_s": round(copy_rate(device) / 1e9, 1),
+            "limit_step_ms": round(limit, 3),
+            "share_of_limit": round(limit / median[best], 3),
+            "speedup": None if args.no_transformers else round(median["transformers"] / median[best], 2),
+            "peak_gib": peak_gib(device),
+        },
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def adaptive_k(nats: Float[Tensor, "..."], num_codes: int, config: LCDMConfig) -
         "linear": lambda: low + (high - low) * nats / math.log(num_codes),
         "fixed": lambda: torch.full_like(nats, high),
     }[config.k_mode]()
-    return wanted.round().clamp(low, high).long()
+    return wanted.round().long().clamp(low, high)  # in this order NaN is no index out of bounds; u is NaN all the same
 
 
 def uncertainty(p: Float[Tensor, "... v"], config: LCDMConfig = LCDMConfig()) -> Float[Tensor, "... 4"]:  # noqa: B008
