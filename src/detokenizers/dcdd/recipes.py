@@ -105,8 +105,8 @@ MINI_NET = FluxConfig(
     guidance=None,
 )
 
-MINI_CALIBRATION = Calibration(kappa=130.352, epsilon=0.02)
-"""What `detok calibrate --vlm mini --world 100 --kappa-range 10 400` finds for the embedded VLM."""
+MINI_CALIBRATION = Calibration(kappa=223.281, epsilon=0.005)
+"""What `detok calibrate --vlm mini --num-prompts 100 --world 1000 --kappa-range 10 400` finds for the embedded VLM."""
 
 
 def mini() -> DCDDRun:
