@@ -3,7 +3,7 @@
 Random weights of the released shape. The paper leaves out text without saying how; 512 tokens of nothing nearly double
 the sequence (576 image tokens at 384 px), so both are timed.
 
-    python benchmarks/decoder.py [--shape tiny|12b] [--dtype bfloat16] [--steps 30] [--batch 1] [--text 0 512] [--compile]
+    python benchmarks/decoder.py [--shape tiny|12b] [--dtype bfloat16] [--steps 30] [--text 0 512] [--compile]
 
 tokens with beliefs -DCDD, 30 Euler steps-> latents -VAE-> images ; one JSON row per number of text tokens
 """

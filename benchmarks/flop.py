@@ -1,7 +1,7 @@
 """Multiplications and additions of FLUX's transformer, by formula; tests compare it with PyTorch's own count.
 
-Per token and block a stream costs 12 D² weights (query, key, value, output, and an MLP of four times the width; in single
-blocks the same, fused); attention costs 4 S² D a block; modulation is paid once an image.
+Per token and block a stream costs 12 D² weights (query, key, value, output, and an MLP of four times the width; in
+single blocks the same, fused); attention costs 4 S² D a block; modulation is paid once an image.
 
 FluxConfig, image tokens, text tokens -forward-> FLOP an image ; -learning-> the same for one step of the attn scope
 """

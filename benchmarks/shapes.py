@@ -93,10 +93,10 @@ def decoder_at(
         encoder = CondEncoder(config.condition, config.reading.num_features(d), d)
         net = FLUX[shape].vary({"text": told}).build(encoder.channels_per_token, space.encode)
     dcdd = DCDD(config, codebook.to(device), encoder, FlowDecoder(space, net))
+    encoder.float()
     if not learns:
         return dcdd.requires_grad_(False).eval()
     apply_scope(config.scope, net.transformer)
-    encoder.float()
     return dcdd
 
 

@@ -3,7 +3,7 @@
 Both draw the same greedy tokens from the same weights, guidance on, and take turns; what is timed is the step from one
 token to the next on the device's own clock, every one of an image's. The head computes in fp32 on both sides.
 
-    python benchmarks/token_loop.py [--shape tiny|mini|1b|7b] [--batch 16] [--dtype bfloat16] [--loop eager recorded fused]
+    python benchmarks/token_loop.py [--shape tiny|mini|1b|7b] [--batch 16] [--dtype bfloat16] [--loop eager recorded]
 
 prompts -generate-> marks between tokens -> one JSON row of medians, speed-up and share of the memory-bandwidth limit.
 """
