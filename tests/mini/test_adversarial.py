@@ -19,7 +19,7 @@ SMALL = AdversaryConfig(width=8, strides=2, start=0, weight=0.5)
 @pytest.fixture
 def adversary() -> Adversary:
     torch.manual_seed(0)
-    return SMALL.build()
+    return Adversary(SMALL)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_patches_are_told_apart_after_a_few_steps(adversary):
 def test_a_tokenizer_learns_beside_its_adversary():
     torch.manual_seed(0)
     vq = build_vq(stack.JANUS.vary({"codebook": 16}))
-    objective = TokenizerObjective(vq, judge(), warmup=20, adversary=SMALL.vary(start=10).build())
+    objective = TokenizerObjective(vq, judge(), warmup=20, adversary=Adversary(SMALL.vary(start=10)))
     first, last = learn(objective, {"images": IMAGES}, 60, lr=3e-3)
     assert first["adversarial"] == 0 != last["adversarial"]
     assert last["pixels"] < 0.85 * first["pixels"]
@@ -99,3 +99,10 @@ def test_a_run_gives_the_critic_its_own_pace(tmp_path, embedded):
     names = [name for name, _ in job.objective.named_parameters()]
     assert {job.pace(name) for name in names if name.startswith("adversary.")} == {SMALL.pace}
     assert {job.pace(name) for name in names if not name.startswith("adversary.")} == {1.0}
+
+
+def test_no_weight_means_no_adversary():
+    assert AdversaryConfig().build() is None
+    assert not any(
+        "adversary" in name for name, _ in TokenizerObjective(build_vq(stack.JANUS), judge()).named_modules()
+    )

@@ -25,15 +25,16 @@ class AdversaryConfig(Config):
     """Channels after the first convolution; they double with every stride."""
     strides: int = 2
     """Halvings of the image before a patch is judged; 2 at 64 px, 3 from 128 px on."""
-    weight: float = 0.5
-    """Share of the adversarial gradient in the decoder's last layer, relative to that of all other losses."""
+    weight: float = 0.0
+    """Share of the adversarial gradient in the decoder's last layer, relative to that of all other losses; 0 leaves the
+    adversary out, as on CPUs, where it costs more time than there is."""
     start: int = 1000
     """First step at which the tokenizer hears it; until then only the critic learns."""
     pace: float = 0.5
     """How many times `train.lr` the critic learns with."""
 
-    def build(self) -> Adversary:
-        return Adversary(self)
+    def build(self) -> Adversary | None:
+        return Adversary(self) if self.weight else None
 
 
 class Adversary(nn.Module):

@@ -96,8 +96,7 @@ class TokenizerRun(MiniRun):
     perceptual: float = 0.05
     keep_codes: str | None = None
     """Folder of a tokenizer whose tokens stay what they are while its decoder learns on; none trains all anew."""
-    adversary: AdversaryConfig | None = None
-    """A critic of patches; none on CPUs, where it costs more time than there is."""
+    adversary: AdversaryConfig = AdversaryConfig()
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
@@ -109,7 +108,7 @@ class TokenizerRun(MiniRun):
             load_world_net(self.judge),
             keep_codes=bool(self.keep_codes),
             perceptual=self.perceptual,
-            adversary=self.adversary.build() if self.adversary else None,
+            adversary=self.adversary.build(),
         )
         held = Scenes(world, PREVIEW, "validation").images(range(PREVIEW))
 
@@ -124,7 +123,7 @@ class TokenizerRun(MiniRun):
             lambda part, size: {"images": scenes.images(range(part * size, (part + 1) * size))},
             lambda _, folder: save_vq(objective.tokenizer(), folder),
             preview,
-            lambda name: self.adversary.pace if self.adversary and name.startswith("adversary.") else 1.0,
+            lambda name: self.adversary.pace if name.startswith("adversary.") else 1.0,
         )
 
 
