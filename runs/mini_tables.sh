@@ -14,6 +14,7 @@ cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 N=${N:-1000}
 DEVICE=${DEVICE:-auto}
+BATCH=${BATCH:-16} # pictures a decoder draws at once
 tables=out/tables
 rows=out/mini/rows
 
@@ -45,7 +46,8 @@ table1() {
 table2() {
   for split in validation held-out; do
     local out=$tables/table2/$split
-    detok reconstruct --world "$N" --split $split --decoder vq mini/dcdd --device "$DEVICE" --out $out
+    detok reconstruct --world "$N" --split $split --decoder vq vq-unrounded mini/dcdd --decode-batch $BATCH \
+      --device "$DEVICE" --out $out
     unsharp $out/vq $tables/table2/controls/$split/vq+unsharp
     detok evaluate $out $tables/table2/controls/$split/vq+unsharp --world "$N" --split $split --out $out/evaluated
   done
@@ -54,7 +56,7 @@ table2() {
 # Table 3: generation from captions that no training has seen; distances, and agreement overall and per category.
 table3() {
   local out=$tables/table3
-  detok generate --world "$N" --compare --device "$DEVICE" --out $out
+  detok generate --world "$N" --compare --decode-batch $BATCH --device "$DEVICE" --out $out
   unsharp $out/vq $tables/table3-controls/vq+unsharp
   detok evaluate $out $tables/table3-controls/vq+unsharp --world "$N" --split new-captions --out $out/evaluated
 }
@@ -63,9 +65,10 @@ table3() {
 table4() {
   local told=($rows/hard $rows/lcdm $rows/lc $rows/committed $rows/teacher_forced $rows/both) gamma mixes=()
   local out=$tables/table4
-  detok reconstruct --world "$N" --decoder vq "${told[@]}" --device "$DEVICE" --out $out/reconstruction
+  local quick=(--steps 12 --decode-batch $BATCH --device "$DEVICE") # the same for all rows
+  detok reconstruct --world "$N" --decoder vq "${told[@]}" "${quick[@]}" --out $out/reconstruction
   detok evaluate $out/reconstruction --world "$N" --out $out/reconstruction/evaluated
-  detok generate --world "$N" --decoder vq "${told[@]}" --device "$DEVICE" --out $out/generation
+  detok generate --world "$N" --decoder vq "${told[@]}" "${quick[@]}" --out $out/generation
   detok evaluate $out/generation --world "$N" --split new-captions --out $out/generation/evaluated
 
   # SampledMix needs no training: it reads as many numbers as the expectation, so only dcdd.yaml changes.
@@ -76,7 +79,7 @@ table4() {
     sed -i "s/^  name: expectation\$/  name: sampled_mix\n  gamma: $gamma/" $out/mixes/gamma-$gamma/dcdd.yaml
     mixes+=($out/mixes/gamma-$gamma)
   done
-  detok generate --world "$N" --decoder $rows/lc "${mixes[@]}" --device "$DEVICE" --out $out/mixing
+  detok generate --world "$N" --decoder $rows/lc "${mixes[@]}" "${quick[@]}" --out $out/mixing
   detok evaluate $out/mixing --world "$N" --split new-captions --out $out/mixing/evaluated
 }
 
@@ -93,7 +96,8 @@ table6() {
   local steps folders=()
   detok reconstruct --world "$N" --decoder vq --device "$DEVICE" --out $tables/table6/baseline
   for steps in 5 10 15 20 25 30 35; do
-    detok reconstruct --world "$N" --decoder mini/dcdd --steps $steps --device "$DEVICE" --out $tables/table6/steps/$steps
+    detok reconstruct --world "$N" --decoder mini/dcdd --steps $steps --decode-batch $BATCH \
+      --device "$DEVICE" --out $tables/table6/steps/$steps
     folders+=($tables/table6/steps/$steps/dcdd)
   done
   detok evaluate $tables/table6/baseline "${folders[@]}" --world "$N" --out $tables/table6/evaluated

@@ -5,7 +5,8 @@
 # Takes: training about 28 to 54 H100 hours in all (estimates for text of 0 and 512 tokens); measuring 50,000 + 30,000
 #        pictures at 30 steps about a day on one H100 (estimate). Every step goes on where it was cut off.
 # Needs: runs/table1_janus.sh first; access to the gated black-forest-labs/FLUX.1-Fill-dev (hf auth login; its licence is
-#        non-commercial); $IMAGENET/{train,val}; $MJHQ, the unpacked pictures of MJHQ-30K; pip install -e '.[eval]'.
+#        non-commercial); $IMAGENET/{train,val}; $MJHQ, the unpacked pictures of MJHQ-30K;
+#        the weights of the metrics' networks (docs/metrics-networks.md).
 #        The cache of features and latents takes 83 KB an image, 106 GB of disk.
 # Makes: out/janus/dcdd (the decoder), out/janus/table2/*.
 #
@@ -27,15 +28,11 @@ settings=(--images.path "$IMAGENET/train" --decoder.calibration.kappa "$kappa" -
 accelerate launch --num_processes "$GPUS" -m \
   detokenizers train dcdd.janus_pro_7b "${settings[@]}" --out out/janus/dcdd
 
-# SSIM is written by detok; FID by torch-fidelity, against the very crops that were encoded. The paper does not name its
-# LPIPS net; its level fits AlexNet.
+# Against the very crops that were encoded. The paper does not name its LPIPS net (its level fits AlexNet), so both are shown.
 for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do
   read -r name folder <<<"$data"
   out=out/janus/table2/$name
   detok reconstruct "$folder" --vlm $vlm --decoder vq out/janus/dcdd --steps 30 --device cuda --out "$out"
-  for decoder in vq dcdd; do
-    fidelity --gpu 0 --fid --samples-find-deep --input1 "$out/$decoder" --input2 "$out/original" |
-      tee "$out/fid_$decoder.txt"
-    python runs/lpips_folders.py "$out/$decoder" "$out/original" | tee "$out/lpips_$decoder.txt"
-  done
+  detok evaluate "$out" --reference "$out/original" --protocol "dcdd-$name" --metrics rfid ssim psnr lpips-alex lpips-vgg \
+    --device cuda --out "$out/evaluated"
 done

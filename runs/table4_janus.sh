@@ -2,7 +2,7 @@
 # DCDD Table 4: hard codes, + LCDM, + LCDM + LC, trained for 10,000 steps each under identical settings.
 #
 # On:    4 GPUs with 80 GB. Takes 6 to 11 H100 hours per row to train and two days to measure (estimates).
-# Needs: runs/table1_janus.sh and the encoded cache of runs/table2_janus.sh.
+# Needs: runs/table1_janus.sh, the encoded cache of runs/table2_janus.sh, and the weights of the metrics' networks (docs/metrics-networks.md).
 # Makes: out/janus/table4/{hard,lcdm,lc} and out/janus/table4/reconstruction.
 #
 # Paper: ImageNet rFID 33.5081 (hard), 31.2049 (+LCDM), 30.5760 (+LCDM+LC); SSIM .4244, .4275, .4360;
@@ -31,8 +31,5 @@ row lcdm
 row lc "${calibrated[@]}"
 
 detok reconstruct "$IMAGENET/val" --vlm $vlm --decoder $out/hard $out/lcdm $out/lc --device cuda --out $out/reconstruction
-for name in hard lcdm lc; do
-  fidelity --gpu 0 --fid --samples-find-deep \
-    --input1 $out/reconstruction/$name --input2 $out/reconstruction/original | tee $out/fid_$name.txt
-  python runs/lpips_folders.py $out/reconstruction/$name $out/reconstruction/original | tee $out/lpips_$name.txt
-done
+detok evaluate $out/reconstruction --reference $out/reconstruction/original --protocol dcdd-imagenet \
+  --metrics rfid ssim psnr lpips-alex lpips-vgg --device cuda --out $out/evaluated

@@ -2,7 +2,7 @@
 # DCDD Table 6: 5 to 35 sampling steps, on the first 1,000 images of ImageNet's validation set.
 #
 # On:    one GPU with 80 GB. Takes about an hour and a half on an H100 (estimate).
-# Needs: out/janus/dcdd from runs/table2_janus.sh; $IMAGENET/val.
+# Needs: out/janus/dcdd from runs/table2_janus.sh; $IMAGENET/val; the weights of the metrics' networks (docs/metrics-networks.md).
 # Makes: out/janus/table6/*. An FID over 1,000 images is about 20 above one over 50,000: never mix the two.
 #
 # Paper: rFID 23.1038 (VQ); 35.0169, 20.8859, 18.3279, 17.6918, 17.5659, 17.6969, 17.7818 for 5, 10, ..., 35 steps.
@@ -16,12 +16,12 @@ find "$(realpath "$IMAGENET")/val" -name 'ILSVRC2012_val_*.JPEG' | awk -F/ '{pri
   awk -F'\t' 'NR <= 1000 {print $2}' | while read -r picture; do ln -sf "$picture" $out/first1000/; done
 
 measure() {
-  fidelity --gpu 0 --fid --input1 "$1" --input2 "$2/original" | tee "$2/fid.txt"
-  python runs/lpips_folders.py "$1" "$2/original" | tee "$2/lpips.txt"
+  detok evaluate "$1" --reference "$1/original" --protocol dcdd-imagenet-1k --metrics rfid ssim psnr lpips-alex lpips-vgg \
+    --device cuda --out "$1/evaluated"
 }
 detok reconstruct $out/first1000 --vlm $vlm --decoder vq --device cuda --out $out/vq
-measure $out/vq/vq $out/vq
+measure $out/vq
 for steps in 5 10 15 20 25 30 35; do
   detok reconstruct $out/first1000 --vlm $vlm --decoder out/janus/dcdd --steps $steps --device cuda --out $out/steps_$steps
-  measure $out/steps_$steps/dcdd $out/steps_$steps
+  measure $out/steps_$steps
 done

@@ -37,15 +37,14 @@ accelerate launch --num_processes "$GPUS" -m \
 for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do
   read -r name folder <<<"$data"
   detok reconstruct "$folder" --vlm "$vlm" --decoder vq $out/dcdd --device cuda --out "$out/$name"
-  for decoder in vq dcdd; do
-    fidelity --gpu 0 --fid --samples-find-deep --input1 "$out/$name/$decoder" --input2 "$out/$name/original" |
-      tee "$out/$name/fid_$decoder.txt"
-    python runs/lpips_folders.py "$out/$name/$decoder" "$out/$name/original" 256 | tee "$out/$name/lpips_$decoder.txt"
-  done
+  detok evaluate "$out/$name" --reference "$out/$name/original" --protocol "dcdd-$name-256" \
+    --metrics rfid ssim psnr lpips-alex lpips-vgg --device cuda --out "$out/$name/evaluated"
 done
 
-detok generate --prompts "$MJHQ_META" --vlm "$vlm" --guidance 7.5 --decoder vq $out/dcdd --device cuda --out $out/gmjhq
-for decoder in vq dcdd; do
-  fidelity --gpu 0 --fid --samples-find-deep --samples-find-ext jpg,png \
-    --input1 $out/gmjhq/$decoder --input2 "$MJHQ" | tee $out/gmjhq/fid_$decoder.txt
-done
+both=(--vlm "$vlm" --decoder vq $out/dcdd --device cuda)
+detok generate --bench mjhq --bench-file "$MJHQ_META" "${both[@]}" --out $out/gmjhq
+detok evaluate $out/gmjhq --bench mjhq --bench-file "$MJHQ_META" --reference "$MJHQ" --protocol dcdd-mjhq-256 \
+  --device cuda --out $out/gmjhq/evaluated
+detok generate --bench geneval --bench-file "$GENEVAL" "${both[@]}" --out $out/geneval
+detok evaluate $out/geneval --bench geneval --judge facebook/mask2former-swin-small-coco-instance \
+  --colour-judge openai/clip-vit-large-patch14 --device cuda --out $out/geneval/evaluated

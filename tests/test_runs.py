@@ -27,14 +27,13 @@ esac
 """In the place of `detok` and `accelerate`: writes down the arguments, leaves what later lines of a script look for."""
 PYTHON = "#!/usr/bin/env bash\ncat >/dev/null </dev/null; echo 27.5 0.01\n"
 """In the place of `python`: the kappa and epsilon that scripts read from a calibration."""
-NOTHING = "#!/usr/bin/env bash\n"
 
 
 @pytest.fixture
 def theatre(tmp_path):
     """A folder with the scripts, stand-ins for all programs they call, and the data they expect."""
     shutil.copytree(RUNS, tmp_path / "runs")
-    stand_ins = {"detok": NOTE, "accelerate": NOTE, "python": PYTHON, "python3": PYTHON, "fidelity": NOTHING}
+    stand_ins = {"detok": NOTE, "accelerate": NOTE, "python": PYTHON, "python3": PYTHON}
     for name, text in stand_ins.items():
         (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(text)

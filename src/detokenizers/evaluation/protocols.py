@@ -188,6 +188,11 @@ def dcdd_imagenet_1k() -> Protocol:
     return dcdd_imagenet().vary(first)
 
 
+def dcdd_imagenet_256() -> Protocol:
+    """DCDD Table 7: LlamaGen-XL reconstructs the same at 256 px."""
+    return dcdd_imagenet().vary({"name": "dcdd-imagenet-256", "size": 256})
+
+
 def dcdd_mjhq() -> Protocol:
     """DCDD Tables 2 and 3 on MJHQ-30K at 384 px, reconstruction and generation; 30,000 pictures each.
 
@@ -197,6 +202,11 @@ def dcdd_mjhq() -> Protocol:
     return mjhq_cleanfid().vary(
         {"name": "dcdd-mjhq", "size": 384, "prepare": "short-side-bicubic", "unpaired": ("fid",)}
     )
+
+
+def dcdd_mjhq_256() -> Protocol:
+    """DCDD Tables 7 and 8: LlamaGen-XL on MJHQ-30K at 256 px."""
+    return dcdd_mjhq().vary({"name": "dcdd-mjhq-256", "size": 256})
 
 
 def madit_imagenet() -> Protocol:
@@ -221,7 +231,9 @@ PROTOCOLS = {
     "evalgim-coco": evalgim_coco,
     "dcdd-imagenet": dcdd_imagenet,
     "dcdd-imagenet-1k": dcdd_imagenet_1k,
+    "dcdd-imagenet-256": dcdd_imagenet_256,
     "dcdd-mjhq": dcdd_mjhq,
+    "dcdd-mjhq-256": dcdd_mjhq_256,
     "madit-imagenet": madit_imagenet,
     "madit-mjhq": madit_mjhq,
 }

@@ -52,8 +52,6 @@ PUBLISHED: Mapping[str, tuple[Row, ...]] = {
         reconstructed(f"{DCDD} 4", "hard codes, 10K steps", 33.5081, 0.4244, 0.4132),
         reconstructed(f"{DCDD} 4", "LCDM, 10K steps", 31.2049, 0.4275, 0.4009),
         reconstructed(f"{DCDD} 4", "LCDM + LC, 10K steps", 30.5760, 0.4360, 0.3875),
-        reconstructed(f"{DCDD} 7", "LlamaGen-XL VQ", 4.1919, 0.5566, 0.1388),
-        reconstructed(f"{DCDD} 7", "LlamaGen-XL DCDD", 1.4087, 0.5600, 0.1404),
     ),
     "dcdd-imagenet-1k": (
         reconstructed(f"{DCDD} 6", "Janus-Pro-7B VQ", 23.1038, 0.5756, 0.1551),
@@ -65,15 +63,21 @@ PUBLISHED: Mapping[str, tuple[Row, ...]] = {
         reconstructed(f"{DCDD} 6", "DCDD, 30 steps", 17.6969, 0.5954, 0.1410),
         reconstructed(f"{DCDD} 6", "DCDD, 35 steps", 17.7818, 0.5940, 0.1414),
     ),
+    "dcdd-imagenet-256": (
+        reconstructed(f"{DCDD} 7", "LlamaGen-XL VQ", 4.1919, 0.5566, 0.1388),
+        reconstructed(f"{DCDD} 7", "LlamaGen-XL DCDD", 1.4087, 0.5600, 0.1404),
+    ),
+    "dcdd-mjhq-256": (
+        reconstructed(f"{DCDD} 7", "LlamaGen-XL VQ", 4.9653, 0.6140, 0.1407),
+        reconstructed(f"{DCDD} 7", "LlamaGen-XL DCDD", 1.9028, 0.6060, 0.1484),
+        drawn(f"{DCDD} 8", "LlamaGen-XL VQ", 59.03),
+        drawn(f"{DCDD} 8", "LlamaGen-XL DCDD", 61.09),
+    ),
     "dcdd-mjhq": (
         reconstructed(f"{DCDD} 2", "Janus-Pro-7B VQ", 4.4882, 0.6564, 0.1432),
         reconstructed(f"{DCDD} 2", "Janus-Pro-7B DCDD", 1.8127, 0.6782, 0.1308),
-        reconstructed(f"{DCDD} 7", "LlamaGen-XL VQ", 4.9653, 0.6140, 0.1407),
-        reconstructed(f"{DCDD} 7", "LlamaGen-XL DCDD", 1.9028, 0.6060, 0.1484),
         drawn(f"{DCDD} 3", "Janus-Pro-7B VQ", 14.2888),
         drawn(f"{DCDD} 3", "Janus-Pro-7B DCDD", 9.4160),
-        drawn(f"{DCDD} 8", "LlamaGen-XL VQ", 59.03),
-        drawn(f"{DCDD} 8", "LlamaGen-XL DCDD", 61.09),
     ),
     "mjhq-cleanfid": (
         drawn("MetaQuery, README", "Janus-Pro-7B", 13.48),
