@@ -58,7 +58,7 @@ table3() {
   local out=$tables/table3
   detok generate --world "$N" --compare --decode-batch $BATCH --device "$DEVICE" --out $out
   unsharp $out/vq $tables/table3-controls/vq+unsharp
-  detok evaluate $out $tables/table3-controls/vq+unsharp --world "$N" --split new-captions --out $out/evaluated
+  detok evaluate $out $tables/table3-controls/vq+unsharp --world "$N" --split prompts --out $out/evaluated
 }
 
 # Table 4: what the decoder is told, under one budget: the paper's three rows and ours, then the drawn token mixed in.
@@ -69,7 +69,7 @@ table4() {
   detok reconstruct --world "$N" --decoder vq "${told[@]}" "${quick[@]}" --out $out/reconstruction
   detok evaluate $out/reconstruction --world "$N" --out $out/reconstruction/evaluated
   detok generate --world "$N" --decoder vq "${told[@]}" "${quick[@]}" --out $out/generation
-  detok evaluate $out/generation --world "$N" --split new-captions --out $out/generation/evaluated
+  detok evaluate $out/generation --world "$N" --split prompts --out $out/generation/evaluated
 
   # SampledMix needs no training: it reads as many numbers as the expectation, so only dcdd.yaml changes.
   for gamma in 0.25 0.5 0.75 1.0; do
@@ -80,7 +80,7 @@ table4() {
     mixes+=($out/mixes/gamma-$gamma)
   done
   detok generate --world "$N" --decoder $rows/lc "${mixes[@]}" "${quick[@]}" --out $out/mixing
-  detok evaluate $out/mixing --world "$N" --split new-captions --out $out/mixing/evaluated
+  detok evaluate $out/mixing --world "$N" --split prompts --out $out/mixing/evaluated
 }
 
 # Table 5: seconds from prompt to picture, medians; the distances beside them are Table 3's.

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from detokenizers.cli import main
+from detokenizers.cli.candidates import SceneSide
 from detokenizers.data.images import save_png
 from detokenizers.data.world import World, WorldConfig
 from detokenizers.evaluation import protocols
@@ -394,3 +395,17 @@ def test_clipscore_reads_prompts_by_id_from_a_file(tmp_path):
     entry = result(tmp_path / "out")["decoders"]["drawn"]
     assert entry["per_image"]["clipscore"] == pytest.approx([100, 0, 100])
     assert entry["metrics"]["clipscore"]["label"] == "CLIPScore-clip-vit-large-patch14"
+
+
+def test_the_reference_can_be_one_scene_of_each_caption_that_generate_draws(tmp_path):
+    world = World(WorldConfig(resolution=16))
+    side = SceneSide(5, 16, "prompts")
+    for id, scene in zip(side.truths, world.prompts(5), strict=True):
+        assert np.array_equal(side.read(id), scene.image)
+    seeds = SceneSide(5, 16, "validation")
+    assert np.array_equal(seeds.read("validation-00003"), world.scene(3, "validation").image)
+    assert side.stamp("prompts-00003") != seeds.stamp("validation-00003")
+    assert main(["generate", "--world", "4", "--decoder", "vq", "--out", str(tmp_path / "drawn")]) == 0
+    ask = ["evaluate", str(tmp_path / "drawn"), "--world", "4", "--split", "prompts", *FAST, "--metrics", "fd-world"]
+    assert main(ask) == 0
+    assert json.loads((tmp_path / "drawn" / "results.json").read_text())["n"] == 4

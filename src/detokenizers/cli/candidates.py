@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,16 +46,19 @@ class Folder:
 class SceneSide:
     """Scenes of the embedded world as the reference, drawn when they are asked for."""
 
-    def __init__(self, number: int, size: int, split: Split) -> None:
-        self.world = World(WorldConfig(resolution=size))
-        self.split: Split = split
-        self.seeds = {f"{split}-{seed:05d}": seed for seed in range(number)}
+    def __init__(self, number: int, size: int, split: Split | Literal["prompts"]) -> None:
+        self.world = world = World(WorldConfig(resolution=size))
+        if split == "prompts":
+            truths = [scene.truth for scene in world.prompts(number)]
+        else:
+            truths = [world.truth(seed, split) for seed in range(number)]
+        self.truths = {f"{split}-{row:05d}": truth for row, truth in enumerate(truths)}
 
     def read(self, id: str) -> NDArray[np.uint8]:
-        return self.world.scene(self.seeds[id], self.split).image
+        return self.world.render(self.truths[id])
 
     def stamp(self, id: str) -> str:
-        return f"{self.split} {self.seeds[id]} {self.world.config.fingerprint()}"
+        return f"{id} {self.world.config.fingerprint()}"
 
 
 class Matched(NamedTuple):

@@ -111,7 +111,7 @@ class Evaluation:
             if self.size is None:
                 raise ValueError(f"the protocol {self.protocol.name!r} has no size to draw scenes at; give --reference")
             scenes = SceneSide(asked.world, self.size, asked.split)
-            return list(scenes.seeds), scenes
+            return list(scenes.truths), scenes
         assert asked.reference is not None
         if asked.reference.suffix in STATISTICS:
             return [], None

@@ -171,8 +171,8 @@ class Evaluate(Config):
     """The folder of real pictures, or their statistics: a file of --save-reference, or an .npz with mu and sigma."""
     world: NotNegative = 0
     """Use this many scenes of the embedded world as the reference."""
-    split: Literal["validation", "new-captions", "held-out"] = "validation"
-    """Which scenes, as for `detok reconstruct`."""
+    split: Literal["validation", "new-captions", "held-out", "prompts"] = "validation"
+    """Which scenes, as for `detok reconstruct`; `prompts`: one of each caption that `detok generate --world` draws."""
     metrics: tuple[str, ...] = ()
     """What to measure, by name (docs/evaluation.md lists them); the protocol's choice unless given."""
     protocol: str = "world"
