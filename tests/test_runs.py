@@ -57,7 +57,7 @@ def test_a_script_runs_to_its_end_and_every_command_is_understood(script, theatr
     )
     assert done.returncode == 0, done.stderr
     rows = {tuple(line.split("\t")[:-1]) for line in calls.read_text().splitlines()} if calls.exists() else set()
-    assert rows or script.name == "table5_janus.sh", "only the latency benchmark asks nothing of detok"
+    assert rows or script.name in SILENT, "only benchmarks and preparations ask nothing of detok"
     for verb, *arguments in sorted(rows):
         if verb == "train":
             assert train.request(arguments[0], arguments).run.recipe == arguments[0]

@@ -59,13 +59,23 @@ class FlowDecoder(nn.Module):
             steps: net calls (twice as many for `heun`).
             solver: how to follow the velocity.
             progress: wraps the loop over steps, e.g. `tqdm`.
+
+        Raises:
+            ValueError: seeds that do not match, or numbers that are not finite, before or after drawing.
         """
         if len(seeds) != len(condition):
             raise ValueError(f"{len(condition)} images need as many seeds, got {len(seeds)}")
         height, width = (side // self.space.stride for side in size)
         start = draw_noise((self.space.channels, height, width), seeds, device=condition.device)
         times = time_grid(steps, flux_mu(self.num_tokens(height, width))).to(start.device)
-        return self.space.decode(solver(self.net, start, times, condition, progress))
+        _require_finite(condition, "the condition is", "the beliefs these tokens carry are damaged; draw them again")
+        latents = solver(self.net, start, times, condition, progress)
+        _require_finite(
+            latents,
+            "the drawn latents are",
+            "the decoder's weights are damaged, or their precision overflows; use float32 (or bfloat16 on a GPU)",
+        )
+        return self.space.decode(latents)
 
     def error(
         self,
@@ -130,3 +140,8 @@ class FeatureDecoder(nn.Module):
         if tokens.observed is None:
             raise ValueError("these tokens come without features; only pictures that were read have them")
         return self.tokenizer.decode(tokens.observed)
+
+
+def _require_finite(x: Tensor, what: str, why: str) -> None:
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{what} not finite: {why}")
