@@ -1,7 +1,8 @@
 """Half precision against full, module by module, on every device there is; and what becomes of a NaN.
 
 Errors are ||half - full|| / ||full|| on random weights. bf16 keeps 8 bits, so a single rounding is 0.2-0.4 %; each
-bound leaves room for depth, not for another formula. The same tests run at tiny size on the CPU and on a GPU that is there.
+bound leaves room for depth, not for another formula. The same tests run at tiny size on the CPU and on a GPU if there
+is one.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ esac
 PYTHON = "#!/usr/bin/env bash\ncat >/dev/null </dev/null; echo 27.5 0.01\n"
 """In the place of `python`: the kappa and epsilon that scripts read from a calibration."""
 
+SILENT = ("table5_janus.sh", "gpu_prepare.sh", "gpu_bench.sh")
+"""Scripts that ask nothing of detok."""
+
 
 @pytest.fixture
 def theatre(tmp_path):
