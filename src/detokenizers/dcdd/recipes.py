@@ -110,31 +110,32 @@ MINI_CALIBRATION = Calibration(kappa=223.281, epsilon=0.005)
 
 
 def mini() -> DCDDRun:
-    """The embedded decoder's base: any sharpness, the committed code beside the expectation. About 45 minutes a core.
+    """The embedded decoder's base: any sharpness, the committed code beside the expectation. 90 minutes a core.
 
     It needs no VLM and no calibration; the rows of Table 4 on the mini stack all go on from it.
     """
     return DCDDRun(
         recipe="dcdd.mini",
         vlm="mini",
-        images=WorldImages(count=20480),
+        images=WorldImages(count=20_480),
         belief=AnySharpness(),
         decoder=DCDDConfig(
             reading=Committed(),
-            calibration=Calibration(kappa=130.0),
+            calibration=MINI_CALIBRATION,
             condition=CondConfig(width=64),
             net=MINI_NET,
             scope=Full(),
             space=PretrainedVAE(name="mini/vae"),
             token_stride=8,
         ),
-        train=TrainConfig(steps=4500, batch_size=16, lr=1e-3),
+        train=TrainConfig(steps=12_000, batch_size=16, lr=1e-3),
     )
 
 
 def _mini_row(name: str, **changes: object) -> DCDDRun:
     """A row of Table 4: the same start, data, steps and seed; only what the decoder is told differs."""
-    shared = {"recipe": f"dcdd.{name}", "start": "mini/dcdd", "train.steps": 1500, "train.lr": 5e-4, "belief": Proxy()}
+    shared = {"recipe": f"dcdd.{name}", "start": "mini/dcdd", "belief": Proxy(), "images.count": 9600}
+    shared |= {"train.steps": 600, "train.lr": 5e-4}
     return mini().vary({**shared, **{key.replace("__", "."): value for key, value in changes.items()}})
 
 
