@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Observe = Callable[[Float[Tensor, "b v"], Int[Tensor, "b"]], Float[Tensor, "b o"]]
-"""Called at every step of the token loop with the guided logits (fp32) and the token just sampled; what it returns
-is kept. This is how beliefs are used without ever storing `[n v]`."""
+"""Called while the token loop runs, with rows of guided logits (fp32) and the tokens sampled from them: one row an
+item, of one step or, where codebooks are small, of a few. What it returns is kept. This is how beliefs are used without
+ever storing `[n v]`."""
 
 
 class Grid(NamedTuple):

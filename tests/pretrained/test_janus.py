@@ -21,7 +21,7 @@ from detokenizers.pretrained.janus_size import JANUS_PRO_1B, JANUS_PRO_7B, Janus
 from detokenizers.pretrained.llama_blocks import LlamaBlocks
 from detokenizers.pretrained.prompts import JanusChat, PlainWords, prompt_batch
 from detokenizers.pretrained.step_graphs import Recorded
-from detokenizers.pretrained.token_loop import guide
+from detokenizers.pretrained.token_loop import Listener, guide
 from detokenizers.protocols import TokenVLM
 from tests.pretrained.tiny import CHAT, TINY, soften, tiny_janus, tiny_tokenizer, tiny_vlm
 
@@ -433,3 +433,22 @@ def test_sizes_that_do_not_fit_are_refused():
         TINY.vary(vq_channels=48)
     with pytest.raises(ValueError, match="vocabulary is 8"):
         tiny_janus(JanusSize(**{**TINY.model_dump(), "vocabulary": 8}))
+
+
+@pytest.mark.parametrize(("num_codes", "steps_together"), [(1024, 16), (16_384, 1), (65_536, 1)])
+def test_beliefs_wait_for_company_only_where_they_are_small(num_codes, steps_together):
+    rows = []
+
+    def observe(logits, drawn):
+        rows.append(len(drawn))
+        return torch.stack([logits[:, 0], drawn.float()], -1)
+
+    listener = Listener(observe, num_codes)
+    steps = [(torch.full((2, num_codes), float(step)) + torch.tensor([[0.0], [0.5]]), step) for step in range(18)]
+    for logits, step in steps:
+        listener.hear(logits, torch.tensor([step, 100 + step]))
+    seen = listener.observed()
+    assert max(rows) == 2 * steps_together
+    assert sum(rows) == 2 * 18
+    assert seen[0].tolist() == [[step, step] for step in range(18)]
+    assert seen[1].tolist() == [[step + 0.5, step + 100] for step in range(18)]

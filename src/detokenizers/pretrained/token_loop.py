@@ -24,6 +24,8 @@ from detokenizers.protocols import Observe
 
 CHUNK_ROWS = 1024
 """Rows of logits that `believe` has in memory at a time."""
+WAITING = 65_536
+"""Bytes of logits an item may have waiting to be observed together."""
 COLUMNS = 16
 """A compiled loop's memory is a multiple of this long: prompts of about one length share a graph, and fast attention
 kernels want masks whose rows start at aligned addresses."""
@@ -61,6 +63,36 @@ def guide(both: Float[Tensor, "r *m"], branches: int, guidance: float | Tensor) 
     return torch.lerp(uncond, cond, guidance)
 
 
+class Listener:
+    """Shows `observe` the logits of a few steps at once: on small codebooks it costs calls, not arithmetic.
+
+    At most `WAITING` bytes an item wait, so at 16,384 codes every step is shown by itself.
+    """
+
+    def __init__(self, observe: Observe, num_codes: int) -> None:
+        self.observe, self.steps = observe, max(1, WAITING // (4 * num_codes))
+        self.waiting: list[tuple[Float[Tensor, "b v"], Int[Tensor, "b"]]] = []
+        self.parts: list[Float[Tensor, "b s o"]] = []
+
+    def hear(self, logits: Float[Tensor, "b v"], drawn: Int[Tensor, "b"]) -> None:
+        """Take in one step."""
+        self.waiting.append((logits, drawn))
+        if len(self.waiting) == self.steps:
+            self._show()
+
+    def observed(self) -> Float[Tensor, "b n o"]:
+        """All that was returned, step by step; `hear` is over then."""
+        if self.waiting:
+            self._show()
+        return torch.cat(self.parts, 1)
+
+    def _show(self) -> None:
+        batch = len(self.waiting[0][1])
+        logits, drawn = (torch.cat(column) for column in zip(*self.waiting))
+        self.waiting.clear()
+        self.parts.append(self.observe(logits, drawn).unflatten(0, (-1, batch)).transpose(0, 1))
+
+
 class TokenLoop:
     """Sample image tokens, or read the beliefs about given ones.
 
@@ -93,7 +125,8 @@ class TokenLoop:
         Args:
             prefix: `branches` rows per item.
             u: the uniform numbers that decide the tokens; None draws the most likely token each time.
-            observe: called with the guided logits divided by the temperature, before any top-k, and the drawn token.
+            observe: called with rows of guided logits divided by the temperature, before any top-k, and the drawn
+                tokens; a row is one item at one step, and small codebooks' steps come several at a time.
             progress: called with the number of tokens done so far.
 
         Returns:
@@ -123,15 +156,15 @@ class TokenLoop:
                 span=start,
             )
             logits = self.logits(hidden[:, -1], branches, scale)
-        ids, observed = [], []
+        ids, listener = [], Listener(observe, logits.shape[-1]) if observe is not None else None
         for step in range(self.num_tokens):
             scaled = logits / temperature
             drawn = scaled.argmax(-1) if u is None else draw(scaled, u[:, step], top_k)
             if step in (0, self.num_tokens - 1):
                 self._check_finite(scaled)
             ids.append(drawn)
-            if observe is not None:
-                observed.append(observe(scaled, drawn))
+            if listener is not None:
+                listener.hear(scaled, drawn)
             if progress is not None:
                 progress(step + 1)
             if step + 1 == self.num_tokens:
@@ -144,7 +177,7 @@ class TokenLoop:
                     span = start + step + 1
                     mask = seen[..., :span] if padded else None
                     logits = self.step(drawn, here, angles.at(here), memory, span, mask, scale, branches)
-        return torch.stack(ids, 1), torch.stack(observed, 1) if observe is not None else None
+        return torch.stack(ids, 1), None if listener is None else listener.observed()
 
     @torch.no_grad()
     def believe(
