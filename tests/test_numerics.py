@@ -118,17 +118,14 @@ def test_logits_that_become_nan_on_the_way_are_one_clear_error(device, compiled)
     vlm = tiny_vlm().to(device)
     if compiled:
         vlm.loop.compiled = vlm.loop.static_step
-    seen = 0
 
-    def observe(logits, ids):
-        nonlocal seen
-        seen += 1
-        if seen == 5:  # from here on every embedding of a drawn token is damaged
+    def damage(done, _):
+        if done == 5:  # from here on every embedding of a drawn token is damaged
             vlm.model.model.generation_embeddings.weight.data.fill_(float("nan"))
-        return Observer(Expectation(), vlm.tokenizer.codebook)(logits, ids)
 
+    observe = Observer(Expectation(), vlm.tokenizer.codebook)
     with pytest.raises(ValueError, match="logits are not finite in float32"):
-        vlm.generate(["a red dog"], seeds=[0], observe=observe)
+        vlm.generate(["a red dog"], seeds=[0], observe=observe, progress=damage)
 
 
 @ON_ALL

@@ -17,7 +17,8 @@ SCRIPTS = sorted(RUNS.glob("*.sh"))
 
 NOTE = """#!/usr/bin/env bash
 while [ "$1" != train ] && [[ $0 = */accelerate ]]; do shift; done
-{ printf '%s\\t' "$@"; echo; } >>"$CALLS"
+line=$(printf '%s\\t' "$@")
+echo "$line" >>"$CALLS" # in one write: lanes of a script run side by side
 out=${@: -1}
 case $out in
   *.json) mkdir -p "$(dirname "$out")"; echo '{}' >"$out" ;;
