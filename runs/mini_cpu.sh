@@ -39,9 +39,13 @@ judge_and_tokenizer() {
   part tokenizer config.json mini.tokenizer_decoder --keep-codes $mini/tokenizer/codes --judge $mini/world_net
 }
 latent_space() {
-  part autoencoder config.json mini.autoencoder
+  part autoencoder/latents config.json mini.autoencoder
+}
+way_back() {
+  part autoencoder config.json mini.autoencoder_decoder --keep-latents $mini/autoencoder/latents --judge $mini/world_net
 }
 side_by_side judge_and_tokenizer latent_space
+way_back
 
 # 2. The VLM draws in the tokenizer's codes. The decoder is trained on images alone, so it need not wait for the VLM.
 vlm() {

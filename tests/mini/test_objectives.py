@@ -47,10 +47,10 @@ def tokenizer(**options) -> tuple[TokenizerObjective, dict[str, torch.Tensor]]:
     return TokenizerObjective(build_vq(stack.JANUS.vary({"codebook": 16})), judge(), **options), {"images": IMAGES}
 
 
-def autoencoder() -> tuple[AutoencoderObjective, dict[str, torch.Tensor]]:
+def autoencoder(**options) -> tuple[AutoencoderObjective, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     vae = build_vae(VAEConfig(channels=4, block_channels=(16, 16), norm_groups=4))
-    return AutoencoderObjective(vae), {"images": IMAGES}
+    return AutoencoderObjective(vae, judge(), **options), {"images": IMAGES}
 
 
 def vlm(**options) -> tuple[VLMObjective, dict[str, torch.Tensor]]:
@@ -296,3 +296,13 @@ def test_with_kept_codes_only_the_decoder_learns_and_every_token_stays():
     changed = {name.split(".")[0] for name, w in after.items() if not w.equal(before[name])}
     assert changed == {"decoder", "post_quant_conv"}
     assert JanusVQ(objective.tokenizer()).features(IMAGES).equal(tokens)
+
+
+def test_with_kept_latents_only_the_way_back_learns_and_every_latent_stays():
+    objective, batch = autoencoder(keep_latents=True, perceptual=0.5)
+    before = {name: w.clone() for name, w in objective.vae.state_dict().items()}
+    first, last = learn(objective, batch, 20)
+    assert last["pixels"] < 0.8 * first["pixels"]
+    assert last["perceptual"] < first["perceptual"]
+    changed = {name.split(".")[0] for name, w in objective.vae.state_dict().items() if not w.equal(before[name])}
+    assert changed == {"decoder"}

@@ -1,6 +1,7 @@
 """Training the mini latent space: diffusers' `AutoencoderKL` with a light KL, so that decoders draw in its latents.
 
 images -encoder-> mean, variance -sample-> latents -decoder-> images; latent statistics are measured at export.
+A second stage can keep the encoder, so that every latent goes on meaning what it did, and train the decoder alone.
 """
 
 from __future__ import annotations
@@ -11,19 +12,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..nn.world_net import WorldNet
 from ..training.draws import normal_like
-from .perceptual import pixel_loss
+from .perceptual import perceptual_loss, pixel_loss
 
 
 class AutoencoderObjective(nn.Module):
-    """L1 + edges + KL per latent number. Batch: `images` [b 3 h w]."""
+    """L1 + edges + perceptual + KL per latent number. Batch: `images` [b 3 h w].
+
+    With `keep_latents` only what turns latents into pixels learns.
+    """
 
     vae: Any
 
-    def __init__(self, vae: Any, *, kl: float = 3e-4) -> None:
+    def __init__(
+        self, vae: Any, judge: WorldNet, *, kl: float = 3e-4, perceptual: float = 0.0, keep_latents: bool = False
+    ) -> None:
         super().__init__()
         self.vae = vae.to(memory_format=torch.channels_last)
-        self.kl = kl
+        self.judge = judge.requires_grad_(False).eval()
+        self.kl, self.perceptual = kl, perceptual
+        self.vae.requires_grad_(True)
+        self.vae.encoder.requires_grad_(not keep_latents)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["images"].contiguous(memory_format=torch.channels_last)
@@ -35,5 +45,8 @@ class AutoencoderObjective(nn.Module):
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),
         }
         loss = terms["pixels"] + self.kl * terms["kl"]
+        if self.perceptual:
+            terms["perceptual"] = perceptual_loss(self.judge, drawn, images)
+            loss = loss + self.perceptual * terms["perceptual"]
         psnr = -10 * torch.log10(F.mse_loss(drawn.detach().clamp(-1, 1), images) / 4)
         return {"loss": loss, **terms, "psnr": psnr}

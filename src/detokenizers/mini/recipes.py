@@ -64,6 +64,22 @@ def autoencoder() -> AutoencoderRun:
     )
 
 
+def autoencoder_decoder() -> AutoencoderRun:
+    """More time and a perceptual loss for the way back to pixels; every latent goes on meaning what it did.
+
+    As `tokenizer_decoder` does for the baseline.
+    """
+    return autoencoder().vary(
+        {
+            "recipe": "mini.autoencoder_decoder",
+            "keep_latents": "mini/vae",
+            "perceptual": 0.25,
+            "train.steps": 6000,
+            "train.lr": 1e-3,
+        }
+    )
+
+
 def vlm() -> VLMRun:
     """The VLM itself, both ways: caption -> tokens and image -> caption. About two hours on one core."""
     return VLMRun(
@@ -74,5 +90,5 @@ def vlm() -> VLMRun:
     )
 
 
-PARTS = (world_net, tokenizer, tokenizer_decoder, autoencoder, vlm)
+PARTS = (world_net, tokenizer, tokenizer_decoder, autoencoder, autoencoder_decoder, vlm)
 RECIPES = {f"mini.{recipe.__name__}": recipe for recipe in PARTS}

@@ -22,7 +22,7 @@ from ..data.sources import Scenes, shuffled_rows
 from ..data.world import World, WorldConfig
 from ..nn.world_net import WorldNet, WorldNetConfig
 from ..pretrained.janus_size import JanusSize, build_janus, special_ids
-from ..pretrained.spaces import VAEConfig, build_vae, save_vae, set_statistics
+from ..pretrained.spaces import VAE, VAEConfig, build_vae, save_vae, set_statistics
 from ..pretrained.vq import JanusVQ
 from ..pretrained.vq_weights import build_vq, load_vq, save_vq
 from ..pretrained.words import word_tokenizer
@@ -132,12 +132,23 @@ class AutoencoderRun(MiniRun):
 
     vae: VAEConfig
     kl: float = 3e-4
+    judge: str = "mini/world_net"
+    perceptual: float = 0.0
+    keep_latents: str | None = None
+    """Folder of an autoencoder whose latents stay what they are while its decoder learns on; none trains all anew."""
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        world, vae = World(self.world), build_vae(self.vae)
+        world = World(self.world)
+        vae = VAE.from_pretrained(resolve(self.keep_latents)).autoencoder if self.keep_latents else build_vae(self.vae)
         scenes = Scenes(world, self.train.steps * self.train.batch_size)
-        objective = AutoencoderObjective(vae, kl=self.kl)
+        objective = AutoencoderObjective(
+            vae,
+            load_world_net(self.judge),
+            kl=self.kl,
+            perceptual=self.perceptual,
+            keep_latents=bool(self.keep_latents),
+        )
         held = Scenes(world, PREVIEW, "validation").images(range(PREVIEW))
 
         def latents_of(images: Tensor) -> Tensor:
@@ -152,8 +163,9 @@ class AutoencoderRun(MiniRun):
 
         @torch.no_grad()
         def export(_: torch.nn.Module, folder: Path) -> None:
-            latents = torch.cat([latents_of(scenes.images(range(i, i + 64))) for i in range(0, 512, 64)])
-            set_statistics(vae, latents.mean().item(), latents.std().item())
+            if not self.keep_latents:
+                latents = torch.cat([latents_of(scenes.images(range(i, i + 64))) for i in range(0, 512, 64)])
+                set_statistics(vae, latents.mean().item(), latents.std().item())
             save_vae(vae, folder)
 
         return Job(
