@@ -98,7 +98,7 @@ class CodeDecoder(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, tokens: VisualTokens, *, steps: int = 1, seeds: Sequence[int] | None = None
+        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode the ids; beliefs, if any, are not looked at.
 
@@ -134,7 +134,7 @@ class FeatureDecoder(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, tokens: VisualTokens, *, steps: int = 1, seeds: Sequence[int] | None = None
+        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode the features that `read` kept."""
         if tokens.observed is None:

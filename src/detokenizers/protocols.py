@@ -103,7 +103,7 @@ class TokenVLM(Protocol):
         prompts: Sequence[str],
         *,
         seeds: Sequence[int],
-        guidance: float = 5.0,
+        guidance: float | None = None,
         temperature: float = 1.0,
         observe: Observe | None = None,
     ) -> VisualTokens: ...
@@ -121,5 +121,5 @@ class Detokenizer(Protocol):
     """Tokens in, pixels out: images are [b 3 h w] in [-1, 1]; one seed per item."""
 
     def __call__(
-        self, tokens: VisualTokens, *, steps: int = 30, seeds: Sequence[int] | None = None
+        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
     ) -> Float[Tensor, "b 3 h w"]: ...

@@ -52,6 +52,13 @@ def test_the_same_seeds_give_the_same_images_and_the_default_seeds_count_up(dcdd
     torch.testing.assert_close(dcdd(tokens[1:2], steps=2, seeds=[1]), images[1:2], atol=1e-5, rtol=0)
 
 
+def test_it_takes_its_own_steps_unless_told_otherwise(settings):
+    hasty = tiny.build(settings.vary({"steps": 1})).eval()
+    tokens = generated(hasty)
+    assert torch.equal(hasty(tokens), hasty(tokens, steps=1))
+    assert not torch.allclose(hasty(tokens), hasty(tokens, steps=2), atol=1e-4)
+
+
 def test_the_condition_changes_the_image(dcdd):
     tokens = generated(dcdd)
     swapped = VisualTokens(tokens.ids, tokens.grid, tokens.observed.flip(0))

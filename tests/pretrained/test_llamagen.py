@@ -120,6 +120,14 @@ def test_top_k_narrows_the_draw_but_not_the_observed_belief(vlm):
     assert (drawn.observed > 0).sum(-1).float().mean() > 1
 
 
+def test_it_draws_from_its_own_number_of_codes_unless_told_otherwise(vlm, monkeypatch):
+    assert vlm.top_k == 1000
+    everything = vlm.generate(PROMPTS, seeds=[0, 1], top_k=0)
+    monkeypatch.setattr(LlamaGenVLM, "top_k", 1)
+    assert torch.equal(vlm.generate(PROMPTS, seeds=[0, 1]).ids, vlm.generate(PROMPTS, seeds=[7, 8], greedy=True).ids)
+    assert torch.equal(vlm.generate(PROMPTS, seeds=[0, 1], top_k=0).ids, everything.ids)
+
+
 def test_drawing_leaves_the_weights_untouched(vlm):
     before = fingerprint(vlm.model.state_dict())
     vlm.generate(PROMPTS, seeds=[0, 1], observe=soften)

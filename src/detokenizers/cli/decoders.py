@@ -75,6 +75,16 @@ def identity(decoder: Decoder) -> str:
     return hashlib.sha256((decoder.config.to_yaml() + weights).encode()).hexdigest()[:12]
 
 
+def steps_of(asked: int | None, decoders: Mapping[str, Decoder]) -> dict[str, int]:
+    """Sampling steps of the diffusion decoders by label: those asked for, or else each one's own."""
+    return {label: asked or one.config.steps for label, one in decoders.items() if isinstance(one, DCDD)}
+
+
+def taken(steps: Mapping[str, int]) -> str:
+    """Sampling steps as a sheet tells them."""
+    return ", ".join(f"{label}: {count} steps" for label, count in steps.items()) or "no sampling steps"
+
+
 class Listeners:
     """An `Observe` that passes every belief on to all decoders, and notes the largest probability for the heat map."""
 

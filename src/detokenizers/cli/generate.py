@@ -29,7 +29,7 @@ from ..pretrained.loading import load_vlm
 from ..pretrained.token_vlm import LlamaTokenVLM
 from ..protocols import Grid, VisualTokens
 from .benchmarks.layouts import layout_of
-from .decoders import BASELINE, CEILING, CONFIDENCE, Decoder, Listeners, identity, load_decoders
+from .decoders import BASELINE, CEILING, CONFIDENCE, Decoder, Listeners, identity, load_decoders, steps_of, taken
 from .gallery import ROWS, TOKENS, Gallery, notes_in, require_same
 from .sources import device_of, guidance_of
 from .verbs import Generate
@@ -62,7 +62,7 @@ def run(request: Generate) -> None:
         [item.id for item in items],
         [item.text for item in items],
         decoders,
-        note=f"{request.vlm}, guidance {studio.guidance:g}, seed {request.seed}; {request.steps} steps",
+        note=f"{request.vlm}, guidance {studio.guidance:g}, seed {request.seed}; {taken(studio.steps)}",
         confidence=[studio.confidence(item) for item in items[:ROWS]] if request.compare else None,
     )
     print(f"{len(items)} item{'s' * (len(items) > 1)} by {', '.join(decoders)} in {request.out}; look at {sheet}")
@@ -77,6 +77,7 @@ class Studio:
         self.request, self.vlm, self.decoders, self.gallery = request, vlm, decoders, gallery
         self.guidance = guidance_of(request.guidance, vlm)
         self.identities = {label: identity(decoder) for label, decoder in decoders.items()}
+        self.steps = steps_of(request.steps, decoders)
 
     def draw(self, items: list[Item]) -> None:
         """Draw every picture that is not there yet."""
@@ -95,7 +96,7 @@ class Studio:
             return
         tokens = VisualTokens.join([self.tokens(item, label) for item in items])
         seeds = [item.seed for item in items]
-        for item, image in zip(items, self.decoders[label](tokens, steps=self.request.steps, seeds=seeds)):
+        for item, image in zip(items, self.decoders[label](tokens, steps=self.steps.get(label), seeds=seeds)):
             self.gallery.keep(label, item.id, image, self.notes(item, label))
 
     def lacking(self, item: Item) -> Iterator[str]:
@@ -167,7 +168,7 @@ class Studio:
 
     def notes(self, item: Item, label: str) -> dict[str, Any]:
         """What decides one picture."""
-        how = {} if label == BASELINE else {"steps": self.request.steps}
+        how = {"steps": self.steps[label]} if label in self.steps else {}
         return {**self.facts(item), "decoder": label, "weights": self.identities[label], **how}
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..dcdd.model import DCDD
 from ..decoder import CodeDecoder
 from ..evaluation.features import item_seed
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
@@ -20,7 +19,7 @@ from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..evaluation.tables import table
 from ..pretrained.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
-from .decoders import Decoder, identity, load_decoders
+from .decoders import Decoder, identity, load_decoders, steps_of, taken
 from .gallery import ORIGINAL, Gallery
 from .sources import device_of, pictures
 from .verbs import Reconstruct
@@ -35,6 +34,7 @@ def run(request: Reconstruct) -> None:
     tokenizer = load_tokenizer(request.vlm, device=device)
     found = pictures(request.images, request.world, tokenizer.image_size, request.decode_batch, request.split)
     decoders = load_decoders(request.decoder, tokenizer, device)
+    steps = steps_of(request.steps, decoders)
     weights = {label: identity(decoder) for label, decoder in decoders.items()}
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
     for ids, images in tqdm(found.batches, desc="reconstructing", total=len(found.chunks), disable=None):
@@ -43,13 +43,13 @@ def run(request: Reconstruct) -> None:
                 gallery.keep(ORIGINAL, id, image, {})
         for label, decoder in decoders.items():
             how = {"vlm": request.vlm, "decoder": label, "weights": weights[label]}
-            how |= {"steps": request.steps} if isinstance(decoder, DCDD) else {}
+            how |= {"steps": steps[label]} if label in steps else {}
             notes = {id: {"id": id, "seed": item_seed(request.seed, id), **how} for id in ids}
             rows = [row for row, id in enumerate(ids) if gallery.lacks(label, id, notes[id])]
             if rows:
                 tokens = read(decoder, images[rows].to(device), tokenizer)
                 seeds = [notes[ids[row]]["seed"] for row in rows]
-                for row, image in zip(rows, decoder(tokens, steps=request.steps, seeds=seeds)):
+                for row, image in zip(rows, decoder(tokens, steps=steps.get(label), seeds=seeds)):
                     gallery.keep(label, ids[row], image, notes[ids[row]])
             drawn = torch.cat([gallery.image(label, id) for id in ids])
             columns[label]["psnr"].append(psnr(drawn, images))
@@ -59,7 +59,7 @@ def run(request: Reconstruct) -> None:
         "kind": "reconstruction",
         "n": len(found.ids),
         "seed": request.seed,
-        **provenance(device, {"vlm": request.vlm, "steps": request.steps}),
+        **provenance(device, {"vlm": request.vlm, "steps": steps}),
         "decoders": {
             label: {
                 "metrics": scores[label],
@@ -71,7 +71,7 @@ def run(request: Reconstruct) -> None:
     }
     gallery.record({"id": id, "decoders": list(decoders)} for id in found.ids)
     gallery.report(result, table("decoder", scores))
-    sheet = gallery.show(found.ids, found.ids, [ORIGINAL, *decoders], note=f"{request.vlm}, {request.steps} steps")
+    sheet = gallery.show(found.ids, found.ids, [ORIGINAL, *decoders], note=f"{request.vlm}; {taken(steps)}")
     print(f"{table('decoder', scores)}\n\n{len(found.ids)} pictures in {request.out}; look at {sheet}")
 
 

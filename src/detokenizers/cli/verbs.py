@@ -26,8 +26,8 @@ class Drawing(Config):
     """The frozen VLM: `mini`, a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or llamagen-xl@DIR."""
     decoder: tuple[str, ...] = ("mini/dcdd",)
     """Decoders, drawing from the same tokens: `mini/dcdd`, run folders, and `vq`, which is the VLM's own."""
-    steps: AtLeastOne = 30
-    """Sampling steps of diffusion decoders."""
+    steps: AtLeastOne | None = None
+    """Sampling steps of diffusion decoders; each one's own default unless given."""
     seed: NotNegative = 0
     """With the item's id it decides every random draw; order and batch size never do."""
     decode_batch: AtLeastOne = 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..checkpoint import load_tensors, save_tensors, write_text
@@ -42,6 +43,8 @@ class DCDDConfig(Config):
     space: Space = PretrainedVAE(subfolder="vae")
     token_stride: int = 16
     """Pixels per VLM token."""
+    steps: int = Field(default=30, ge=1)
+    """Sampling steps unless a caller asks for others; the paper's 30."""
 
     def build(self, codebook: Float[Tensor, "v d"]) -> DCDD:
         """A decoder ready to train: pretrained weights where the config names them, random ones elsewhere.
@@ -79,15 +82,19 @@ class DCDD(nn.Module):
         self,
         tokens: VisualTokens,
         *,
-        steps: int = 30,
+        steps: int | None = None,
         seeds: Sequence[int] | None = None,
         solver: Solver = euler,
         progress: Progress | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
-        """Draw what the VLM meant; `seeds` has one number per image, by default 0, 1, 2, ..."""
+        """Draw what the VLM meant; `seeds` has one number per image, by default 0, 1, 2, ...
+
+        `steps` defaults to the config's.
+        """
         condition = self.condition(tokens)  # Eqs. 19-20
         size = (tokens.grid.height * self.config.token_stride, tokens.grid.width * self.config.token_stride)
         seeds = range(len(tokens)) if seeds is None else seeds
+        steps = self.config.steps if steps is None else steps
         return self.decoder.sample(condition, size=size, seeds=seeds, steps=steps, solver=solver, progress=progress)
 
     @property

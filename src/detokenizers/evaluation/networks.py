@@ -17,6 +17,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from ..pretrained.published import CLIP_DATACOMP, CLIP_OPENAI
 from .features import Extractor
 from .pairwise import levels
 from .protocols import Look
@@ -71,17 +72,17 @@ def published() -> Mapping[str, Loader]:
         return DINOv2.load()
 
     def clip(repo: str) -> Any:
-        from ..pretrained import clip, published
+        from ..pretrained.clip import CLIP
 
-        return clip.CLIP.load(getattr(published, repo))
+        return CLIP.load(repo)
 
     return {
         "inception": inception,
         "lpips-alex": lambda: lpips("alex"),
         "lpips-vgg": lambda: lpips("vgg"),
         "dinov2": dinov2,
-        "clip": lambda: clip("CLIP_OPENAI"),
-        "clip-datacomp": lambda: clip("CLIP_DATACOMP"),
+        "clip": lambda: clip(CLIP_OPENAI),
+        "clip-datacomp": lambda: clip(CLIP_DATACOMP),
     }
 
 

@@ -30,19 +30,19 @@ def uniforms(seeds: Sequence[int], count: int) -> Float[Tensor, "b n"]:
     return torch.stack(rows) * (1 - 2**-22) if rows else torch.empty(0, count)
 
 
-def draw(logits: Float[Tensor, "b v"], u: Float[Tensor, "b"], top_k: int | None = None) -> Int[Tensor, "b"]:
+def draw(logits: Float[Tensor, "b v"], u: Float[Tensor, "b"], top_k: int = 0) -> Int[Tensor, "b"]:
     """Sample one code per row by inverting the cumulative distribution at `u`.
 
     Args:
         logits: fp32 log-probabilities up to a constant per row.
         u: one number in [0, 1) per row, from `uniforms`.
-        top_k: keep only the k most likely codes; all of them when None.
+        top_k: keep only the k most likely codes; all of them when 0.
 
     Returns:
         Code indices; a code of probability zero is never drawn.
     """
     codes = None
-    if top_k is not None and top_k < logits.shape[-1]:
+    if 0 < top_k < logits.shape[-1]:
         logits, codes = logits.topk(top_k)
     cdf = logits.softmax(-1).cumsum(-1)
     place = torch.searchsorted(cdf, (u[:, None] * cdf[:, -1:]), right=True).clamp_(max=cdf.shape[-1] - 1)

@@ -9,7 +9,7 @@ caption features -project-> prefix [cond; uncond] -token loop, 2-D rotary-> Visu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +27,6 @@ from detokenizers.pretrained.step_graphs import fused
 from detokenizers.pretrained.token_loop import Prefix, TokenLoop, TokenParts
 from detokenizers.pretrained.token_vlm import LlamaTokenVLM
 from detokenizers.pretrained.vq import JanusVQ
-from detokenizers.protocols import Observe, VisualTokens
 
 
 class LlamaGenSize(Config):
@@ -141,6 +140,8 @@ class LlamaGenVLM(LlamaTokenVLM):
     """
 
     guidance = 7.5
+    # PAPER GAP (docs/dcdd.md#filtered-beliefs): not said whether beliefs are cut to these; ours are not.
+    top_k = 1000
 
     def __init__(self, model: LlamaGen, vq: JanusVQVAE, captions: CaptionEncoder, *, compile: bool = False) -> None:
         super().__init__()
@@ -203,29 +204,6 @@ class LlamaGenVLM(LlamaTokenVLM):
             features = torch.cat([features, project.uncond.expand_as(features)])
             visible = visible.repeat(2, 1)
         return Prefix(project(features), visible)
-
-    def generate(
-        self,
-        prompts: Sequence[str],
-        *,
-        seeds: Sequence[int],
-        guidance: float | None = None,
-        temperature: float = 1.0,
-        observe: Observe | None = None,
-        greedy: bool = False,
-        top_k: int | None = 1000,
-        batch_size: int = 16,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> VisualTokens:
-        """`LlamaTokenVLM.generate` drawing, as LlamaGen does, from the 1000 likeliest codes.
-
-        `observe` still sees the unfiltered belief.
-        """
-        # PAPER GAP (docs/dcdd.md#filtered-beliefs): the paper does not say whether its belief is filtered.
-        return super().generate(
-            prompts, seeds=seeds, guidance=guidance, temperature=temperature, observe=observe, greedy=greedy,
-            top_k=top_k, batch_size=batch_size, progress=progress,
-        )  # fmt: skip
 
 
 def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

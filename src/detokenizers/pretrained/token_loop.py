@@ -116,7 +116,7 @@ class TokenLoop:
         branches: int,
         guidance: float,
         temperature: float = 1.0,
-        top_k: int | None = None,
+        top_k: int = 0,
         observe: Observe | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n o"] | None]:

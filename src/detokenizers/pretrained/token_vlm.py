@@ -25,6 +25,8 @@ class LlamaTokenVLM(nn.Module, ABC):
     loop: TokenLoop
     guidance: float = 5.0
     """The guidance weight it draws with unless told otherwise."""
+    top_k: int = 0
+    """How many of the likeliest codes it draws from unless told otherwise; 0 is all of them."""
 
     @abstractmethod
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
@@ -57,7 +59,7 @@ class LlamaTokenVLM(nn.Module, ABC):
             temperature: divides the guided logits.
             observe: sees guided, tempered, unfiltered fp32 logits `[b v]` and drawn tokens `[b]` at every step.
             greedy: take the most likely token instead of drawing.
-            top_k: draw from the k most likely codes only.
+            top_k: draw from the k most likely codes only, the VLM's own number unless given; 0 is all of them.
             batch_size: images drawn together.
             progress: called with tokens done and tokens to do.
 
@@ -76,7 +78,7 @@ class LlamaTokenVLM(nn.Module, ABC):
                 branches=branches,
                 guidance=guidance,
                 temperature=temperature,
-                top_k=top_k,
+                top_k=self.top_k if top_k is None else top_k,
                 observe=observe,
                 progress=_counted(progress, first * steps, len(batch), len(prompts) * steps),
             )
