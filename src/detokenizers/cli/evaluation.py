@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
@@ -21,10 +21,8 @@ from ..data.prompts import read_prompts
 from ..evaluation import metrics, protocols
 from ..evaluation.agreement import Agreement
 from ..evaluation.distances import How
-from ..evaluation.features import Gathered
 from ..evaluation.networks import Networks
 from ..evaluation.one_pass import TRUTH, Pass, Side
-from ..evaluation.references import load_reference, require_hash
 from ..evaluation.report import report, require_no_copies
 from ..evaluation.results import Result
 from ..evaluation.shards import Evidence
@@ -45,19 +43,12 @@ from .candidates import (
 )
 from .comparing import same_tokens
 from .judging import asked_in, world_judge
+from .real import Real, real_pictures, real_statistics
 from .sources import device_of
 from .tokens import codebook_scores
 from .verbs import Evaluate
 
 STATISTICS = (".safetensors", ".npz")
-
-
-class Real(NamedTuple):
-    """The reference as the chosen networks saw it."""
-
-    gathered: Mapping[str, Gathered]
-    about: Result
-    """Kind, n and hash, for the report."""
 
 
 @dataclass
@@ -193,7 +184,7 @@ class Evaluation:
         """All numbers; None while other processes still measure their shares."""
         chosen, ids = self.chosen, self.matched.ids
         extra = codebook_scores(self.home, ids, list(self.rows)) if chosen.codebook else {}
-        known = self.statistics() if self.reference[1] is None else None
+        known = self.real(None) if self.reference[1] is None else None  # a wrong file fails before the first picture
         seen = self.look("drawn", ids, self.sides, measures=chosen.measures, prompts=self.prompts)
         real = known or self.real(seen)
         if seen is None or real is None:
@@ -212,32 +203,15 @@ class Evaluation:
         )
 
     def real(self, seen: Evidence | None) -> Real | None:
-        """What the networks saw of the reference's pictures: in the same pass where they are the originals."""
+        """What the networks saw of the reference: in the same pass as the rest where its pictures are the originals."""
         ids, side = self.reference
-        assert side is not None
+        if side is None:
+            assert self.request.reference is not None
+            return real_statistics(self.request.reference, self.chosen, self.protocol, self.networks)
         evidence = seen if self.matched.paired else self.look("reference", ids, {TRUTH: side})
         if evidence is None:
             return None
-        digest = evidence.hash(TRUTH)
-        require_hash(digest, self.protocol, "the real pictures")
-        kind = "originals" if self.matched.paired else "pictures"
-        gathered = {name: evidence.side(TRUTH, name) for name in self.chosen.extractors}
-        return Real(gathered, {"kind": kind, "n": len(evidence.ids), "hash": digest})
-
-    def statistics(self) -> Real:
-        """A reference that is a file of statistics: one network's, and enough for a Fréchet distance only."""
-        path, names = self.request.reference, self.chosen.extractors
-        assert path is not None
-        for distance in self.chosen.distances:
-            if not isinstance(distance, metrics.Frechet):
-                raise ValueError(
-                    f"{distance.name} needs the real pictures themselves, and {path} holds only their statistics; "
-                    "give the folder, or ask for Fréchet distances alone with --metrics"
-                )
-        if not names:
-            raise ValueError(f"none of the metrics asked for looks at the reference {path}; leave it out")
-        loaded = {name: load_reference(path, self.protocol, self.networks.extractor(name)) for name in names}
-        return Real({name: Gathered(one.moments) for name, one in loaded.items()}, loaded[names[0]].about)
+        return real_pictures(evidence, self.chosen, self.protocol, paired=self.matched.paired)
 
     def look(self, name: str, ids: list[str], sides: Mapping[str, Side], **more: Any) -> Evidence | None:
         """One pass over some pictures, its shards under `out`."""

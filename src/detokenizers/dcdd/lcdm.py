@@ -104,14 +104,18 @@ def uncertainty(p: Float[Tensor, "... v"], config: LCDMConfig = LCDMConfig()) ->
     return torch.stack([head[..., 0], head[..., 0] - head[..., 1], topk_mass, tail], -1).clamp(0, 1)
 
 
-class Expectation(Config):
+class OneVector(Config):
+    """Readings of one code vector and u."""
+
+    def num_features(self, d: int) -> int:
+        return d + 4
+
+
+class Expectation(OneVector):
     """LCDM proper: the expected code and how sure it is, `[c_bar, u]`."""
 
     name: Literal["expectation"] = "expectation"
     lcdm: LCDMConfig = LCDMConfig()
-
-    def num_features(self, d: int) -> int:
-        return d + 4
 
     def __call__(
         self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."], codebook: Float[Tensor, "v d"]
@@ -119,14 +123,11 @@ class Expectation(Config):
         return torch.cat([expected_codes(p, codebook), uncertainty(p, self.lcdm)], -1).float()
 
 
-class Direction(Config):
+class Direction(OneVector):
     """Where the belief points and how sure it is, `[c_bar / |c_bar|, u]`: only u says how concentrated it is."""
 
     name: Literal["direction"] = "direction"
     lcdm: LCDMConfig = LCDMConfig()
-
-    def num_features(self, d: int) -> int:
-        return d + 4
 
     def __call__(
         self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."], codebook: Float[Tensor, "v d"]
@@ -134,13 +135,10 @@ class Direction(Config):
         return torch.cat([F.normalize(expected_codes(p, codebook), dim=-1), uncertainty(p, self.lcdm)], -1).float()
 
 
-class HardCodes(Config):
+class HardCodes(OneVector):
     """What a plain decoder is told: the sampled code, with certainty. Equals `Expectation` of a one-hot belief."""
 
     name: Literal["hard_codes"] = "hard_codes"
-
-    def num_features(self, d: int) -> int:
-        return d + 4
 
     def __call__(
         self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."], codebook: Float[Tensor, "v d"]
@@ -168,16 +166,13 @@ class Committed(Config):
         return torch.cat([chosen, expected_codes(p, codebook) - chosen, uncertainty(p, self.lcdm)], -1).float()
 
 
-class SampledMix(Config):
+class SampledMix(OneVector):
     """LCDM of (1 - gamma) p + gamma onehot(sampled): how much of the geometry gap the sampled token closes."""
 
     name: Literal["sampled_mix"] = "sampled_mix"
     gamma: float = Field(default=0.5, ge=0, le=1)
     """0 is `Expectation`, 1 is `HardCodes`."""
     lcdm: LCDMConfig = LCDMConfig()
-
-    def num_features(self, d: int) -> int:
-        return d + 4
 
     def __call__(
         self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."], codebook: Float[Tensor, "v d"]
