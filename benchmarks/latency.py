@@ -1,7 +1,7 @@
 """What does a better decoder cost, from prompt to picture? The VLM's own decoder against ours, from the same tokens, as
 in Table 5 of the paper (11.86 s against 15.56 s an image, on a GPU it does not name).
 
-    python benchmarks/latency.py [--vlm mini] [--decoder mini/dcdd] [--steps 30] [--batch 1] [--device cuda]
+    python benchmarks/latency.py [--vlm mini] [--decoder mini/dcdd] [--steps N] [--batch 1] [--device cuda]
     python benchmarks/latency.py --shape 7b --dtype bfloat16 --loop recorded       # random weights of that shape
 
 prompts -generate-> tokens, with and without beliefs; tokens -CodeDecoder | DCDD-> images; one JSON row of medians.
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="with --shape")
     parser.add_argument("--loop", default="eager", choices=COMPILERS, help="the last two are for CUDA")
     parser.add_argument("--prompt", default=PROMPT)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, help="sampling steps; the decoder's own unless given")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -81,7 +81,7 @@ def main() -> None:
         {
             **names,
             "tokens": tokens.grid.size,
-            "steps": args.steps,
+            "steps": args.steps or dcdd.config.steps,
             **{f"{name}_s": round(value, 4) for name, value in s.items()},
             "observe_overhead": round(s["tokens_observed"] / s["tokens"] - 1, 4),
             "end_to_end_vq_s": round(s["tokens"] + s["decode_vq"], 4),

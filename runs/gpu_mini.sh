@@ -59,7 +59,7 @@ part() {
 # Finished parts, without what only training needs.
 pack() {
   local done=() name
-  for name in world_net/world_net.yaml tokenizer/config.json autoencoder/config.json vlm/model.safetensors dcdd/dcdd.yaml; do
+  for name in world_net/world_net.yaml tokenizer/config.json latents/config.json autoencoder/config.json vlm/model.safetensors dcdd/dcdd.yaml; do
     [ ! -e "$mini/$name" ] || done+=("$(basename "$mini")/${name%/*}")
   done
   [ ${#done[@]} = 0 ] || give_back mini128 -C out --exclude='state*' "${done[@]}"
@@ -87,7 +87,7 @@ judge_and_tokenizer() {
     --train.steps $tokenizer_steps --train.batch-size $small --train.lr 1e-3
 }
 latent_space() {
-  part autoencoder config.json mini.autoencoder "${world[@]}" "${vae[@]}" \
+  part latents config.json mini.autoencoder "${world[@]}" "${vae[@]}" \
     --train.steps $vae_steps --train.batch-size $small --train.lr 1e-3
 }
 side_by_side judge_and_tokenizer latent_space
@@ -97,6 +97,8 @@ vlm() {
     --describe 0.03 --cache "$mini/cache" --train.steps $vlm_steps --train.batch-size $batch --train.lr 1e-3 "${half[@]}"
 }
 decoder() {
+  part autoencoder config.json mini.autoencoder_decoder "${world[@]}" "${vae[@]}" --keep-latents "$mini/latents" \
+    --judge "$mini/world_net" --train.steps $vae_steps --train.batch-size $small
   part dcdd dcdd.yaml dcdd.mini --images.world.resolution "${world[1]}" --images.count $scenes "${net[@]}" \
     --vlm "$mini/tokenizer" --decoder.space.name "$mini/autoencoder" --cache "$mini/cache" \
     --train.steps $decoder_steps --train.batch-size $batch --train.lr 1e-3 "${half[@]}"

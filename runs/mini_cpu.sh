@@ -2,8 +2,8 @@
 # The whole embedded stack, from nothing: judge, latent space, tokenizer, VLM, calibration, decoder, the rows of Table 4.
 #
 # On:    2 CPU cores, 4 GB of memory, 3 GB of disk. No network, no GPU.
-# Takes: a night. On two free cores about 30 min (judge and tokenizer beside the latent space), 60 min (VLM beside the
-#        decoder), 60 min (six rows, two at a time); several times that where the cores are shared.
+# Takes: a night. On two cores that were shared now and then: 75 min (judge and tokenizer beside the latent space), 3 h
+#        (VLM beside the way back to pixels and the decoder), 15 min (six rows, two at a time).
 # Makes: out/mini/*, and at the end the package's own weights in src/detokenizers/embedded/mini.
 # Stop it whenever you like; run again, it goes on where it was. Look at out/mini/*/loss.png and preview.png meanwhile.
 #
@@ -39,19 +39,16 @@ judge_and_tokenizer() {
   part tokenizer config.json mini.tokenizer_decoder --keep-codes $mini/tokenizer/codes --judge $mini/world_net
 }
 latent_space() {
-  part autoencoder/latents config.json mini.autoencoder
-}
-way_back() {
-  part autoencoder config.json mini.autoencoder_decoder --keep-latents $mini/autoencoder/latents --judge $mini/world_net
+  part latents config.json mini.autoencoder
 }
 side_by_side judge_and_tokenizer latent_space
-way_back
 
 # 2. The VLM draws in the tokenizer's codes. The decoder is trained on images alone, so it need not wait for the VLM.
 vlm() {
   part vlm model.safetensors mini.vlm --tokenizer $mini/tokenizer
 }
 decoder() {
+  part autoencoder config.json mini.autoencoder_decoder --keep-latents $mini/latents --judge $mini/world_net
   part dcdd dcdd.yaml dcdd.mini --vlm $mini/tokenizer --decoder.space.name $mini/autoencoder
 }
 side_by_side vlm decoder

@@ -46,7 +46,7 @@ table1() {
 table2() {
   for split in validation held-out; do
     local out=$tables/table2/$split
-    detok reconstruct --world "$N" --split $split --decoder vq vq-unrounded mini/dcdd --decode-batch $BATCH \
+    detok reconstruct --world "$N" --split $split --decoder vq vq-unrounded mini/vae mini/dcdd --decode-batch $BATCH \
       --device "$DEVICE" --out $out
     unsharp $out/vq $tables/table2/controls/$split/vq+unsharp
     detok evaluate $out $tables/table2/controls/$split/vq+unsharp --world "$N" --split $split --out $out/evaluated

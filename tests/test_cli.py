@@ -13,7 +13,9 @@ from PIL import Image
 
 import detokenizers as dt
 from detokenizers.cli import main
-from detokenizers.data.images import notes_of
+from detokenizers.data.images import notes_of, read, to_tensor
+from detokenizers.pretrained.spaces import PretrainedVAE
+from tests import stack
 
 PROMPTS = ["a dog on grass", "a red apple on a wooden table", "two cats on a blue background"]
 
@@ -144,6 +146,19 @@ def test_the_ceiling_reconstructs_and_does_not_generate(tmp_path, capsys):
     assert drawn["vq/validation-00000.png"] != drawn["vq-unrounded/validation-00000.png"]
     assert main(["generate", "a dog", *ask]) == 2
     assert "vq-unrounded draws the features of pictures" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("embedded")
+def test_an_autoencoder_is_a_ceiling_too_and_cannot_draw_from_tokens(tmp_path, capsys):
+    ask = ["--decoder", "vq", "mini/vae", "--out", str(tmp_path)]
+    assert main(["reconstruct", "--world", "2", *ask]) == 0
+    image = to_tensor(read(tmp_path / "original" / "validation-00001.png", stack.PIXELS)[None])
+    space = PretrainedVAE(name="mini/vae").build()
+    there_and_back = space.decode(space.encode(image))
+    drawn = to_tensor(read(tmp_path / "vae" / "validation-00001.png", stack.PIXELS)[None])
+    torch.testing.assert_close(drawn, there_and_back, atol=1.01 / 127.5, rtol=0)
+    assert main(["generate", PROMPTS[0], *ask]) == 2
+    assert "vae draws the features of pictures" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("embedded")

@@ -1,16 +1,19 @@
 """Two ways from tokens to pixels. `FlowDecoder` draws in a latent space by following a conditioned velocity net;
 `CodeDecoder` is the plain decoder that the VLM's tokenizer ships with, the baseline of every table.
 
-`FeatureDecoder` is that one without the rounding to codes: what no decoder of the same tokens may be expected to know.
+Two ceilings to hold them against: `FeatureDecoder` is the plain one without the rounding to codes, which no decoder of
+the same tokens may be expected to know; `SpaceDecoder` is the latent space alone, finer than which none in it can draw.
 
 condition [b k hc wc], seeds -noise, euler(net)-> latents -space.decode-> images ; ids -codebook-> codes -> images
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -140,6 +143,35 @@ class FeatureDecoder(nn.Module):
         if tokens.observed is None:
             raise ValueError("these tokens come without features; only pictures that were read have them")
         return self.tokenizer.decode(tokens.observed)
+
+
+class SpaceDecoder(nn.Module):
+    """Pictures into an image space and back: the ceiling of all decoders that draw in it.
+
+    Like the features, the latents of a picture are nothing that tokens of a VLM come with.
+    """
+
+    def __init__(self, space: ImageSpace) -> None:
+        super().__init__()
+        self.space = space
+
+    def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
+        """Tokens of images, observed as the latents of their patches."""
+        latents, grid = self.space.encode(images), tokenizer.grid
+        if latents.shape[-2] % grid.height or latents.shape[-1] % grid.width:
+            raise ValueError(f"{list(latents.shape[-2:])} latents cannot be shared out among {grid}")
+        patches = F.pixel_unshuffle(latents, latents.shape[-1] // grid.width)
+        return VisualTokens(tokenizer.tokens(tokenizer.features(images)), grid, patches.flatten(2).mT)
+
+    @torch.no_grad()
+    def forward(
+        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Decode the latents that `read` kept."""
+        if tokens.observed is None:
+            raise ValueError("these tokens come without latents; only pictures that were read have them")
+        patches = tokens.observed.mT.unflatten(2, tuple(tokens.grid))
+        return self.space.decode(F.pixel_shuffle(patches, math.isqrt(patches.shape[1] // self.space.channels)))
 
 
 def _require_finite(x: Tensor, what: str, why: str) -> None:

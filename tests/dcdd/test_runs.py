@@ -52,6 +52,7 @@ def test_a_run_leaves_a_decoder_that_loads_and_draws(run, tmp_path, belief):
     run = run.vary({"belief": belief})
     losses = train(run.job(), run.train, tmp_path / "run")
     assert np.isfinite(losses["loss"])
+    assert 0 < read_log(tmp_path / "run" / "log.jsonl")[-1]["held_out"] < 100
     dcdd, vlm = load(tmp_path / "run"), load_vlm("mini")
     tokens = vlm.generate(["a dog on grass"], seeds=[0], observe=dcdd.observe)
     assert dcdd(tokens, steps=2).shape == (1, 3, stack.PIXELS, stack.PIXELS)

@@ -82,6 +82,8 @@ def test_a_saved_autoencoder_comes_back_equal_statistics_included(autoencoder, i
     again = VAE.from_pretrained(tmp_path, subfolder="vae")
     assert (again.shift, again.scale) == (0.25, 0.5)
     assert torch.equal(again.encode(images), space.encode(images))
+    save_vae(again.autoencoder, tmp_path / "copy")
+    assert (tmp_path / "copy" / "config.json").read_bytes() == (tmp_path / "vae" / "config.json").read_bytes()
 
 
 def test_a_wrapped_autoencoder_is_frozen_for_good(autoencoder):

@@ -13,6 +13,7 @@ from torch import nn
 from detokenizers.checkpoint import load_tensors
 from detokenizers.training import TrainConfig, train
 from detokenizers.training.config import lr_factor
+from detokenizers.training.draws import SEEDS, item_seeds
 from detokenizers.training.loop import recompute_activations
 from detokenizers.training.report import read_log
 from detokenizers.training.state import STATE
@@ -133,6 +134,24 @@ def test_the_preview_is_drawn_in_eval_mode_with_averaged_weights(tmp_path):
     assert not any(training for training, _ in seen)
     assert torch.equal(seen[-1][1], load_tensors(tmp_path / STATE)["ema/head.weight"])
     assert torch.equal(seen[-1][1], weights(tmp_path)["head.weight"])
+
+
+def test_held_out_items_are_looked_at_with_averaged_weights_and_change_nothing(tmp_path):
+    held = toy.images(1000, 8)
+    train(toy.job(held_out=lambda: held), toy.SAVING, tmp_path / "looking")
+    train(toy.job(), toy.SAVING, tmp_path / "blind")
+    looking, blind = (read_log(tmp_path / name / "log.jsonl") for name in ("looking", "blind"))
+    assert [row["loss"] for row in looking] == [row["loss"] for row in blind]
+    assert len({row["held_out"] for row in looking}) == len(looking)
+    toy_in_the_end = toy.Toy().eval()
+    toy_in_the_end.load_state_dict(weights(tmp_path / "looking"))
+    seeded = held | {SEEDS: item_seeds(0, 0, 8)}
+    assert looking[-1]["held_out"] == pytest.approx(toy_in_the_end(seeded)["loss"].item(), rel=1e-5)
+
+
+def test_held_out_items_wait_until_the_state_is_kept(tmp_path):
+    train(toy.job(held_out=lambda: toy.images(1000, 8)), CONFIG.vary({"save_minutes": 60.0}), tmp_path)
+    assert ["held_out" in row for row in read_log(tmp_path / "log.jsonl")] == [False] * 11 + [True]
 
 
 def test_without_ema_the_last_weights_are_exported(tmp_path):

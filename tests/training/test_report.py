@@ -55,6 +55,13 @@ def test_a_curve_is_drawn_from_the_first_row_on(tmp_path):
         assert np.asarray(picture.convert("RGB")).std() > 0
 
 
+def test_a_curve_shows_held_out_losses_too(tmp_path):
+    for name, more in (("one", ""), ("two", ', "held_out": 3.0')):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"step": 0, "loss": 1.0}}\n{{"step": 9, "loss": 2.0{more}}}\n')
+        draw_curve(tmp_path / f"{name}.jsonl", tmp_path / f"{name}.png")
+    assert (tmp_path / "one.png").read_bytes() != (tmp_path / "two.png").read_bytes()
+
+
 def test_a_curve_of_losses_below_zero_is_drawn_too(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 0, "loss": 1.0}\n{"step": 1, "loss": -1.0}\n')
     draw_curve(tmp_path / "log.jsonl", tmp_path / "loss.png")

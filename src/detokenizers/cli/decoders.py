@@ -13,10 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..checkpoint import fingerprint
+from ..checkpoint import fingerprint, resolve
 from ..dcdd.loading import load
 from ..dcdd.model import DCDD
-from ..decoder import CodeDecoder, FeatureDecoder
+from ..decoder import CodeDecoder, FeatureDecoder, SpaceDecoder
+from ..pretrained.spaces import VAE, holds_vae
 from ..protocols import Observe, VisualTokenizer
 from .gallery import ORIGINAL, TOKENS
 
@@ -26,7 +27,7 @@ CEILING = "vq-unrounded"
 """The same on features that were not rounded to codes; it can reconstruct but not generate."""
 CONFIDENCE = "confidence"
 RESERVED = (TOKENS, ORIGINAL)
-Decoder = CodeDecoder | FeatureDecoder | DCDD
+Decoder = CodeDecoder | FeatureDecoder | SpaceDecoder | DCDD
 PLAIN = {BASELINE: CodeDecoder, CEILING: FeatureDecoder}
 
 
@@ -45,6 +46,9 @@ def load_decoders(names: Sequence[str], tokenizer: VisualTokenizer, device: torc
             )
         if name in PLAIN:
             decoders[label] = PLAIN[name](tokenizer)
+            continue
+        if holds_vae(name):
+            decoders[label] = SpaceDecoder(VAE.from_pretrained(resolve(name))).to(device)
             continue
         decoder = load(name, device=device)
         require_same_codes(decoder, tokenizer, name)

@@ -24,12 +24,13 @@ from ..checkpoint import load_tensors, save_tensors
 from ..data.prompts import Prompt, read_prompts
 from ..data.world import World, WorldConfig
 from ..dcdd.model import DCDD
+from ..decoder import FeatureDecoder, SpaceDecoder
 from ..evaluation.features import item_seed
 from ..pretrained.loading import load_vlm
 from ..pretrained.token_vlm import LlamaTokenVLM
 from ..protocols import Grid, VisualTokens
 from .benchmarks.layouts import layout_of
-from .decoders import BASELINE, CEILING, CONFIDENCE, Decoder, Listeners, identity, load_decoders, steps_of, taken
+from .decoders import BASELINE, CONFIDENCE, Decoder, Listeners, identity, load_decoders, steps_of, taken
 from .gallery import ROWS, TOKENS, Gallery, notes_in, require_same
 from .sources import device_of, guidance_of
 from .verbs import Generate
@@ -47,12 +48,13 @@ def run(request: Generate) -> None:
     """Draw what is missing, then write manifest and contact sheet."""
     layout = layout_of(request) if request.bench else None
     items, gallery = items_of(request, layout.pictures if layout else prompts_of(request)), Gallery(request.out)
-    if CEILING in request.decoder:
-        raise ValueError(f"{CEILING} draws the features of pictures, and a VLM draws tokens; use it with reconstruct")
     device = device_of(request.device)
     vlm = load_vlm(request.vlm, device=device)
     names = [name for name in request.decoder if name != BASELINE or not request.compare]
     decoders = load_decoders([BASELINE, *names] if request.compare else names, vlm.tokenizer, device)
+    for label, decoder in decoders.items():
+        if isinstance(decoder, FeatureDecoder | SpaceDecoder):
+            raise ValueError(f"{label} draws the features of pictures, and a VLM draws tokens; use it with reconstruct")
     studio = Studio(request, vlm, decoders, gallery)
     studio.draw(items)
     if layout:

@@ -89,8 +89,8 @@ class Reconstruct(Drawing):
     split: Literal["validation", "new-captions", "held-out"] = "validation"
     """Which scenes: like those trained on, with captions never trained on, or of objects never trained on."""
     decoder: tuple[str, ...] = ("vq", "mini/dcdd")
-    """Decoders to compare; the first is the baseline. `vq-unrounded` is the VLM's own decoder on features that were not
-    rounded to codes, the ceiling of all that draw from tokens."""
+    """Decoders to compare; the first is the baseline. Two ceilings: `vq-unrounded`, the VLM's own decoder on features
+    that were not rounded to codes, and the folder of an autoencoder such as `mini/vae`, there and back."""
     out: Path
     """Folder for the pictures."""
 

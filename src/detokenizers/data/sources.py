@@ -90,6 +90,9 @@ class WorldImages(Config):
     def open(self) -> Source:
         return Scenes(World(self.world), self.count)
 
+    def held_out(self, count: int) -> Source | None:
+        return Scenes(World(self.world), count, "validation")
+
 
 class FolderImages(Config):
     """A folder of images, e.g. ImageNet's train folder."""
@@ -98,9 +101,15 @@ class FolderImages(Config):
     path: str
     size: int = Field(ge=8)
     """Side in pixels after the centre is cropped and resized; pictures that are smaller are enlarged."""
+    held_out_path: str | None = None
+    """A folder of other images, whose loss is logged beside that of these."""
 
     def open(self) -> Source:
         return Folder(self.path, self.size)
+
+    def held_out(self, count: int) -> Source | None:
+        """All of them; `count` is how many will be looked at."""
+        return Folder(self.held_out_path, self.size) if self.held_out_path else None
 
 
 ImageSource = Annotated[WorldImages | FolderImages, Field(discriminator="kind")]

@@ -117,7 +117,7 @@ def mini() -> DCDDRun:
     return DCDDRun(
         recipe="dcdd.mini",
         vlm="mini",
-        images=WorldImages(count=20_480),
+        images=WorldImages(count=40_960),
         belief=AnySharpness(),
         decoder=DCDDConfig(
             reading=Committed(),

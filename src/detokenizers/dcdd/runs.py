@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +32,8 @@ from .model import CODEBOOK, DCDD, WEIGHTS, DCDDConfig
 from .objectives import DCDDObjective
 
 PREVIEW = 8
+HELD = 64
+"""Images that no step takes, whose loss is logged beside that of the others."""
 READS = "encoder.fc.weight"
 """One column per number of a reading: first d for a code, then what `Committed` adds."""
 
@@ -89,7 +92,7 @@ class DCDDRun(Config):
         assert isinstance(space, Pixels | VAE)
         vlm = load_vlm(self.vlm, device=device) if isinstance(self.belief, TeacherForced) else None
 
-        def encode(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
+        def encode(source: Source, images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
             images = images.to(device)
             features = tokenizer.features(images)
             arrays = {"features": features.half()}
@@ -101,7 +104,7 @@ class DCDDRun(Config):
                 arrays["observed"] = seen.half()
             return arrays
 
-        arrays = encoded(source, encode, self._shards(source, tokenizer, space, vlm))
+        arrays = encoded(source, partial(encode, source), self._shards(source, tokenizer, space, vlm))
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
             rows = shuffled_rows(part, size, len(source))
@@ -119,10 +122,25 @@ class DCDDRun(Config):
             plain = tokenizer.decode(tokenizer.codebook[tokens.ids])
             return torch.cat([clean, plain.cpu(), dcdd(tokens, steps=16).cpu()])
 
+        others = self.images.held_out(HELD)
+
+        @torch.no_grad()
+        def held_out() -> dict[str, Tensor]:
+            assert others is not None
+            rows = range(min(HELD, len(others)))
+            return {name: array.float() for name, array in encode(others, others.images(rows), rows).items()}
+
         def pace(name: str) -> float:
             return self.new_lr_scale if dcdd.is_new(name.removeprefix("dcdd.")) else 1.0
 
-        return Job(objective, batches, lambda _, folder: dcdd.save(folder, dtype=torch.float16), preview, pace)
+        return Job(
+            objective,
+            batches,
+            lambda _, folder: dcdd.save(folder, dtype=torch.float16),
+            preview,
+            pace,
+            None if others is None else held_out,
+        )
 
     def _shards(self, source: Source, tokenizer: JanusVQ, space: Pixels | VAE, vlm: nn.Module | None) -> Path:
         """A folder named by all that the cached arrays depend on."""

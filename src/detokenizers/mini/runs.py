@@ -6,6 +6,7 @@ WorldNetRun -> TokenizerRun, AutoencoderRun -> VLMRun ; the decoder on top is a 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..data.encoded import encoded
 from ..data.images import to_tensor
 from ..data.objects import COLOURS
 from ..data.sources import Scenes, shuffled_rows
-from ..data.world import World, WorldConfig
+from ..data.world import Split, World, WorldConfig
 from ..nn.world_net import WorldNet, WorldNetConfig
 from ..pretrained.janus_size import JanusSize, build_janus, special_ids
 from ..pretrained.spaces import VAE, VAEConfig, build_vae, save_vae, set_statistics
@@ -35,6 +36,8 @@ from .vlm import VLMObjective
 from .world_net import WorldNetObjective
 
 PREVIEW = 16
+HELD = 64
+"""Validation scenes whose loss is logged beside that of the training scenes."""
 
 
 class MiniRun(Config):
@@ -71,9 +74,8 @@ class WorldNetRun(MiniRun):
             )
         )
 
-        def batches(part: int, size: int) -> dict[str, Tensor]:
-            seeds = range(part * size, (part + 1) * size)
-            pixels, scenes = world.batch(seeds)
+        def labelled(seeds: range, split: Split = "train") -> dict[str, Tensor]:
+            pixels, scenes = world.batch(seeds, split)
             labels = [world.labels(scene.truth) for scene in scenes]
             columns = {
                 name: torch.from_numpy(np.stack([row[name] for row in labels]))
@@ -85,7 +87,12 @@ class WorldNetRun(MiniRun):
             save_tensors(folder / "world_net.safetensors", net.state_dict(), dtype=torch.float16)
             write_text(folder / "world_net.yaml", net.config.to_yaml())
 
-        return Job(WorldNetObjective(net.to(memory_format=torch.channels_last)), batches, export)  # pyright: ignore[reportCallIssue]
+        return Job(
+            WorldNetObjective(net.to(memory_format=torch.channels_last)),  # pyright: ignore[reportCallIssue]
+            lambda part, size: labelled(range(part * size, (part + 1) * size)),
+            export,
+            held_out=lambda: labelled(range(HELD), "validation"),
+        )
 
 
 class TokenizerRun(MiniRun):
@@ -110,13 +117,13 @@ class TokenizerRun(MiniRun):
             perceptual=self.perceptual,
             adversary=self.adversary.build(),
         )
-        held = Scenes(world, PREVIEW, "validation").images(range(PREVIEW))
+        held = Scenes(world, HELD, "validation").images(range(HELD))
 
         @torch.no_grad()
         def preview(_: torch.nn.Module) -> Tensor:
-            tokenizer = JanusVQ(copy.deepcopy(objective.tokenizer()))
-            drawn = tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(held)))
-            return torch.cat([held, drawn.cpu()])
+            tokenizer, shown = JanusVQ(copy.deepcopy(objective.tokenizer())), held[:PREVIEW]
+            drawn = tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(shown)))
+            return torch.cat([shown, drawn.cpu()])
 
         return Job(
             objective,
@@ -124,6 +131,7 @@ class TokenizerRun(MiniRun):
             lambda _, folder: save_vq(objective.tokenizer(), folder),
             preview,
             lambda name: self.adversary.pace if name.startswith("adversary.") else 1.0,
+            lambda: {"images": held},
         )
 
 
@@ -149,7 +157,7 @@ class AutoencoderRun(MiniRun):
             perceptual=self.perceptual,
             keep_latents=bool(self.keep_latents),
         )
-        held = Scenes(world, PREVIEW, "validation").images(range(PREVIEW))
+        held = Scenes(world, HELD, "validation").images(range(HELD))
 
         def latents_of(images: Tensor) -> Tensor:
             encoded_as: Any = vae.encode(images.to(vae.device))
@@ -157,9 +165,10 @@ class AutoencoderRun(MiniRun):
 
         @torch.no_grad()
         def preview(_: torch.nn.Module) -> Tensor:
-            latents: Any = latents_of(held)
+            shown = held[:PREVIEW]
+            latents: Any = latents_of(shown)
             drawn: Any = vae.decode(latents)
-            return torch.cat([held, drawn.sample.cpu()])
+            return torch.cat([shown, drawn.sample.cpu()])
 
         @torch.no_grad()
         def export(_: torch.nn.Module, folder: Path) -> None:
@@ -173,6 +182,7 @@ class AutoencoderRun(MiniRun):
             lambda part, size: {"images": scenes.images(range(part * size, (part + 1) * size))},
             export,
             preview,
+            held_out=lambda: {"images": held},
         )
 
 
@@ -209,20 +219,26 @@ class VLMRun(MiniRun):
         vq.to(computing_device())
         tokens = encoded(scenes, lambda images, _: {"tokens": vq.tokens(vq.features(images)).to(torch.int16)}, folder)
 
-        def batches(part: int, size: int) -> dict[str, Tensor]:
-            rows = shuffled_rows(part, size, len(scenes))
-            drawn = [
-                [ids["bos"], *words.encode(text, add_special_tokens=False), ids["boi"]]
-                for text in scenes.captions(rows)
-            ]
-            shown = max(1, round(size * self.describe))
+        def both_ways(captions: list[str], tokens: Tensor, images: Callable[[int], Tensor]) -> dict[str, Tensor]:
+            drawn = [[ids["bos"], *words.encode(text, add_special_tokens=False), ids["boi"]] for text in captions]
+            shown = max(1, round(len(drawn) * self.describe))
             told = [[ids["bos"], *row[1:-1], ids["eos"]] for row in drawn[:shown]]
             return {
                 "words": _padded(drawn, ids["pad"], left=True),
-                "tokens": tokens[rows]["tokens"].long(),
-                "images": scenes.images(rows[:shown]),
+                "tokens": tokens.long(),
+                "images": images(shown),
                 "described": _padded(told, ids["pad"], left=False),
             }
+
+        def batches(part: int, size: int) -> dict[str, Tensor]:
+            rows = shuffled_rows(part, size, len(scenes))
+            return both_ways(scenes.captions(rows), tokens[rows]["tokens"], lambda shown: scenes.images(rows[:shown]))
+
+        def held_out() -> dict[str, Tensor]:
+            held = Scenes(world, HELD, "validation")
+            images = held.images(range(HELD))
+            drawn = vq.tokens(vq.features(images.to(vq.codebook.device))).cpu()
+            return both_ways(held.captions(range(HELD)), drawn, lambda shown: images[:shown])
 
         def export(_: torch.nn.Module, folder: Path) -> None:
             model.config.save_pretrained(folder)
@@ -231,7 +247,7 @@ class VLMRun(MiniRun):
             save_tensors(folder / "model.safetensors", model.state_dict(), dtype=torch.float16)
 
         special = {name: ids[name] for name in ("pad", "bos", "eos", "boi")}
-        return Job(VLMObjective(model, **special), batches, export)
+        return Job(VLMObjective(model, **special), batches, export, held_out=held_out)
 
 
 def _padded(rows: list[list[int]], pad: int, *, left: bool) -> Tensor:

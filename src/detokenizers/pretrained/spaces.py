@@ -6,6 +6,8 @@ images [b 3 h w] in [-1, 1] -encode-> latents [b c h/stride w/stride] -decode-> 
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +22,8 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ..checkpoint import resolve, save_tensors, write_text
 from ..config import Config
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 class Pixels(nn.Module):
@@ -156,10 +160,19 @@ class VAE(nn.Module):
         return images.to(self.autoencoder.dtype).contiguous(memory_format=torch.channels_last)
 
 
+def holds_vae(name: str) -> bool:
+    """Whether a name stands for the folder of an autoencoder, on disk or embedded."""
+    with suppress(ValueError):  # no such folder, so a Hub id perhaps
+        return (resolve(name) / WEIGHTS).exists()
+    return False
+
+
 def save_vae(autoencoder: AutoencoderKL, folder: str | Path) -> None:
     """Save in diffusers' layout (`config.json`, safetensors), so that `from_pretrained` of either library reads it."""
-    save_tensors(Path(folder) / "diffusion_pytorch_model.safetensors", autoencoder.state_dict())
-    write_text(Path(folder) / "config.json", autoencoder.to_json_string())
+    config = json.loads(autoencoder.to_json_string())
+    config.pop("_name_or_path", None)  # where this one was loaded from is nobody else's path
+    save_tensors(Path(folder) / WEIGHTS, autoencoder.state_dict())
+    write_text(Path(folder) / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 class PixelSpace(Config):

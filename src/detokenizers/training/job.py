@@ -32,6 +32,8 @@ class Job:
         export: writes what users load (averaged weights are in place while it runs) into the run folder.
         preview: a sheet of images [b 3 h w] in [-1, 1] to look at while training; left out when weights are sharded.
         pace: how many times `train.lr` a parameter of the objective learns with, by its name; a run never changes it.
+        held_out: a batch of items that no step takes; their loss, under averaged weights and with the same draws every
+            time, is logged whenever the state is kept. Left out when weights are sharded.
     """
 
     objective: nn.Module
@@ -39,3 +41,4 @@ class Job:
     export: Callable[[nn.Module, Path], None]
     preview: Callable[[nn.Module], Float[Tensor, "b 3 h w"]] | None = None
     pace: Pace = lambda name: 1.0
+    held_out: Callable[[], dict[str, Tensor]] | None = None

@@ -1,6 +1,7 @@
 """The one training loop: accelerate for devices, processes and precision; everything else is visible here.
 
-batches(step) -> objective -> loss -> AdamW (warm-up, cosine, clip) -> EMA ; every few minutes: state, curve, preview.
+batches(step) -> objective -> loss -> AdamW (warm-up, cosine, clip) -> EMA ; every few minutes: state, curve, preview,
+and the loss of items that no step takes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .draws import SEEDS, item_seeds, mixed
 from .ema import EMA
 from .job import Job, Pace
 from .processes import gathered, is_sharded, lay_out_plainly, mean, start, whole
-from .report import CURVE, LOG, PREVIEW, Log, draw_curve, save_preview
+from .report import CURVE, HELD_OUT, LOG, PREVIEW, Log, draw_curve, save_preview
 from .state import load_state, remove_leftovers, save_state
 
 
@@ -107,13 +108,16 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
                 assert norm is not None
                 row = {"step": step, **losses, "grad_norm": float(whole(norm))}
                 _check(row, config, folder)
+                last = step == config.steps - 1
+                due = last or _agreed(accelerator, time.monotonic() - saved >= 60 * config.save_minutes)
+                if due and main and job.held_out and not is_sharded(job.objective):
+                    with ema.in_place():
+                        row[HELD_OUT] = _held_out(job, accelerator.device)
                 if log:
                     log.write(row)
                 accelerator.log(row, step=step)
                 progress.set_postfix({name: f"{value:.4f}" for name, value in losses.items()})
-                if step + 1 < config.steps and _agreed(
-                    accelerator, time.monotonic() - saved >= 60 * config.save_minutes
-                ):
+                if due and not last:
                     keep(step + 1)
                     saved = time.monotonic()
     if first < config.steps or first == 0:
@@ -125,6 +129,17 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
         tracker.finish()
     accelerator.wait_for_everyone()
     return losses
+
+
+@torch.no_grad()
+def _held_out(job: Job, device: torch.device) -> float:
+    """The loss of items that no step takes, each with the same draws every time."""
+    assert job.held_out is not None
+    batch = {name: value.to(device) for name, value in job.held_out().items()}
+    batch[SEEDS] = item_seeds(0, 0, len(next(iter(batch.values()))))
+    loss = float(job.objective.eval()(batch)["loss"])
+    job.objective.train()
+    return loss
 
 
 def paced(objective: nn.Module, pace: Pace) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from torch import Tensor
 from ..checkpoint import atomic, write_text
 
 LOG, CURVE, PREVIEW = "log.jsonl", "loss.png", "preview.png"
+HELD_OUT = "held_out"
+"""The loss of items that no step takes, in the rows after which the state was kept."""
 
 
 class Log:
@@ -50,7 +52,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def draw_curve(log: Path, out: Path) -> None:
-    """Plot the logged loss over steps, with a running median; does nothing before the first logged row."""
+    """Plot the logged loss, its running median and the held-out loss over steps; nothing before the first row."""
     rows = read_log(log)
     if not rows:
         return
@@ -62,6 +64,10 @@ def draw_curve(log: Path, out: Path) -> None:
     axes.plot(steps, losses, color="#9ecae1", linewidth=0.8)
     width = max(1, len(losses) // 20)
     axes.plot(steps, [float(np.median(losses[max(0, i - width) : i + 1])) for i in range(len(losses))], color="#08519c")
+    held = [(row["step"], row[HELD_OUT]) for row in rows if HELD_OUT in row]
+    if held:
+        axes.plot(*zip(*held), color="#d94801", marker=".", label="held out")
+        axes.legend(frameon=False)
     axes.set(xlabel="step", ylabel="loss", yscale="log" if min(losses) > 0 else "linear")
     axes.grid(alpha=0.3)
     with atomic(out) as temporary:
