@@ -59,7 +59,8 @@ part() {
 # Finished parts, without what only training needs.
 pack() {
   local done=() name
-  for name in world_net/world_net.yaml tokenizer/config.json latents/config.json autoencoder/config.json vlm/model.safetensors dcdd/dcdd.yaml; do
+  for name in world_net/world_net.yaml tokenizer/config.json latents/config.json autoencoder/config.json \
+    vlm/model.safetensors dcdd/dcdd.yaml; do
     [ ! -e "$mini/$name" ] || done+=("$(basename "$mini")/${name%/*}")
   done
   [ ${#done[@]} = 0 ] || give_back mini128 -C out --exclude='state*' "${done[@]}"
