@@ -2,8 +2,8 @@
 # Every table of docs/results.md on the embedded stack, by command. Name tables to make only those.
 #
 # On:    2 CPU cores; any device with DEVICE=cuda.
-# Takes: with N=1000 about half a minute per decoder and hundred pictures on one core. Tables 2, 3 and 6 an hour each,
-#        Table 4 (seven decoders, reconstruction and generation) four. Pictures that are there are not drawn again.
+# Takes: with N=1000 on one core some 10 minutes for Table 2, 5 for Table 3, 35 for Table 4 (seven decoders, reconstruction
+#        and generation, then the mixes), 30 for Table 6, 3 each for Tables 1 and 5. Pictures that are there are not drawn again.
 # Needs: the embedded weights; Table 4 also the rows of runs/mini_cpu.sh in out/mini/rows.
 # Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}.
 #
@@ -65,10 +65,10 @@ table3() {
 table4() {
   local told=($rows/hard $rows/lcdm $rows/lc $rows/committed $rows/teacher_forced $rows/both) gamma mixes=()
   local out=$tables/table4
-  local quick=(--steps 12 --decode-batch $BATCH --device "$DEVICE") # the same for all rows
-  detok reconstruct --world "$N" --decoder vq "${told[@]}" "${quick[@]}" --out $out/reconstruction
+  local how=(--decode-batch $BATCH --device "$DEVICE")
+  detok reconstruct --world "$N" --decoder vq "${told[@]}" "${how[@]}" --out $out/reconstruction
   detok evaluate $out/reconstruction --world "$N" --out $out/reconstruction/evaluated
-  detok generate --world "$N" --decoder vq "${told[@]}" "${quick[@]}" --out $out/generation
+  detok generate --world "$N" --decoder vq "${told[@]}" "${how[@]}" --out $out/generation
   detok evaluate $out/generation --world "$N" --split prompts --out $out/generation/evaluated
 
   # SampledMix needs no training: it reads as many numbers as the expectation, so only dcdd.yaml changes.
@@ -79,7 +79,7 @@ table4() {
     sed -i "s/^  name: expectation\$/  name: sampled_mix\n  gamma: $gamma/" $out/mixes/gamma-$gamma/dcdd.yaml
     mixes+=($out/mixes/gamma-$gamma)
   done
-  detok generate --world "$N" --decoder $rows/lc "${mixes[@]}" "${quick[@]}" --out $out/mixing
+  detok generate --world "$N" --decoder $rows/lc "${mixes[@]}" "${how[@]}" --out $out/mixing
   detok evaluate $out/mixing --world "$N" --split prompts --out $out/mixing/evaluated
 }
 

@@ -127,6 +127,7 @@ def mini() -> DCDDRun:
             scope=Full(),
             space=PretrainedVAE(name="mini/vae"),
             token_stride=8,
+            steps=8,
         ),
         train=TrainConfig(steps=12_000, batch_size=16, lr=1e-3),
     )
