@@ -76,8 +76,8 @@ paper_rows() {
 }
 rows_beyond() {
   row committed "${calibrated[@]}"
-  row teacher_forced
-  row both
+  row teacher_forced "${calibrated[@]}"
+  row both "${calibrated[@]}"
 }
 side_by_side paper_rows rows_beyond
 

@@ -14,7 +14,9 @@ from detokenizers.checkpoint import load_tensors
 from detokenizers.cli import main
 from detokenizers.cli.recipes import RECIPES
 from detokenizers.data.sources import WorldImages
+from detokenizers.dcdd.belief import Calibration
 from detokenizers.dcdd.condition import CondConfig
+from detokenizers.dcdd.lcdm import Expectation, HardCodes
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig
 from detokenizers.training.loop import LOG
 from detokenizers.training.state import STATE
@@ -78,6 +80,19 @@ def test_every_row_of_a_table_has_its_recipe(table):
         run: Any = RECIPES[name]()
         assert run.recipe == name
         assert type(run).model_validate(run.model_dump(mode="json")) == run
+
+
+@pytest.mark.parametrize("start", ["janus_pro_7b", "llamagen_xl", "mini"])
+def test_the_rows_of_table_4_differ_in_what_the_decoder_is_told_and_nothing_else(start):
+    hard, lcdm = (RECIPES[f"dcdd.{start}_{row}"]() for row in ("hard", "lcdm"))
+    lc: Any = (RECIPES.get(f"dcdd.{start}_lc") or RECIPES[f"dcdd.{start}"])()
+    assert isinstance(hard.decoder.reading, HardCodes)
+    assert isinstance(lcdm.decoder.reading, Expectation)
+    assert isinstance(lc.decoder.reading, Expectation)
+    assert lcdm.decoder.calibration == Calibration(), "the raw proxy"
+    assert lc.decoder.calibration.kappa > 10
+    told = {"recipe": "", "decoder.reading": Expectation(), "decoder.calibration": Calibration(), "train.steps": 1}
+    assert hard.vary(told) == lcdm.vary(told) == lc.vary(told)
 
 
 def test_every_recipe_says_what_it_is_and_belongs_to_a_row():
