@@ -55,7 +55,8 @@ side_by_side vlm decoder
 
 # 3. How sure is the VLM, and which sharpness makes the encoder as sure?
 [ -e $mini/calibration.json ] ||
-  detok calibrate --vlm $mini/vlm --num-prompts 100 --world 1000 --kappa-range 10 400 --out $mini/calibration.json
+  detok calibrate --vlm $mini/vlm --num-prompts 100 --world 1000 --kappa-range 10 400 --epsilons 0 \
+    --out $mini/calibration.json
 read -r kappa epsilon < <(python -c "
 import json
 found = json.load(open('$mini/calibration.json'))['calibration']

@@ -37,7 +37,7 @@ PYTHON
 table1() {
   mkdir -p $tables/table1
   for search in joint paper; do
-    detok calibrate --vlm mini --num-prompts 100 --world 1000 --kappa-range 10 400 --search $search \
+    detok calibrate --vlm mini --num-prompts 100 --world 1000 --kappa-range 10 400 --epsilons 0 --search $search \
       --device "$DEVICE" --out $tables/table1/$search.json | tee $tables/table1/$search.md
   done
 }

@@ -47,7 +47,7 @@ def run(request: Calibrate) -> None:
         def count(_: Step) -> None:
             bar.update()
 
-        settings = SearchConfig(kappa_range=request.kappa_range)
+        settings = SearchConfig(kappa_range=request.kappa_range, epsilons=request.epsilons)
         report = calibrate(features, tokenizer.codebook, watched.targets(), request.search, settings, on_step=count)
     columns = {
         "VLM": watched,

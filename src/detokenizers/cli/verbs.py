@@ -122,6 +122,9 @@ class Calibrate(Config):
     """`joint` re-fits the sharpness for every smoothing value; `paper` follows the paper's order, guarded."""
     kappa_range: tuple[float, float] = (10.0, 60.0)
     """Where the sharpness is looked for; the paper's range. Codes that lie close together need more."""
+    epsilons: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+    """Amounts of smoothing to try. Smoothing fattens the tail, which the loss does not see and a decoder does
+    (docs/log.md); `--epsilons 0` leaves it out."""
     seed: NotNegative = 0
     """Decides the tokens the VLM draws."""
     batch: AtLeastOne = 8
