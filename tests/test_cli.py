@@ -195,6 +195,9 @@ def test_calibrate_writes_report_plot_and_table(tmp_path, capsys):
     assert "| normalized entropy |" in said.out
     assert "| cosine to sampled |" in said.out
 
+    assert main(["calibrate", "--world", "4", "--num-prompts", "4", "--epsilons", "0.02", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["calibration"]["epsilon"] == 0.02
+
 
 @pytest.mark.usefixtures("embedded")
 def test_info_says_what_a_folder_holds(capsys):

@@ -65,9 +65,9 @@ def autoencoder() -> AutoencoderRun:
 
 
 def autoencoder_decoder() -> AutoencoderRun:
-    """More time and a perceptual loss for the way back to pixels; every latent goes on meaning what it did.
+    """More time and a perceptual loss for the way back to pixels, as `tokenizer_decoder` gives the baseline.
 
-    As `tokenizer_decoder` does for the baseline.
+    Every latent goes on meaning what it did. About 40 minutes on one core; 31.1 -> 34.1 dB PSNR.
     """
     return autoencoder().vary(
         {
@@ -81,12 +81,12 @@ def autoencoder_decoder() -> AutoencoderRun:
 
 
 def vlm() -> VLMRun:
-    """The VLM itself, both ways: caption -> tokens and image -> caption. About two hours on one core."""
+    """The VLM itself, both ways: caption -> tokens and image -> caption. About three hours on one core."""
     return VLMRun(
         recipe="mini.vlm",
         size=SIZE,
-        scenes=49152,
-        train=TrainConfig(steps=17_000, batch_size=16, lr=1.5e-3),
+        scenes=131_072,
+        train=TrainConfig(steps=26_000, batch_size=16, lr=1.5e-3),
     )
 
 
