@@ -34,13 +34,17 @@ def main() -> None:
 
     @torch.no_grad()
     def seen(folder: Path) -> Moments:
-        parts = [core.aligner(core.vision_model(x).last_hidden_state).mean(1) for _, x in batches(find(folder), size, 64)]
+        parts = [
+            core.aligner(core.vision_model(x).last_hidden_state).mean(1) for _, x in batches(find(folder), size, 64)
+        ]
         return Moments.of(torch.cat(parts))
 
     names = [path.name for path in decoders_in(args.folder)]
     real = seen(args.reference or args.folder / "original")
     rows = {name: round(float(frechet(seen(args.folder / name), real)), 4) for name in names}
-    print(json.dumps({"what": "FD on the vision tower", "vlm": args.vlm, "n": int(real.count), "device": "cpu", **rows}))
+    print(
+        json.dumps({"what": "FD on the vision tower", "vlm": args.vlm, "n": int(real.count), "device": "cpu", **rows})
+    )
 
 
 if __name__ == "__main__":
