@@ -14,6 +14,8 @@ from PIL import Image
 import detokenizers as dt
 from detokenizers.cli import main
 from detokenizers.data.images import notes_of, read, to_tensor
+from detokenizers.data.scenes import caption
+from detokenizers.data.world import World, WorldConfig
 from detokenizers.pretrained.spaces import PretrainedVAE
 from tests import stack
 
@@ -180,6 +182,19 @@ def test_evaluate_compares_sets_of_unpaired_pictures(tmp_path, capsys):
     main(["generate", *PROMPTS, "--per-prompt", "3", "--compare", "--steps", "1", "--out", str(tmp_path)])
     assert main(["evaluate", str(tmp_path), "--world", "12"]) == 0
     assert json.loads((tmp_path / "results.json").read_text())["n_reference"] == 12
+
+
+@pytest.mark.usefixtures("embedded")
+def test_captions_of_a_split_are_measured_against_its_scenes(tmp_path):
+    main(["generate", "--world", "3", "--split", "validation", "--steps", "1", "--out", str(tmp_path)])
+    manifest = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    world = World(WorldConfig())
+    assert [row["prompt"] for row in manifest] == [caption(world.truth(seed, "validation")) for seed in range(3)]
+    ask = ["--world", "3", "--split", "validation", "--metrics", "fd-world"]
+    assert main(["evaluate", str(tmp_path), *ask]) == 0
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert "fd_world" in result["decoders"]["dcdd"]["metrics"]
+    assert "psnr" not in result["decoders"]["dcdd"]["metrics"]  # other pictures of the same captions
 
 
 @pytest.mark.usefixtures("embedded")

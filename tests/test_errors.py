@@ -54,6 +54,7 @@ def refusal(capsys, tmp_path):
         (["generate", PROMPT, "--temperature", "0", "--out", "x"], "greater than 0"),
         (["generate", PROMPT, "--device", "abacus", "--out", "x"], "abacus"),
         (["generate", "--out", "x"], "nothing to draw"),
+        (["generate", PROMPT, "--split", "validation", "--out", "x"], "--world N"),
         (["generate", "?!", "--out", "x"], "says nothing"),
         (["generate", PROMPT, PROMPT, "--out", "x"], "--per-prompt"),
         (["generate", PROMPT, "--prompts", "nowhere.txt", "--out", "x"], "nowhere.txt"),

@@ -18,6 +18,7 @@ from ..data.images import ImageFile, find
 from ..data.world import Split, World, WorldConfig
 from ..evaluation.protocols import Protocol
 from .gallery import MANIFEST
+from .sources import truths
 
 Rows = dict[str, list[ImageFile]]
 Read = Callable[[Path], NDArray[np.uint8]]
@@ -47,12 +48,8 @@ class SceneSide:
     """Scenes of the embedded world as the reference, drawn when they are asked for."""
 
     def __init__(self, number: int, size: int, split: Split | Literal["prompts"]) -> None:
-        self.world = world = World(WorldConfig(resolution=size))
-        if split == "prompts":
-            truths = [scene.truth for scene in world.prompts(number)]
-        else:
-            truths = [world.truth(seed, split) for seed in range(number)]
-        self.truths = {f"{split}-{row:05d}": truth for row, truth in enumerate(truths)}
+        self.world = World(WorldConfig(resolution=size))
+        self.truths = {f"{split}-{row:05d}": truth for row, truth in enumerate(truths(self.world, number, split))}
 
     def read(self, id: str) -> NDArray[np.uint8]:
         return self.world.render(self.truths[id])

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from ..checkpoint import load_tensors, save_tensors
 from ..data.prompts import Prompt, read_prompts
-from ..data.world import World, WorldConfig
+from ..data.scenes import caption
+from ..data.world import World
 from ..dcdd.model import DCDD
 from ..decoder import FeatureDecoder, SpaceDecoder
 from ..evaluation.features import item_seed
@@ -32,7 +33,7 @@ from ..protocols import Grid, VisualTokens
 from .benchmarks.layouts import layout_of
 from .decoders import BASELINE, CONFIDENCE, Decoder, Listeners, identity, load_decoders, steps_of, taken
 from .gallery import ROWS, TOKENS, Gallery, notes_in, require_same
-from .sources import device_of, guidance_of
+from .sources import device_of, guidance_of, truths
 from .verbs import Generate
 
 
@@ -196,19 +197,19 @@ def prompts_of(request: Generate) -> list[Prompt]:
     """Prompts of the command line, then of the file, then of the world."""
     if request.bench_file or request.count or request.partial:
         raise ValueError("--bench-file, --count and --partial belong to a benchmark; name it with --bench")
+    if request.split != "prompts" and not request.world:
+        raise ValueError(f"--split {request.split} is about captions of the world; say how many to draw with --world N")
     prompts = [Prompt(slug(text), text) for text in request.text]
     prompts += read_prompts(request.prompts) if request.prompts else []
-    prompts += [Prompt(f"world-{row:05d}", text) for row, text in enumerate(new_captions(request.world))]
+    prompts += [
+        Prompt(f"world-{row:05d}", caption(truth))
+        for row, truth in enumerate(truths(World(), request.world, request.split))
+    ]
     if not prompts:
         raise ValueError(
             'there is nothing to draw; give prompts ("a dog on grass"), --prompts FILE, --world N or --bench NAME'
         )
     return prompts
-
-
-def new_captions(count: int) -> list[str]:
-    """Different captions of the embedded world's new-captions split; none unless asked for."""
-    return [scene.caption for scene in World(WorldConfig()).prompts(count)] if count else []
 
 
 def slug(text: str) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
 from ..data.images import Images, batches, find, to_tensor
+from ..data.scenes import Truth
 from ..data.world import Split, World, WorldConfig
 from ..pretrained.token_vlm import LlamaTokenVLM
 
@@ -46,6 +47,13 @@ def scenes(chunks: Sequence[list[str]], seeds: Sequence[range], size: int, split
     world = World(WorldConfig(resolution=size))
     for ids, few in zip(chunks, seeds):
         yield Images(ids, to_tensor(world.batch(few, split)[0]))
+
+
+def truths(world: World, number: int, split: Split | Literal["prompts"]) -> list[Truth]:
+    """What is in the first scenes of a split; `prompts` all have different captions, which no training has seen."""
+    if split == "prompts":
+        return [scene.truth for scene in world.prompts(number)] if number else []
+    return [world.truth(seed, split) for seed in range(number)]
 
 
 def guidance_of(asked: float | None, vlm: LlamaTokenVLM) -> float:

@@ -17,6 +17,8 @@ from ..config import Config
 AtLeastOne = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Bench = Literal["geneval", "dpg", "mjhq", "world"]
+Scenes = Literal["validation", "new-captions", "held-out"]
+Captions = Literal["prompts", "validation", "new-captions", "held-out"]
 
 
 class Drawing(Config):
@@ -51,7 +53,10 @@ class Generate(Drawing):
     prompts: Path | None = None
     """More of them from a file: .txt (one a line), .jsonl, GenEval, DPG-Bench or MJHQ-30K format."""
     world: NotNegative = 0
-    """Also draw this many captions of the embedded world, of the split that no training has seen."""
+    """Also draw this many captions of the embedded world."""
+    split: Captions = "prompts"
+    """Which captions: `prompts`, all different and in combinations never trained on; or those of the scenes of a split,
+    e.g. of `validation`, which are like those trained on. `detok evaluate` takes the same word."""
     bench: Bench | None = None
     """Draw a benchmark instead, in its official layout (docs/benchmarks.md), with its number of pictures a prompt."""
     bench_file: Path | None = None
@@ -86,7 +91,7 @@ class Reconstruct(Drawing):
     """Pictures and folders of pictures, of any size; the centre square is used."""
     world: NotNegative = 0
     """Use this many scenes of the embedded world instead."""
-    split: Literal["validation", "new-captions", "held-out"] = "validation"
+    split: Scenes = "validation"
     """Which scenes: like those trained on, with captions never trained on, or of objects never trained on."""
     decoder: tuple[str, ...] = ("vq", "mini/dcdd")
     """Decoders to compare; the first is the baseline. Two ceilings: `vq-unrounded`, the VLM's own decoder on features
@@ -174,7 +179,7 @@ class Evaluate(Config):
     """The folder of real pictures, or their statistics: a file of --save-reference, or an .npz with mu and sigma."""
     world: NotNegative = 0
     """Use this many scenes of the embedded world as the reference."""
-    split: Literal["validation", "new-captions", "held-out", "prompts"] = "validation"
+    split: Captions = "validation"
     """Which scenes, as for `detok reconstruct`; `prompts`: one of each caption that `detok generate --world` draws."""
     metrics: tuple[str, ...] = ()
     """What to measure, by name (docs/evaluation.md lists them); the protocol's choice unless given."""
