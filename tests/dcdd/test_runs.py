@@ -19,7 +19,7 @@ from detokenizers.dcdd.model import DCDD, WEIGHTS, DCDDConfig
 from detokenizers.dcdd.runs import READS, DCDDRun, Sample, begin_from
 from detokenizers.pretrained.flux_scope import Attention, Full
 from detokenizers.pretrained.loading import load_tokenizer, load_vlm
-from detokenizers.pretrained.spaces import PretrainedVAE
+from detokenizers.pretrained.spaces import VAE, PretrainedVAE, save_vae
 from detokenizers.training import TrainConfig, train
 from detokenizers.training.draws import SEEDS
 from detokenizers.training.report import read_log
@@ -122,6 +122,16 @@ def test_other_latent_statistics_are_other_latents(run, tmp_path, embedded):
         ) else (folder / path.name).write_bytes(path.read_bytes())
     run.vary({"decoder.space.name": str(folder)}).job()
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.parametrize(("part", "folders"), [("decoder.conv_out.weight", 1), ("encoder.conv_in.weight", 2)])
+def test_only_a_new_encoder_means_encoding_anew(run, tmp_path, part, folders):
+    run.job()
+    space = VAE.from_pretrained(resolve("mini/vae"))
+    space.autoencoder.get_parameter(part).data.mul_(1.5)
+    save_vae(space.autoencoder, tmp_path / "vae")
+    run.vary({"decoder.space.name": str(tmp_path / "vae")}).job()
+    assert len(list((tmp_path / "cache").iterdir())) == folders
 
 
 def test_a_folder_of_fewer_pictures_than_the_preview_shows_will_do(run, tmp_path):

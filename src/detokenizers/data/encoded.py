@@ -16,15 +16,24 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..checkpoint import save_tensors
+from ..checkpoint import fingerprint, save_tensors
 from .sources import Source
 
 SHARD = 1024
 Encode = Callable[[Float[Tensor, "b 3 h w"], Sequence[int]], Mapping[str, Tensor]]
 """Images and their row numbers in, named arrays [b ...] out."""
+
+
+WAY_BACK = {"decoder", "post_quant_conv"}
+"""Parts of an autoencoder or tokenizer that only turn arrays into pixels."""
+
+
+def reader_fingerprint(encoder: nn.Module) -> str:
+    """Of the weights that arrays depend on: a new way back to pixels reads images as the old one did."""
+    return fingerprint({name: x for name, x in encoder.state_dict().items() if WAY_BACK.isdisjoint(name.split("."))})
 
 
 class Encoded:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, load_tensors, resolve
 from ..config import Config
-from ..data.encoded import encoded
+from ..data.encoded import encoded, reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.loss import LossWeight, One
 from ..flow.time_law import LogitNormal, TimeLaw
@@ -144,13 +144,13 @@ class DCDDRun(Config):
 
     def _shards(self, source: Source, tokenizer: JanusVQ, space: Pixels | VAE, vlm: nn.Module | None) -> Path:
         """A folder named by all that the cached arrays depend on."""
-        parts = [source.fingerprint(), fingerprint(tokenizer.state_dict()), fingerprint(space.state_dict())]
+        parts = [source.fingerprint(), reader_fingerprint(tokenizer), reader_fingerprint(space)]
         if isinstance(space, VAE):
             parts.append(fingerprint(torch.tensor([space.shift, space.scale])))
         if isinstance(self.latents, Sample):
             parts.append(self.latents.fingerprint())
         if vlm is not None:
-            parts.append(fingerprint(vlm.state_dict()))
+            parts.append(reader_fingerprint(vlm))
         if isinstance(self.belief, TeacherForced):
             parts += [
                 self.belief.fingerprint(),

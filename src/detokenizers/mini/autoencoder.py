@@ -18,7 +18,7 @@ from .perceptual import perceptual_loss, pixel_loss
 
 
 class AutoencoderObjective(nn.Module):
-    """L1 + edges + perceptual + KL per latent number. Batch: `images` [b 3 h w].
+    """L1 + edges + KL per latent number + what a judge sees, if there is one. Batch: `images` [b 3 h w].
 
     With `keep_latents` only what turns latents into pixels learns.
     """
@@ -26,11 +26,17 @@ class AutoencoderObjective(nn.Module):
     vae: Any
 
     def __init__(
-        self, vae: Any, judge: WorldNet, *, kl: float = 3e-4, perceptual: float = 0.0, keep_latents: bool = False
+        self,
+        vae: Any,
+        judge: WorldNet | None,
+        *,
+        kl: float = 3e-4,
+        perceptual: float = 0.0,
+        keep_latents: bool = False,
     ) -> None:
         super().__init__()
         self.vae = vae.to(memory_format=torch.channels_last)
-        self.judge = judge.requires_grad_(False).eval()
+        self.judge = judge.requires_grad_(False).eval() if judge else None
         self.kl, self.perceptual = kl, perceptual
         self.vae.requires_grad_(True)
         self.vae.encoder.requires_grad_(not keep_latents)
@@ -45,7 +51,7 @@ class AutoencoderObjective(nn.Module):
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),
         }
         loss = terms["pixels"] + self.kl * terms["kl"]
-        if self.perceptual:
+        if self.judge:
             terms["perceptual"] = perceptual_loss(self.judge, drawn, images)
             loss = loss + self.perceptual * terms["perceptual"]
         psnr = -10 * torch.log10(F.mse_loss(drawn.detach().clamp(-1, 1), images) / 4)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import fingerprint, load_into, resolve, save_tensors, write_text
+from ..checkpoint import load_into, resolve, save_tensors, write_text
 from ..config import Config
-from ..data.encoded import encoded
+from ..data.encoded import encoded, reader_fingerprint
 from ..data.images import to_tensor
 from ..data.objects import COLOURS
 from ..data.sources import Scenes, shuffled_rows
@@ -152,7 +152,7 @@ class AutoencoderRun(MiniRun):
         scenes = Scenes(world, self.train.steps * self.train.batch_size)
         objective = AutoencoderObjective(
             vae,
-            load_world_net(self.judge),
+            load_world_net(self.judge) if self.perceptual else None,
             kl=self.kl,
             perceptual=self.perceptual,
             keep_latents=bool(self.keep_latents),
@@ -213,8 +213,7 @@ class VLMRun(MiniRun):
             model.model.generation_embeddings.weight.copy_(vq.codebook)
         scenes = Scenes(world, self.scenes)
         folder = (
-            Path(self.cache)
-            / f"tokens-{fingerprint(vq.model.state_dict())[:12]}-{self.world.fingerprint()[:12]}-{self.scenes}"
+            Path(self.cache) / f"tokens-{reader_fingerprint(vq)[:12]}-{self.world.fingerprint()[:12]}-{self.scenes}"
         )
         vq.to(computing_device())
         tokens = encoded(scenes, lambda images, _: {"tokens": vq.tokens(vq.features(images)).to(torch.int16)}, folder)
