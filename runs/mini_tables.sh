@@ -53,17 +53,30 @@ table2() {
   done
 }
 
-# Table 3: generation from captions that no training has seen; distances, and agreement overall and per category.
+# Table 3: generation, from captions whose combinations no training has seen and from captions like those trained on;
+# distances, and agreement overall and per category.
 table3() {
-  local out=$tables/table3
-  detok generate --world "$N" --compare --decode-batch $BATCH --device "$DEVICE" --out $out
-  unsharp $out/vq $tables/table3-controls/vq+unsharp
-  detok evaluate $out $tables/table3-controls/vq+unsharp --world "$N" --split prompts --out $out/evaluated
+  local split out
+  for split in prompts validation; do
+    out=$tables/table3/$split
+    detok generate --world "$N" --split $split --compare --decode-batch $BATCH --device "$DEVICE" --out $out
+    unsharp $out/vq $tables/table3/controls/$split/vq+unsharp
+    detok evaluate $out $tables/table3/controls/$split/vq+unsharp --world "$N" --split $split --out $out/evaluated
+  done
 }
 
-# Table 4: what the decoder is told, under one budget: the paper's three rows and ours, then the drawn token mixed in.
+# variant FROM TO EDIT: a decoder that is told something else; only its dcdd.yaml changes, by a sed command.
+variant() {
+  mkdir -p "$2"
+  cp "$1"/{dcdd.yaml,decoder.safetensors,codebook.safetensors} "$2/"
+  [ ! -d "$1/space" ] || cp -r "$1/space" "$2/"
+  sed -i "$3" "$2/dcdd.yaml"
+}
+
+# Table 4: what the decoder is told, under one budget: the paper's three rows and ours, then the drawn token mixed in
+# and the VLM's beliefs smoothed, neither of which needs training.
 table4() {
-  local told=($rows/hard $rows/lcdm $rows/lc $rows/committed $rows/teacher_forced $rows/both) gamma mixes=()
+  local told=($rows/hard $rows/lcdm $rows/lc $rows/committed $rows/teacher_forced $rows/both) gamma epsilon others=()
   local out=$tables/table4
   local how=(--decode-batch $BATCH --device "$DEVICE")
   detok reconstruct --world "$N" --decoder vq "${told[@]}" "${how[@]}" --out $out/reconstruction
@@ -71,16 +84,16 @@ table4() {
   detok generate --world "$N" --decoder vq "${told[@]}" "${how[@]}" --out $out/generation
   detok evaluate $out/generation --world "$N" --split prompts --out $out/generation/evaluated
 
-  # SampledMix needs no training: it reads as many numbers as the expectation, so only dcdd.yaml changes.
   for gamma in 0.25 0.5 0.75 1.0; do
-    mkdir -p $out/mixes/gamma-$gamma
-    cp $rows/lc/{dcdd.yaml,decoder.safetensors,codebook.safetensors} $out/mixes/gamma-$gamma/
-    [ ! -d $rows/lc/space ] || cp -r $rows/lc/space $out/mixes/gamma-$gamma/
-    sed -i "s/^  name: expectation\$/  name: sampled_mix\n  gamma: $gamma/" $out/mixes/gamma-$gamma/dcdd.yaml
-    mixes+=($out/mixes/gamma-$gamma)
+    variant $rows/lc $out/told/gamma-$gamma "s/^  name: expectation\$/  name: sampled_mix\n  gamma: $gamma/"
+    others+=($out/told/gamma-$gamma)
   done
-  detok generate --world "$N" --decoder $rows/lc "${mixes[@]}" "${how[@]}" --out $out/mixing
-  detok evaluate $out/mixing --world "$N" --split prompts --out $out/mixing/evaluated
+  for epsilon in 0.005 0.02 0.1 0.2; do
+    variant $rows/lc $out/told/epsilon-$epsilon "s/^    epsilon: null\$/    epsilon: $epsilon/"
+    others+=($out/told/epsilon-$epsilon)
+  done
+  detok generate --world "$N" --decoder vq $rows/lc "${others[@]}" "${how[@]}" --out $out/otherwise
+  detok evaluate $out/otherwise --world "$N" --split prompts --out $out/otherwise/evaluated
 }
 
 # Table 5: seconds from prompt to picture, medians; the distances beside them are Table 3's.

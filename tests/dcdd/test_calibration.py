@@ -119,6 +119,8 @@ def test_kappa_never_reaches_the_vlm_unless_taken_literally():  # C8
     assert Calibration(kappa=30, vlm_side=Literally()).on_vlm(logits).amax(-1).mean() > 0.99
     tuned = Calibration(kappa=30, tau=0.8, alpha=1.1, epsilon=0.05, top1_margin=0.1)
     close(tuned.on_vlm(logits), 0.95 * (logits * 1.1 / 0.8).softmax(-1) + 0.05 / 64, atol=1e-6)
+    close(tuned.vary(vlm_side=Affine(epsilon=0.2)).on_vlm(logits), 0.8 * (logits * 1.1 / 0.8).softmax(-1) + 0.2 / 64)
+    close(tuned.vary(vlm_side=Affine(epsilon=0)).on_vlm(logits), (logits * 1.1 / 0.8).softmax(-1), atol=1e-6)
     close(tuned.vary(vlm_side=SmoothOnly()).on_vlm(logits), 0.95 * plain + 0.05 / 64, atol=1e-6)
     close(tuned.vary(vlm_side=Untouched()).on_vlm(logits), plain, atol=1e-6)
 

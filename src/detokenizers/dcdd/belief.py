@@ -42,9 +42,12 @@ class Affine(Config):
     """The VLM keeps its own scale: kappa counts as 1, everything else applies."""
 
     name: Literal["affine"] = "affine"
+    epsilon: float | None = Field(default=None, ge=0, lt=1)
+    """Not in the paper: the VLM's own smoothing, where it is not to be the encoder's."""
 
     def __call__(self, encoder: Calibration) -> Calibration:
-        return encoder.model_copy(update={"kappa": 1.0, "top1_margin": 0.0})
+        epsilon = encoder.epsilon if self.epsilon is None else self.epsilon
+        return encoder.model_copy(update={"kappa": 1.0, "top1_margin": 0.0, "epsilon": epsilon})
 
 
 class SmoothOnly(Config):
