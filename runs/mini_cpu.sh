@@ -2,7 +2,7 @@
 # The whole embedded stack, from nothing: judge, latent space, tokenizer, VLM, calibration, decoder, the rows of Table 4.
 #
 # On:    2 CPU cores, 4 GB of memory, 3 GB of disk. No network, no GPU.
-# Takes: a night. On two cores that were shared now and then: 75 min (judge and tokenizer beside the latent space), 4 h
+# Takes: a night. On two cores that were shared now and then: 75 min (judge and tokenizer beside the latent space), 5 h
 #        (VLM beside the way back to pixels and the decoder), 15 min (six rows, two at a time).
 # Makes: out/mini/*, and at the end the package's own weights in src/detokenizers/embedded/mini.
 # Stop it whenever you like; run again, it goes on where it was. Look at out/mini/*/loss.png and preview.png meanwhile.

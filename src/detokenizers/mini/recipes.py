@@ -82,7 +82,7 @@ def autoencoder_decoder() -> AutoencoderRun:
 
 
 def vlm() -> VLMRun:
-    """The VLM itself, both ways: caption -> tokens and image -> caption. About four and a half hours on one core.
+    """The VLM itself, both ways: caption -> tokens and image -> caption. About five hours on one core.
 
     It is shown single objects less often than the world shows them, of which there are few and which it learns by
     heart, and two objects and two colours more often (docs/log.md).
