@@ -2,8 +2,8 @@
 # Every table of docs/results.md on the embedded stack, by command. Name tables to make only those.
 #
 # On:    2 CPU cores; any device with DEVICE=cuda.
-# Takes: with N=1000 on one core some 10 minutes for Table 2, 5 for Table 3, 35 for Table 4 (seven decoders, reconstruction
-#        and generation, then the mixes), 30 for Table 6, 3 each for Tables 1 and 5. Pictures that are there are not drawn again.
+# Takes: with N=1000 on one core some 10 minutes for Table 2, 10 for Table 3, 45 for Table 4 (seven decoders, reconstruction
+#        and generation, then eight variants), 30 for Table 6, 3 each for Tables 1 and 5. Pictures that are there are not drawn again.
 # Needs: the embedded weights; Table 4 also the rows of runs/mini_cpu.sh in out/mini/rows.
 # Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}.
 #
