@@ -114,8 +114,8 @@ No smoothing: the decoders start from one that has seen every sharpness, but nev
 def mini() -> DCDDRun:
     """The embedded decoder: any sharpness, the committed code beside the expectation. Three hours on one core.
 
-    It needs no VLM and no calibration to learn; the rows of Table 4 on the mini stack all go on from it. When it listens
-    to the VLM it smooths what it hears, which the rows do not (docs/results.md, Table 4).
+    It needs no VLM and no calibration to learn; the rows of Table 4 on the mini stack all go on from it. When it
+    listens to the VLM it smooths what it hears, which the rows do not (docs/results.md, Table 4).
     """
     return DCDDRun(
         recipe="dcdd.mini",
