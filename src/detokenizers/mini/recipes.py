@@ -90,9 +90,7 @@ def vlm() -> VLMRun:
     return VLMRun(
         recipe="mini.vlm",
         world=WorldConfig(
-            shares=dict(
-                single=0.08, tail=0.16, colour=0.12, two=0.22, position=0.22, counting=0.14, attribution=0.22
-            )
+            shares=dict(single=0.08, tail=0.16, colour=0.12, two=0.22, position=0.22, counting=0.14, attribution=0.22)
         ),
         size=SIZE,
         scenes=131_072,
