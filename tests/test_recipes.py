@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from detokenizers.checkpoint import load_tensors
+from detokenizers.checkpoint import load_tensors, resolve
 from detokenizers.cli import main
 from detokenizers.cli.recipes import RECIPES
 from detokenizers.data.sources import WorldImages
 from detokenizers.dcdd.belief import Calibration
+from detokenizers.dcdd.calibration import CalibrationReport
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.lcdm import Expectation, HardCodes
+from detokenizers.dcdd.model import DCDDConfig
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig
 from detokenizers.training.loop import LOG
 from detokenizers.training.state import STATE
@@ -93,6 +95,17 @@ def test_the_rows_of_table_4_differ_in_what_the_decoder_is_told_and_nothing_else
     assert lc.decoder.calibration.kappa > 10
     told = {"recipe": "", "decoder.reading": Expectation(), "decoder.calibration": Calibration(), "train.steps": 1}
     assert hard.vary(told) == lcdm.vary(told) == lc.vary(told)
+
+
+def test_the_embedded_decoder_listens_as_its_recipe_and_its_calibration_say():
+    folder = resolve("mini/dcdd")
+    recipe: Any = RECIPES["dcdd.mini"]()
+    ours, found = DCDDConfig.from_yaml(folder / "dcdd.yaml"), CalibrationReport.load(folder / "calibration.json")
+    assert ours.calibration == recipe.decoder.calibration
+    assert ours.steps == recipe.decoder.steps
+    codebook = load_tensors(folder / "codebook.safetensors")["codebook"]
+    assert found.require(codebook).vary(vlm_side=ours.calibration.vlm_side) == ours.calibration
+    assert RECIPES["dcdd.mini_lc"]().decoder.calibration == found.calibration
 
 
 def test_every_recipe_says_what_it_is_and_belongs_to_a_row():
