@@ -12,6 +12,7 @@ from detokenizers.checkpoint import load_tensors
 from detokenizers.data.sources import Scenes
 from detokenizers.training import train
 from detokenizers.training.ahead import ahead
+from detokenizers.training.schedules import Constant
 from detokenizers.training.state import STATE
 from tests import stack
 
@@ -37,7 +38,7 @@ def test_workers_render_the_same_scenes_in_the_same_order():
 
 
 def test_a_run_with_workers_gives_the_same_bits_also_when_it_goes_on(tmp_path):
-    config = toy.CONFIG.vary({"accumulate": 2, "final_lr": 1.0})
+    config = toy.CONFIG.vary({"accumulate": 2, "schedule": Constant()})
     train(toy.job(), config, tmp_path / "alone")
     train(toy.job(), config.vary({"workers": 2, "steps": 5}), tmp_path / "workers")
     train(toy.job(), config.vary({"workers": 2}), tmp_path / "workers")

@@ -16,6 +16,7 @@ from detokenizers.training.config import lr_factor
 from detokenizers.training.draws import SEEDS, item_seeds
 from detokenizers.training.loop import recompute_activations
 from detokenizers.training.report import read_log
+from detokenizers.training.schedules import Constant, Cosine
 from detokenizers.training.state import STATE
 
 from . import toy
@@ -248,12 +249,12 @@ def test_checkpointing_needs_a_model_that_can(tmp_path):
 
 
 def test_the_rate_warms_up_in_a_line_and_ends_in_half_a_cosine():
-    config = TrainConfig(steps=110, warmup=10, final_lr=0.1)
+    config = TrainConfig(steps=110, warmup=10, schedule=Cosine(final=0.1))
     assert lr_factor(0, config) == pytest.approx(0.1)
     assert lr_factor(9, config) == lr_factor(10, config) == 1
     assert lr_factor(60, config) == pytest.approx(0.55)
     assert lr_factor(110, config) == pytest.approx(0.1)
-    assert all(math.isclose(lr_factor(step, config.vary({"final_lr": 1.0})), 1) for step in range(9, 110))
+    assert all(math.isclose(lr_factor(step, config.vary({"schedule": Constant()})), 1) for step in range(9, 110))
 
 
 @pytest.mark.parametrize("change", [{"log_every": 0}, {"batch_size": 0}, {"ema_decay": 1.0}, {"precision": "half"}])

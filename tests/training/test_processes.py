@@ -13,6 +13,7 @@ import torch
 from detokenizers.checkpoint import load_tensors
 from detokenizers.training import train
 from detokenizers.training.report import read_log
+from detokenizers.training.schedules import Constant
 from detokenizers.training.state import STATE
 
 from . import tokenizer, toy
@@ -45,7 +46,7 @@ def alone(tmp_path_factory) -> Path:
     torch.set_num_threads(1)
     train(toy.job(), toy.CONFIG, out / "ddp")
     train(tokenizer.job(), tokenizer.CONFIG, out / "tokenizer")
-    train(toy.job(), toy.CONFIG.vary({"steps": 9, "final_lr": 1.0, "warmup": 0}), out / "half")
+    train(toy.job(), toy.CONFIG.vary({"steps": 9, "schedule": Constant(), "warmup": 0}), out / "half")
     torch.set_num_threads(threads)
     return out
 
@@ -102,7 +103,7 @@ def test_a_state_saved_from_shards_goes_on_in_shards(together, alone):
 
 def test_a_state_saved_from_shards_goes_on_in_one_process(together, alone):
     folder = together / "half of one"
-    train(toy.job(), toy.CONFIG.vary({"steps": 9, "final_lr": 1.0, "warmup": 0}), folder)
+    train(toy.job(), toy.CONFIG.vary({"steps": 9, "schedule": Constant(), "warmup": 0}), folder)
     assert_near(folder / toy.WEIGHTS, alone / "half" / toy.WEIGHTS)
 
 

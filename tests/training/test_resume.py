@@ -15,6 +15,7 @@ import torch
 from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.training import train
 from detokenizers.training.report import read_log
+from detokenizers.training.schedules import Constant
 from detokenizers.training.state import STATE
 
 from . import toy
@@ -110,7 +111,7 @@ def test_paces_are_kept_over_a_resume(tmp_path):
 
 
 def test_a_longer_run_goes_on_from_a_finished_one(tmp_path):
-    constant = toy.CONFIG.vary({"final_lr": 1.0})
+    constant = toy.CONFIG.vary({"schedule": Constant()})
     train(toy.job(), constant.vary({"steps": 5}), tmp_path / "grown")
     train(toy.job(), constant, tmp_path / "grown")
     train(toy.job(), constant, tmp_path / "whole")

@@ -20,17 +20,17 @@ from . import toy
 def parts(width: int = 6, seed: int = 0, decay: float = 0.9):
     objective = toy.job(width, seed).objective
     learns = [weight for weight in objective.parameters() if weight.requires_grad]
-    return objective, torch.optim.AdamW(learns, lr=1e-2), EMA(objective, decay)
+    return objective, [torch.optim.AdamW(learns, lr=1e-2)], EMA(objective, decay)
 
 
 def trained(steps: int = 3, **options):
-    objective, optimizer, ema = parts(**options)
+    objective, (optimizer,), ema = parts(**options)
     for step in range(steps):
         objective(toy.images(step, 4))["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
         ema.update()
-    return objective, optimizer, ema
+    return objective, [optimizer], ema
 
 
 def test_weights_buffers_moments_average_and_step_come_back(tmp_path):
@@ -42,7 +42,7 @@ def test_weights_buffers_moments_average_and_step_come_back(tmp_path):
     assert after[0].calls == 3
     assert after[2].updates == 3
     assert all(torch.equal(before[2].shadow[name], after[2].shadow[name]) for name in before[2].shadow)
-    saved, loaded = (triple[1].state_dict()["state"] for triple in (before, after))
+    saved, loaded = (triple[1][0].state_dict()["state"] for triple in (before, after))
     assert saved.keys() == loaded.keys()
     for index, moments in saved.items():
         assert all(torch.equal(moments[name], loaded[index][name]) for name in ("step", "exp_avg", "exp_avg_sq"))
@@ -51,8 +51,8 @@ def test_weights_buffers_moments_average_and_step_come_back(tmp_path):
 def test_moments_come_back_in_the_layout_of_their_weights(tmp_path):
     """An optimiser that meets two layouts takes another code path, which is slower and rounds differently."""
     save_state(tmp_path, *trained(), 3)
-    objective, optimizer, ema = parts()
-    load_state(tmp_path, objective, optimizer, ema)
+    objective, (optimizer,), ema = parts()
+    load_state(tmp_path, objective, [optimizer], ema)
     weight = objective.blocks[0].conv.weight
     assert not weight.is_contiguous()
     assert optimizer.state[weight]["exp_avg"].stride() == weight.stride()
@@ -119,17 +119,17 @@ def test_a_process_that_does_not_write_writes_nothing(tmp_path):
 def test_the_state_is_whole_whenever_the_saving_process_is_killed(tmp_path):
     big = nn.Linear(1000, 1000)
     optimizer = torch.optim.AdamW(big.parameters())
-    save_state(tmp_path, big, optimizer, EMA(big, 0.0), 0)
+    save_state(tmp_path, big, [optimizer], EMA(big, 0.0), 0)
     for delay in (0.005, 0.02, 0.05, 0.1):
         child = os.fork()
         if child == 0:
             torch.set_num_threads(1)
             for step in range(10**6):
-                save_state(tmp_path, big, optimizer, EMA(big, 0.0), step)
+                save_state(tmp_path, big, [optimizer], EMA(big, 0.0), step)
             os._exit(0)
         time.sleep(delay)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        load_state(tmp_path, big, optimizer, EMA(big, 0.0))
+        load_state(tmp_path, big, [optimizer], EMA(big, 0.0))
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [STATE]

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 
 from detokenizers.training import Job, TrainConfig, train
+from detokenizers.training.schedules import Constant
 from detokenizers.training.state import STATE
 
 from . import tokenizer, toy
@@ -43,7 +44,7 @@ def main(out: Path) -> None:
     train_in_shards(toy.job(), toy.CONFIG, out / "fsdp2")
 
     # Six steps in shards, whose state goes on below in shards, and in the test in one process.
-    half, job = toy.CONFIG.vary({"steps": 6, "final_lr": 1.0, "warmup": 0}), toy.job()
+    half, job = toy.CONFIG.vary({"steps": 6, "schedule": Constant(), "warmup": 0}), toy.job()
     train_in_shards(job, half, out / "half")
     dist.barrier()
     if dist.get_rank() == 0:

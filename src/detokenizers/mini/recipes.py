@@ -9,6 +9,8 @@ from ..data.world import WorldConfig
 from ..pretrained.janus_size import JanusSize
 from ..pretrained.spaces import VAEConfig
 from ..training import TrainConfig
+from ..training.optimizers import Muon
+from ..training.schedules import Trapezoid
 from .runs import AutoencoderRun, TokenizerRun, VLMRun, WorldNetRun
 
 SIZE = JanusSize(
@@ -94,7 +96,11 @@ def vlm() -> VLMRun:
         ),
         size=SIZE,
         scenes=131_072,
-        train=TrainConfig(steps=38_500, batch_size=16, lr=1.5e-3),
+        describe=0.25,
+        describe_weight=0.5,
+        train=TrainConfig(
+            steps=20_000, batch_size=16, lr=1.5e-3, optimizer=Muon(lr=3e-3), schedule=Trapezoid(decay=0.25)
+        ),
     )
 
 

@@ -197,6 +197,8 @@ class VLMRun(MiniRun):
     cache: str = "out/cache"
     describe: float = 0.15
     """Share of each batch that is also captioned (image -> text)."""
+    describe_weight: float = 0.2
+    """Of the loss of captions beside that of image tokens."""
     guidance: float = 2.5
     """What it will draw with unless told otherwise (docs/log.md has the sweep); training does not use it."""
 
@@ -246,7 +248,7 @@ class VLMRun(MiniRun):
             save_tensors(folder / "model.safetensors", model.state_dict(), dtype=torch.float16)
 
         special = {name: ids[name] for name in ("pad", "bos", "eos", "boi")}
-        return Job(VLMObjective(model, **special), batches, export, held_out=held_out)
+        return Job(VLMObjective(model, weight=self.describe_weight, **special), batches, export, held_out=held_out)
 
 
 def _padded(rows: list[list[int]], pad: int, *, left: bool) -> Tensor:

@@ -5,12 +5,13 @@ step -lr_factor-> the share of `lr` it is taken with
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..config import Config
+from .optimizers import AdamW, OptimizerConfig
+from .schedules import Cosine, Schedule
 
 
 class TrainConfig(Config):
@@ -21,8 +22,10 @@ class TrainConfig(Config):
     """Items per optimiser step over all processes and accumulation rounds."""
     lr: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=100, ge=0)
-    final_lr: float = Field(default=0.05, ge=0)
-    """The cosine schedule ends at this fraction of `lr`; 1 keeps it constant."""
+    """Steps in which the rate rises to its peak in a line."""
+    schedule: Schedule = Cosine()
+    """What the rate does after the warm-up."""
+    optimizer: OptimizerConfig = AdamW()
     weight_decay: float = Field(default=0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = Field(default=1.0, gt=0)
@@ -45,6 +48,15 @@ class TrainConfig(Config):
     track: str | None = None
     """Also report to a tracker that accelerate knows, such as `trackio`, `tensorboard` or `wandb`."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_settings(cls, data: Any) -> Any:
+        """A run.yaml of before schedules were parts says `final_lr`, where a cosine ends."""
+        if isinstance(data, dict) and "final_lr" in data:
+            data = {**data, "schedule": {"kind": "cosine", "final": data["final_lr"]}}
+            del data["final_lr"]
+        return data
+
     def share(self, processes: int) -> int:
         """Items that one process sees in one accumulation round.
 
@@ -61,8 +73,7 @@ class TrainConfig(Config):
 
 
 def lr_factor(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a half cosine from 1 to `final_lr`."""
+    """The share of its peak rate that a step is taken with: linear warm-up, then the schedule."""
     if step < config.warmup:
         return (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return config.schedule(min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup)))

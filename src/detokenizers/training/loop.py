@@ -1,7 +1,7 @@
 """The one training loop: accelerate for devices, processes and precision; everything else is visible here.
 
-batches(step) -> objective -> loss -> AdamW (warm-up, cosine, clip) -> EMA ; every few minutes: state, curve, preview,
-and the loss of items that no step takes.
+batches(step) -> objective -> loss -> optimisers (warm-up, schedule, clip) -> EMA ; every few minutes: state, curve,
+preview, and the loss of items that no step takes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +20,8 @@ from .ahead import ahead
 from .config import TrainConfig, lr_factor
 from .draws import SEEDS, item_seeds, mixed
 from .ema import EMA
-from .job import Job, Pace
+from .job import Job
+from .optimizers import trainable
 from .processes import gathered, is_sharded, lay_out_plainly, mean, start, whole
 from .report import CURVE, HELD_OUT, LOG, PREVIEW, Log, draw_curve, save_preview
 from .state import load_state, remove_leftovers, save_state
@@ -43,15 +43,14 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     folder.mkdir(parents=True, exist_ok=True)
     if config.checkpointing:
         recompute_activations(job.objective)
-    optimizer = torch.optim.AdamW(
-        paced(job.objective, job.pace), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
-    )
+    optimizers = config.optimizer.build(job.objective, job.pace, config)
     if accelerator.is_fsdp2:
         lay_out_plainly(job.objective)
-    objective, optimizer = accelerator.prepare(job.objective, optimizer)
+    objective, *prepared = accelerator.prepare(job.objective, *optimizers)
     # Under FSDP2 the weights are others now; whatever points at them comes after this line.
-    trainable, ema = _trainable(job.objective), EMA(job.objective, config.ema_decay)
-    first = load_state(folder, job.objective, optimizer.optimizer, ema)
+    optimizers = [each.optimizer for each in prepared]
+    weights, ema = list(trainable(job.objective).values()), EMA(job.objective, config.ema_decay)
+    first = load_state(folder, job.objective, optimizers, ema)
     if first > config.steps:
         raise ValueError(f"{folder} has been trained for {first} steps already; train.steps is {config.steps}")
     accelerator.wait_for_everyone()
@@ -65,7 +64,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     saved = time.monotonic()
 
     def keep(step: int) -> None:
-        save_state(folder, job.objective, optimizer.optimizer, ema, step, write=main)
+        save_state(folder, job.objective, optimizers, ema, step, write=main)
         if main:
             draw_curve(folder / LOG, folder / CURVE)
             if job.preview and not is_sharded(job.objective):
@@ -84,8 +83,8 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     parts = range(first * rounds * processes + accelerator.process_index, config.steps * rounds * processes, processes)
     with ahead(job.batches, parts, share, config.workers) as made:
         for step in progress:
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * group["pace"] * lr_factor(step, config)
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = group["peak"] * lr_factor(step, config)
             sums: dict[str, Tensor] = {}
             norm: Tensor | None = None
             for round_ in range(rounds):
@@ -97,9 +96,10 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
                     terms = objective(batch)
                     accelerator.backward(terms["loss"])
                     if accelerator.sync_gradients:
-                        norm = accelerator.clip_grad_norm_(trainable, config.clip)
-                    optimizer.step()
-                    optimizer.zero_grad()
+                        norm = accelerator.clip_grad_norm_(weights, config.clip)
+                    for optimizer in prepared:
+                        optimizer.step()
+                        optimizer.zero_grad()
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach().float() / rounds
             ema.update()
@@ -142,31 +142,18 @@ def _held_out(job: Job, device: torch.device) -> float:
     return loss
 
 
-def paced(objective: nn.Module, pace: Pace) -> list[dict[str, Any]]:
-    """What learns, in one group per pace; each group keeps the objective's order of parameters."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in objective.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault(pace(name), []).append(parameter)
-    return [{"params": parameters, "pace": times} for times, parameters in groups.items()]
-
-
 def recompute_activations(objective: nn.Module) -> None:
     """Turn on gradient checkpointing in every diffusers and transformers model that learns."""
     found = False
     for module in objective.modules():
         able = getattr(module, "_supports_gradient_checkpointing", False)
         able = able or getattr(module, "supports_gradient_checkpointing", False)
-        if able and _trainable(module):
+        if able and trainable(module):
             found = True
             for switch in ("enable_gradient_checkpointing", "gradient_checkpointing_enable"):
                 getattr(module, switch, lambda: None)()
     if not found:
         raise ValueError(f"{type(objective).__name__} holds no model that can recompute; set train.checkpointing to no")
-
-
-def _trainable(module: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
 def _agreed(accelerator: Accelerator, due: bool) -> bool:

@@ -1,11 +1,11 @@
-"""The state of a run as one safetensors file: weights, buffers, optimiser moments, EMA and the step, saved atomically.
+"""The state of a run as one safetensors file, saved atomically: weights, buffers, optimisers' moments, EMA and step.
 
-objective + optimiser + EMA + step <-> state.safetensors
+objective + optimisers + EMA + step <-> state.safetensors
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -18,17 +18,19 @@ from .processes import sharded_like, whole
 
 STATE = "state.safetensors"
 STEP, UPDATES = "step", "ema_updates"
+MOMENT = {torch.optim.AdamW: "exp_avg", torch.optim.Muon: "momentum_buffer"}
+"""What each optimiser keeps of every weight."""
 
 
 def save_state(
-    folder: Path, objective: nn.Module, optimizer: Optimizer, ema: EMA, step: int, *, write: bool = True
+    folder: Path, objective: nn.Module, optimizers: Sequence[Optimizer], ema: EMA, step: int, *, write: bool = True
 ) -> None:
     """Save what training needs to go on, whole or not at all.
 
     All processes call this together, since shards must be gathered; one of them writes.
     """
     tensors = {}
-    for name, tensor in _tensors(objective, optimizer, ema):
+    for name, tensor in _tensors(objective, optimizers, ema):
         full = whole(tensor.detach())
         if write:
             tensors[name] = full.cpu()
@@ -36,7 +38,7 @@ def save_state(
         save_tensors(folder / STATE, tensors | {STEP: torch.tensor(step), UPDATES: torch.tensor(ema.updates)})
 
 
-def load_state(folder: Path, objective: nn.Module, optimizer: Optimizer, ema: EMA) -> int:
+def load_state(folder: Path, objective: nn.Module, optimizers: Sequence[Optimizer], ema: EMA) -> int:
     """Put a saved state back in place and return the step it was saved after; 0 when there is none.
 
     Raises:
@@ -57,7 +59,7 @@ def load_state(folder: Path, objective: nn.Module, optimizer: Optimizer, ema: EM
     with torch.no_grad():
         for name, tensor in saved.items():
             places[name].copy_(sharded_like(tensor, places[name]))
-    _load_moments(folder, optimizer, {name: tensor for name, tensor in tensors.items() if name not in saved})
+    _load_moments(folder, optimizers, {name: tensor for name, tensor in tensors.items() if name not in saved})
     return step
 
 
@@ -68,18 +70,31 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _tensors(objective: nn.Module, optimizer: Optimizer, ema: EMA) -> Iterator[tuple[str, Tensor]]:
+def _tensors(objective: nn.Module, optimizers: Sequence[Optimizer], ema: EMA) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in _evolving(objective).items():
         yield f"trained/{name}", tensor
     for name, tensor in ema.shadow.items():
         yield f"ema/{name}", tensor
-    for index, moments in optimizer.state_dict()["state"].items():
-        for name, value in moments.items():
-            yield f"optimizer/{index}/{name}", torch.as_tensor(value)
+    for first, optimizer in _numbered(optimizers):
+        for index, moments in optimizer.state_dict()["state"].items():
+            for name, value in moments.items():
+                yield f"optimizer/{first + index}/{name}", torch.as_tensor(value)
 
 
-def _load_moments(folder: Path, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+def _numbered(optimizers: Sequence[Optimizer]) -> Iterator[tuple[int, Optimizer]]:
+    """Each optimiser with the number of its first weight; weights are counted through all of them."""
+    first = 0
+    for optimizer in optimizers:
+        yield first, optimizer
+        first += len(_weights(optimizer))
+
+
+def _weights(optimizer: Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+def _load_moments(folder: Path, optimizers: Sequence[Optimizer], tensors: dict[str, Tensor]) -> None:
+    weights = [weight for optimizer in optimizers for weight in _weights(optimizer)]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         kind, _, place = key.partition("/")
@@ -90,8 +105,12 @@ def _load_moments(folder: Path, optimizer: Optimizer, tensors: dict[str, Tensor]
             raise _another_model(folder, key)
         # Counters are single numbers and stay where they are; moments lie as their weights do.
         state.setdefault(int(index), {})[moment] = sharded_like(tensor, weights[int(index)]) if tensor.ndim else tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for first, optimizer in _numbered(optimizers):
+        own = {index: state[first + index] for index in range(len(_weights(optimizer))) if first + index in state}
+        for index, moments in own.items():
+            if MOMENT[type(optimizer)] not in moments:
+                raise _another_model(folder, f"optimizer/{first + index} of another optimiser")
+        optimizer.load_state_dict({"state": own, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _evolving(objective: nn.Module) -> dict[str, Tensor]:
