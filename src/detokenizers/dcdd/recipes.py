@@ -135,10 +135,10 @@ def mini() -> DCDDRun:
 
 
 def mini_any_sharpness() -> DCDDRun:
-    """Beyond the paper: any sharpness of the proxy, the committed code beside the expectation; trained as long as `mini`.
+    """Beyond the paper: any sharpness of the proxy, the committed code beside the expectation, as long as `mini`.
 
-    It needs no VLM and no calibration to learn, and every row of Table 4 on the mini stack goes on from it. At inference
-    the VLM's probabilities are smoothed (epsilon 0.1); those of the rows are not (docs/results.md, Table 4).
+    It needs no VLM and no calibration to learn, so `runs/mini_cpu.sh` lets every row of Table 4 go on from it. At
+    inference the VLM's probabilities are smoothed (epsilon 0.1); those of the rows are not (docs/results.md, Table 4).
     """
     return mini().vary(
         {
@@ -152,7 +152,7 @@ def mini_any_sharpness() -> DCDDRun:
 
 def _mini_row(name: str, **changes: object) -> DCDDRun:
     """A row of Table 4: the same start, data, steps and seed; only what the decoder reads differs."""
-    shared = {"recipe": f"dcdd.{name}", "start": "out/mini/any_sharpness", "belief": Proxy(), "images.count": 9600}
+    shared = {"recipe": f"dcdd.{name}", "start": "mini/dcdd", "belief": Proxy(), "images.count": 9600}
     shared |= {"decoder.calibration": MINI_CALIBRATION, "train.steps": 600, "train.lr": 5e-4}
     shared |= {"train.optimizer": Muon(lr=1e-3)}
     return mini_any_sharpness().vary({**shared, **{key.replace("__", "."): value for key, value in changes.items()}})
