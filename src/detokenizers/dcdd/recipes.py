@@ -13,7 +13,7 @@ from ..pretrained.flux_scope import Full
 from ..pretrained.spaces import PretrainedVAE
 from ..training import TrainConfig
 from ..training.optimizers import Muon
-from ..training.schedules import Constant
+from ..training.schedules import Constant, Cosine, Trapezoid
 from .belief import Affine, Calibration
 from .beliefs import AnySharpness, Proxy, TeacherForced
 from .condition import CondConfig
@@ -130,7 +130,7 @@ def mini() -> DCDDRun:
             token_stride=8,
             steps=8,
         ),
-        train=TrainConfig(steps=8000, batch_size=16, lr=1e-3, optimizer=Muon(lr=2e-3)),
+        train=TrainConfig(steps=8000, batch_size=16, lr=1e-3, optimizer=Muon(lr=2e-3), schedule=Trapezoid(decay=0.25)),
     )
 
 
@@ -154,7 +154,7 @@ def _mini_row(name: str, **changes: object) -> DCDDRun:
     """A row of Table 4: the same start, data, steps and seed; only what the decoder reads differs."""
     shared = {"recipe": f"dcdd.{name}", "start": "mini/dcdd", "belief": Proxy(), "images.count": 9600}
     shared |= {"decoder.calibration": MINI_CALIBRATION, "train.steps": 600, "train.lr": 5e-4}
-    shared |= {"train.optimizer": Muon(lr=1e-3)}
+    shared |= {"train.optimizer": Muon(lr=1e-3), "train.schedule": Cosine()}
     return mini_any_sharpness().vary({**shared, **{key.replace("__", "."): value for key, value in changes.items()}})
 
 
