@@ -100,6 +100,34 @@ class Reconstruct(Drawing):
     """Folder for the pictures."""
 
 
+class Describe(Config):
+    """Let the VLM describe images: its understanding side, greedy, one line an image.
+
+    With --world it also says how many captions are right, by kind of scene. Writes OUT, a .jsonl file, if it is given.
+
+    detok describe photos/ --vlm mini
+    """
+
+    images: Positional[tuple[Path, ...]] = ()
+    """Pictures and folders of pictures, of any size; the centre square is used."""
+    world: NotNegative = 0
+    """Describe this many scenes of the embedded world instead, and count the captions that are right."""
+    split: Scenes = "validation"
+    """Which scenes: like those trained on, with captions never trained on, or of objects never trained on."""
+    vlm: str = "mini"
+    """The frozen VLM: `mini`, a folder, or a Hub id of a Janus."""
+    question: str | None = None
+    """What a VLM with a chat template is asked about each image; to describe it unless given."""
+    max_tokens: AtLeastOne = 64
+    """Of the longest answer."""
+    batch: AtLeastOne = 32
+    """Images read together."""
+    device: str = "auto"
+    """`auto` (CUDA if there is any), `cpu`, `cuda`."""
+    out: Path | None = None
+    """A .jsonl file for the captions: one line of `id` and `caption` an image."""
+
+
 class Calibrate(Config):
     """Find the calibration that makes an encoder as sure of its codes as the VLM is (DCDD Eqs. 10-16).
 
@@ -229,7 +257,7 @@ class Info(Config):
 
 
 VERBS: dict[str, type[Config]] = {
-    kind.__name__.lower(): kind for kind in (Generate, Reconstruct, Calibrate, Train, Recipes, Evaluate, Info)
+    kind.__name__.lower(): kind for kind in (Generate, Reconstruct, Describe, Calibrate, Train, Recipes, Evaluate, Info)
 }
 
 

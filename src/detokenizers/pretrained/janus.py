@@ -11,8 +11,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, JanusForConditionalGeneration, ProcessorMixin
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GenerationConfig,
+    GenerationMixin,
+    JanusForConditionalGeneration,
+    ProcessorMixin,
+)
 from transformers.utils import cached_file
 
 from detokenizers.pretrained.janus_size import JanusSize, build_janus, janus_config
@@ -109,6 +118,50 @@ class JanusVLM(LlamaTokenVLM):
         """Embed prompts: `branches` * b rows, left-padded."""
         ids, visible = prompt_batch(self.form, prompts, branches)
         return Prefix(self.model.get_input_embeddings()(ids.to(self.device)), visible.to(self.device))
+
+    @torch.no_grad()
+    def describe(
+        self,
+        images: Float[Tensor, "b 3 s s"],
+        question: str | None = None,
+        *,
+        max_tokens: int = 64,
+        batch_size: int = 32,
+    ) -> list[str]:
+        """Answer a question about images, or describe them, greedily: the understanding side.
+
+        Args:
+            images: in [-1, 1], square, as large as the vision tower reads them.
+            question: for VLMs with a chat template; without one they are asked to describe the image.
+            max_tokens: the longest answer.
+            batch_size: images read together.
+        """
+        tower = self.model.config.vision_config
+        if images.shape[1:] != (3, tower.image_size, tower.image_size):
+            raise ValueError(
+                f"this VLM reads [b 3 {tower.image_size} {tower.image_size}] images, not {list(images.shape)}"
+            )
+        ids = torch.tensor([self.form.question(question, tower.num_image_tokens)], device=self.device)
+        words = self.form.tokenizer
+        settings = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=max_tokens,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
+            pad_token_id=words.pad_token_id,
+        )
+        answers: list[str] = []
+        for some in images.split(batch_size):
+            asked = ids.expand(len(some), -1)
+            said: Any = GenerationMixin.generate(  # Janus' own adds guidance, which text has not
+                self.model,
+                asked,
+                generation_config=settings,
+                attention_mask=torch.ones_like(asked),
+                pixel_values=some.to(self.device, self.model.dtype),
+            )
+            answers += words.batch_decode(said[:, asked.shape[1] :], skip_special_tokens=True)
+        return [answer.strip() for answer in answers]
 
 
 def _settle(model: JanusForConditionalGeneration, dtype: torch.dtype) -> JanusForConditionalGeneration:

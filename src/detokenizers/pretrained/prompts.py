@@ -16,6 +16,9 @@ from transformers import PreTrainedTokenizerBase
 
 from detokenizers.pretrained.janus_size import special_ids
 
+DESCRIBE = "Describe the image in one sentence."
+"""The question that a chat VLM is asked when it is given none."""
+
 
 class PromptIds(NamedTuple):
     """A left-padded batch, rows [cond; uncond]."""
@@ -30,10 +33,13 @@ class PromptFormat(Protocol):
     tokenizer: PreTrainedTokenizerBase
 
     def ids(self, prompt: str) -> list[int]: ...
+    def question(self, text: str | None, num_image_tokens: int) -> list[int]:
+        """Token ids of a question about an image, whose features replace the image tokens; the answer follows."""
+        ...
 
 
 class PlainWords:
-    """BOS, the words, BOI: the format of small VLMs without a chat template."""
+    """BOS, the words, BOI: the format of small VLMs without a chat template. They caption, and take no questions."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -43,6 +49,11 @@ class PlainWords:
         refuse_unknown_words(self.tokenizer, prompt)
         words = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         return [self.special["bos"], *_listed(words), self.special["boi"]]
+
+    def question(self, text: str | None, num_image_tokens: int) -> list[int]:
+        if text is not None:
+            raise ValueError(f"this VLM describes images and takes no questions; leave {text!r} out")
+        return [self.special["image"]] * num_image_tokens + [self.special["bos"]]
 
 
 class JanusChat:
@@ -66,6 +77,16 @@ class JanusChat:
                 "at the start; is this the tokenizer the model was trained with?"
             )
         return ids
+
+    def question(self, text: str | None, num_image_tokens: int) -> list[int]:
+        words = self.tokenizer
+        asked = {"type": "text", "text": DESCRIBE if text is None else text}
+        turn: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "image"}, asked]}]
+        spelt = words.apply_chat_template(turn, chat_template=self.template, add_generation_prompt=True, tokenize=False)
+        boi, image, eoi = (getattr(words, f"{name}_token") for name in ("boi", "image", "eoi"))
+        if str(spelt).count(image) != 1:
+            raise ValueError(f"the chat template puts {str(spelt).count(image)} images into a question, not one")
+        return _listed(words(str(spelt).replace(image, boi + image * num_image_tokens + eoi))["input_ids"])
 
 
 def prompt_batch(form: PromptFormat, prompts: Sequence[str], branches: int) -> PromptIds:

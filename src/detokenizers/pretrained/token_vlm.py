@@ -87,6 +87,23 @@ class LlamaTokenVLM(nn.Module, ABC):
                 observed.append(kept)
         return VisualTokens(torch.cat(ids), self.tokenizer.grid, torch.cat(observed) if observed else None)
 
+    def describe(
+        self,
+        images: Float[Tensor, "b 3 s s"],
+        question: str | None = None,
+        *,
+        max_tokens: int = 64,
+        batch_size: int = 32,
+    ) -> list[str]:
+        """Say what images show, for VLMs that also understand.
+
+        Raises:
+            ValueError: this one only draws.
+        """
+        raise ValueError(
+            f"a {type(self).__name__} only draws; name a Janus (`mini`, or deepseek-community/Janus-Pro-7B)"
+        )
+
     def teacher_forced(
         self,
         prompts: Sequence[str],
