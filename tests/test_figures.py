@@ -9,6 +9,7 @@ import inspect
 import math
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,37 @@ def test_the_ratios_of_the_readme_are_quotients_of_the_results():
     assert plain == pytest.approx(
         distance / table("docs/results.md", "## Table 3", "FD-world ↓")["vq"]["FD-world ↓"], abs=0.006
     )
+
+
+def test_the_ratios_of_table_2_are_quotients_of_its_rows():
+    rows = table("docs/results.md", "## Table 2", "FD-world ↓")
+    ours, vq = rows["dcdd"], rows["vq"]
+    distance, paper = said("docs/results.md", r"that is \*\*([\d.]+)×\*\* \(the paper on ImageNet: ([\d.]+)×")
+    before, after = (row.numbers["rfid"] for row in PUBLISHED["dcdd-imagenet"][:2])
+    assert [distance, paper] == pytest.approx([ours["FD-world ↓"] / vq["FD-world ↓"], after / before], abs=0.006)
+    perceptual, similarity, decibels = said(
+        "docs/results.md", r"PD ([\d.]+)× \(goal [^)]*\), SSIM ([\d.]+)× \(goal [^)]*\), PSNR \+([\d.]+) dB"
+    )
+    assert ours["PD-world ↓"] / vq["PD-world ↓"] == pytest.approx(perceptual, abs=0.006)
+    assert ours["SSIM-uniform7 ↑"] / vq["SSIM-uniform7 ↑"] == pytest.approx(similarity, abs=0.006)
+    assert ours["PSNR (dB) ↑"] - vq["PSNR (dB) ↑"] == pytest.approx(decibels, abs=0.011)
+
+
+def test_the_two_windows_of_ssim_differ_as_the_page_says():
+    both = [
+        row["SSIM-uniform7 ↑"] - row["SSIM-gaussian11 ↑"]
+        for after in ("## Table 2", "The second domain")
+        for row in table("docs/results.md", after, "SSIM-gaussian11 ↑").values()
+    ]
+    assert len(both) == 10
+    least, most = said("docs/evaluation.md", r"two customs differ, by (\.\d+) to (\.\d+) in \[Table 2\]")
+    assert [min(both), max(both)] == pytest.approx([least, most], abs=5e-4)
+
+
+def test_the_torch_that_the_readme_allows_is_the_package_s():
+    (allowed,) = re.findall(r"a CPU build of torch \(`(<[\d.]+)`\)", page("README.md"))
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert next(one for one in dependencies if one.startswith("torch>")).endswith(f",{allowed}")
 
 
 def test_the_picture_of_the_readme_shows_all_prompts_of_its_file():

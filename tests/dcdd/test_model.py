@@ -193,6 +193,11 @@ def test_weights_of_another_config_are_refused(dcdd, tmp_path):
         DCDD.load(tmp_path / "nowhere")
 
 
+def test_a_decoder_that_takes_no_steps_is_refused(settings):
+    with pytest.raises(ValueError, match="steps"):
+        settings.vary({"steps": 0})
+
+
 def test_settings_survive_their_yaml(settings, tmp_path):
     for changed in (
         settings,

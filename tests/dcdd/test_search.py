@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from detokenizers.dcdd.belief import Calibration
 from detokenizers.dcdd.search import (
@@ -29,6 +30,22 @@ def world(calibration: Calibration) -> Targets:
     percentile of confidence."""
     entropy = 6 / calibration.sharpness + 5 * calibration.epsilon
     return statistics(entropy, q95_confidence=0.9 - 4 * calibration.epsilon)
+
+
+def test_the_grids_are_those_of_the_spec():
+    settings = SearchConfig()
+    assert settings.kappa_range == (10, 60)
+    assert settings.taus == pytest.approx([0.9 + 0.025 * step for step in range(9)])
+    assert settings.epsilons == (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+    assert settings.betas == (-0.2, -0.1, 0, 0.1, 0.2)
+    assert (settings.tolerance, settings.bisection_tolerance) == (0.02, 1e-3)
+    assert (settings.max_bisections, settings.rounds) == (30, 3)
+
+
+@pytest.mark.parametrize("name", ["tolerance", "bisection_tolerance", "max_bisections", "rounds"])
+def test_a_search_without_steps_or_tolerance_is_refused(name):
+    with pytest.raises(ValidationError, match=name):
+        SearchConfig.model_validate({name: 0})
 
 
 def test_the_loss_weighs_mean_entropy_first_and_confidence_by_half():
