@@ -2,7 +2,7 @@
 # DCDD Table 2: train the decoder of Janus-Pro-7B, then measure reconstruction on ImageNet's validation set and MJHQ-30K.
 #
 # On:    4 GPUs with 80 GB for training (the paper: A100), one for measuring.
-# Takes: training about 28 to 54 H100 hours in all (estimates for text of 0 and 512 tokens); measuring 50,000 + 30,000
+# Takes: training about 55 H100 hours in all with the recipe's 512 text tokens, 28 with none (computed); measuring 50,000 + 30,000
 #        pictures at 30 steps about a day on one H100 (estimate). Every step goes on where it was cut off.
 # Needs: runs/table1_janus.sh first; access to the gated black-forest-labs/FLUX.1-Fill-dev (hf auth login; its licence is
 #        non-commercial); $IMAGENET/{train,val}; $MJHQ, the unpacked pictures of MJHQ-30K;

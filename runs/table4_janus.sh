@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # DCDD Table 4: hard codes, + LCDM, + LCDM + LC, trained for 10,000 steps each under identical settings.
 #
-# On:    4 GPUs with 80 GB. Takes 6 to 11 H100 hours per row to train and two days to measure (estimates).
+# On:    4 GPUs with 80 GB. Takes 11 H100 hours per row to train, 6 with no text tokens, and two days to measure (computed).
 # Needs: runs/table1_janus.sh, the encoded cache of runs/table2_janus.sh, and the weights of the metrics' networks (docs/metrics-networks.md).
 # Makes: out/janus/table4/{hard,lcdm,lc} and out/janus/table4/reconstruction.
 #

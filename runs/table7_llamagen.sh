@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # DCDD Tables 7 and 8: the same for LlamaGen-XL (text to image, stage 1, 256 px), a weaker VLM.
 #
-# On:    4 GPUs with 80 GB to train, one to measure. Takes about half of Janus' tables: 256 image tokens instead of 576.
+# On:    4 GPUs with 80 GB to train, one to measure. Takes 0.7 of Janus' tables: 256 image tokens instead of 576, beside 512 of text.
 # Needs: $LLAMAGEN with t2i_XL_stage1_256.pt and vq_ds16_t2i.pt (Hub: peizesun/llamagen_t2i) and the folder flan-t5-xl
 #        (Hub: google/flan-t5-xl); pip install -e '.[llamagen]'; the gated FLUX.1-Fill-dev; $IMAGENET/{train,val}, MJHQ-30K and GenEval as for Janus.
 # Makes: out/llamagen/*.

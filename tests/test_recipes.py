@@ -19,6 +19,8 @@ from detokenizers.dcdd.calibration import CalibrationReport
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.lcdm import Expectation, HardCodes
 from detokenizers.dcdd.model import DCDDConfig
+from detokenizers.flow import LogitNormal, One
+from detokenizers.pretrained.flux_scope import Attention
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig
 from detokenizers.training.loop import LOG
 from detokenizers.training.state import STATE
@@ -27,7 +29,8 @@ from . import stack
 
 ROWS = {
     "the embedded stack": ["mini.world_net", "mini.tokenizer", "mini.autoencoder", "mini.vlm", "dcdd.mini"],
-    "Tables 2 and 3": ["dcdd.janus_pro_7b", "dcdd.llamagen_xl"],
+    "Tables 2 and 3": ["dcdd.janus_pro_7b"],
+    "Tables 7 and 8": ["dcdd.llamagen_xl"],
     "Table 4": ["dcdd.janus_pro_7b_hard", "dcdd.janus_pro_7b_lcdm", "dcdd.janus_pro_7b_lc"],
     "Table 4, embedded": ["dcdd.mini_hard", "dcdd.mini_lcdm", "dcdd.mini_lc"],
     "beyond the paper": ["dcdd.mini_teacher_forced", "dcdd.mini_committed", "dcdd.mini_both"],
@@ -82,6 +85,30 @@ def test_every_row_of_a_table_has_its_recipe(table):
         run: Any = RECIPES[name]()
         assert run.recipe == name
         assert type(run).model_validate(run.model_dump(mode="json")) == run
+
+
+@pytest.mark.parametrize(("name", "size", "token_stride"), [("janus_pro_7b", 384, 16), ("llamagen_xl", 256, 16)])
+def test_a_full_size_recipe_trains_and_draws_with_the_paper_s_numbers(name, size, token_stride):
+    """Those that docs/dcdd.md gives as the paper's or infers, section by section."""
+    run: Any = RECIPES[f"dcdd.{name}"]()
+    train, decoder = run.train, run.decoder
+    assert (train.steps, train.batch_size, train.precision, train.checkpointing) == (50_000, 32, "bf16", True)
+    assert (train.lr, run.new_lr_scale) == (1e-5, 10), "1e-5 for attention, 1e-4 for new layers"
+    assert (train.betas, train.weight_decay, train.clip) == ((0.9, 0.999), 0.01, 1.0)
+    assert (train.warmup, train.final_lr) == (500, 1), "constant after warm-up"
+    assert train.ema_decay == 0
+    assert (run.images.size, decoder.token_stride) == (size, token_stride)
+    assert decoder.steps == 30
+    assert (decoder.net.text.num_tokens, decoder.net.guidance) == (512, 30)
+    assert isinstance(decoder.scope, Attention)
+    assert isinstance(run.time_law, LogitNormal)
+    assert isinstance(run.weight, One)
+
+
+@pytest.mark.parametrize("row", ["hard", "lcdm", "lc"])
+def test_the_paper_s_table_4_takes_ten_thousand_steps_a_row(row):
+    run: Any = RECIPES[f"dcdd.janus_pro_7b_{row}"]()
+    assert run.train == RECIPES["dcdd.janus_pro_7b"]().train.vary(steps=10_000)
 
 
 @pytest.mark.parametrize("start", ["janus_pro_7b", "llamagen_xl", "mini"])

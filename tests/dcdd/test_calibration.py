@@ -182,6 +182,32 @@ def test_a_code_prior_prefers_the_codes_the_vlm_uses():
     close(ratio.log(), torch.full((32,), math.log(631)), atol=1e-3)
 
 
+def test_a_code_prior_counts_in_everything_a_calibration_measures():
+    """The targets are those of an encoder with this very prior, so they are met, and only with it."""
+    codes, features, truth = unit(64), unit(400, seed=1), Calibration(kappa=20)
+    prior = code_prior(torch.tensor([5] * 2000 + [7] * 900), 64)
+    p = (20 * cosine(features, codes) + prior).softmax(-1)
+    targets = measure(truth, features, codes, code_prior=prior)
+    assert targets.mean_confidence == pytest.approx(p.amax(-1).mean().item(), abs=1e-5)
+    assert targets.mean_entropy == pytest.approx(normalized_entropy(p).mean().item(), abs=1e-5)
+    assert targets.mean_confidence != pytest.approx(measure(truth, features, codes).mean_confidence, abs=0.03)
+
+    report = calibrate(features, codes, targets, settings=SearchConfig(epsilons=(0.0,)), code_prior=prior)
+    assert report.calibration.kappa == pytest.approx(20, rel=0.02)
+    assert report.achieved.mean_confidence == pytest.approx(targets.mean_confidence, abs=0.005)
+    assert report.achieved.mean_entropy == pytest.approx(targets.mean_entropy, abs=0.005)
+
+
+def test_a_report_s_achieved_statistics_are_those_of_the_calibration_it_found():
+    codes, features = unit(256), unit(300, seed=1)
+    report = calibrate(features, codes, measure(Calibration(kappa=20), unit(300, seed=2), codes))
+    found = encoder_statistics(features, codes, report.calibration).targets()
+    assert report.achieved == found
+    assert found.num_tokens == 300
+    p = report.calibration.proxy(features, codes)
+    assert found.mean_confidence == pytest.approx(p.amax(-1).mean().item(), abs=1e-5)
+
+
 def test_a_search_gives_the_same_report_twice_and_however_it_is_chunked():
     codes, features = unit(256), unit(300, seed=1)
     targets = measure(Calibration(kappa=20), unit(300, seed=2), codes)

@@ -121,6 +121,13 @@ def test_a_confident_row_keeps_an_exact_tail_in_fp32(floor):  # L9
         assert (double[:, 3] < 1).all()
 
 
+@pytest.mark.parametrize(("mass", "tail"), [(0.0, 0.0), (5e-7, 0.0), (2e-6, 1.0), (0.5, 1.0)])
+def test_a_tail_of_less_than_a_millionth_counts_as_empty(mass, tail):
+    """Ten codes share the head evenly and 54 the tail, so the tail's entropy is 1 wherever it counts."""
+    p = torch.cat([torch.full((10,), (1 - mass) / 10), torch.full((54,), mass / 54)]).double()
+    close(uncertainty(p)[3], tail)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 6))
 def test_entropy_splits_into_head_and_tail(seed, scale):  # L10

@@ -45,6 +45,14 @@ def test_observed_tokens_become_images(dcdd):
     assert not images.requires_grad
 
 
+def test_what_is_observed_is_the_calibrated_belief_of_the_vlm(settings):
+    smoothed = tiny.build(settings.vary({"calibration.epsilon": 0.3, "calibration.tau": 0.5}))
+    logits = 4 * torch.randn(3, tiny.NUM_CODES, generator=torch.Generator().manual_seed(6))
+    p = 0.7 * (logits / 0.5).softmax(-1) + 0.3 / tiny.NUM_CODES
+    observed = smoothed.observe(logits, torch.zeros(3, dtype=torch.long))
+    torch.testing.assert_close(observed, Expectation()(p, p.argmax(-1), tiny.codebook()))
+
+
 def test_the_same_seeds_give_the_same_images_and_the_default_seeds_count_up(dcdd):
     tokens = generated(dcdd)
     images = dcdd(tokens, steps=2, seeds=[0, 1])
@@ -183,6 +191,11 @@ def test_weights_of_another_config_are_refused(dcdd, tmp_path):
         DCDD.load(tmp_path / "run")
     with pytest.raises(ValueError, match="there is no config file"):
         DCDD.load(tmp_path / "nowhere")
+
+
+def test_a_decoder_that_takes_no_steps_is_refused(settings):
+    with pytest.raises(ValueError, match="steps"):
+        settings.vary({"steps": 0})
 
 
 def test_settings_survive_their_yaml(settings, tmp_path):

@@ -39,6 +39,10 @@ def test_one_step_goes_from_noise_to_clean_at_once():
     assert time_grid(1, 0.7).tolist() == [1.0, 0.0]
 
 
+def test_without_a_shift_the_steps_are_even():
+    assert time_grid(4).tolist() == [1, 0.75, 0.5, 0.25, 0]
+
+
 def test_no_steps_is_an_error():
     with pytest.raises(ValueError, match="steps=0"):
         time_grid(0)
@@ -47,6 +51,7 @@ def test_no_steps_is_an_error():
 def test_the_logit_normal_median_is_the_shifted_half():
     times = LogitNormal()(20001, 576, generator=torch.Generator().manual_seed(0))
     assert times.median().item() == pytest.approx(torch.sigmoid(torch.tensor(flux_mu(576))).item(), abs=0.01)
+    assert times.logit().std().item() == pytest.approx(1, abs=0.02)
     centred = LogitNormal(shift=0.0, std=0.5)(20001, 576, generator=torch.Generator().manual_seed(0))
     assert centred.median().item() == pytest.approx(0.5, abs=0.01)
     assert centred.logit().std().item() == pytest.approx(0.5, abs=0.01)
@@ -55,6 +60,13 @@ def test_the_logit_normal_median_is_the_shifted_half():
 def test_uniform_times_fill_the_interval_evenly():
     times = Uniform()(4000, 64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(torch.histc(times, 4, 0, 1) / 4000, torch.full((4,), 0.25), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("law", [LogitNormal(), Uniform()])
+def test_times_follow_the_generator_they_are_drawn_with(law):
+    first, again, other = (law(5, 64, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("law", [LogitNormal(shift=0.3, std=0.8), Uniform()])

@@ -192,6 +192,17 @@ def test_observing_changes_no_token(vlm):
     assert watched.observed.shape == (2, 16, 64)
 
 
+def test_top_k_narrows_the_draw_to_the_likeliest_codes_and_not_what_is_observed(vlm):
+    def ranks(top_k):
+        tokens = vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0, temperature=3.0, top_k=top_k, observe=soften)
+        assert (tokens.observed > 0).all(), "the belief is over all codes"
+        return (tokens.observed > tokens.observed.gather(-1, tokens.ids[..., None])).sum(-1)
+
+    assert ranks(1).max() == 0
+    assert ranks(4).max() == 3
+    assert ranks(0).max() > 8
+
+
 def test_without_guidance_the_unconditional_half_is_not_run(vlm):
     alone = vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0, observe=soften)
     nearly = vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0 + 1e-7, observe=soften)

@@ -37,19 +37,19 @@ which erases each channel's mean and with it the colours (docs/log.md)."""
 
 
 def world_net() -> WorldNetRun:
-    """The judge: counts, colours, places and backgrounds of the embedded world. About 8 minutes on one core."""
+    """The judge: counts, colours, places and backgrounds of the embedded world. About 12 minutes on one core."""
     return WorldNetRun(recipe="mini.world_net", train=TrainConfig(steps=2000, batch_size=32, lr=2e-3))
 
 
 def tokenizer() -> TokenizerRun:
-    """The VLM's VQ tokenizer (stride 8, 1,024 x 8, unit norm). About 18 minutes on one core."""
+    """The VLM's VQ tokenizer (stride 8, 1,024 x 8, unit norm). About 17 minutes on one core."""
     return TokenizerRun(
         recipe="mini.tokenizer", size=SIZE, train=TrainConfig(steps=1800, batch_size=8, lr=1.5e-3, ema_decay=0.99)
     )
 
 
 def tokenizer_decoder() -> TokenizerRun:
-    """More time for the VQ decoder alone; every token goes on meaning what it did. About 35 minutes on one core.
+    """More time for the VQ decoder alone; every token goes on meaning what it did. About 48 minutes on one core.
 
     It keeps the baseline honest without touching a VLM that has learnt to speak these tokens.
     """
