@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from detokenizers.decoder import CodeDecoder, FeatureDecoder, FlowDecoder
+from detokenizers.decoder import CodeDecoder, FeatureDecoder, FlowDecoder, flow_error
 from detokenizers.flow import heun
 from detokenizers.protocols import Grid, VisualTokens
 
@@ -65,9 +65,12 @@ def test_every_image_needs_a_seed(decoder, condition):
 
 def test_the_error_is_zero_for_the_true_velocity_and_its_square_offset_elsewhere(decoder, condition):
     noise, t = torch.randn(condition.shape, generator=torch.Generator().manual_seed(1)), torch.tensor([0.2, 0.5, 0.9])
-    assert decoder.error(condition, noise, t, condition).abs().max() < 1e-9
+    exact = decoder.predict(condition, noise, t, condition)
+    assert flow_error(exact, condition, noise).abs().max() < 1e-9
+    torch.testing.assert_close(exact.clean, condition, atol=1e-5, rtol=0)
     decoder = FlowDecoder(Toy(), lambda noisy, t, condition: Toy()(noisy, t, condition) + 3)
-    torch.testing.assert_close(decoder.error(condition, noise, t, condition), torch.full((3,), 9.0))
+    off = flow_error(decoder.predict(condition, noise, t, condition), condition, noise)
+    torch.testing.assert_close(off, torch.full((3,), 9.0))
 
 
 class Tokenizer(nn.Module):

@@ -23,6 +23,7 @@ from detokenizers.flow import LogitNormal, One
 from detokenizers.pretrained.flux_scope import Attention
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig
 from detokenizers.training.loop import LOG
+from detokenizers.training.schedules import Constant
 from detokenizers.training.state import STATE
 
 from . import stack
@@ -33,7 +34,12 @@ ROWS = {
     "Tables 7 and 8": ["dcdd.llamagen_xl"],
     "Table 4": ["dcdd.janus_pro_7b_hard", "dcdd.janus_pro_7b_lcdm", "dcdd.janus_pro_7b_lc"],
     "Table 4, embedded": ["dcdd.mini_hard", "dcdd.mini_lcdm", "dcdd.mini_lc"],
-    "beyond the paper": ["dcdd.mini_teacher_forced", "dcdd.mini_committed", "dcdd.mini_both"],
+    "beyond the paper": [
+        "dcdd.mini_any_sharpness",
+        "dcdd.mini_teacher_forced",
+        "dcdd.mini_committed",
+        "dcdd.mini_both",
+    ],
 }
 
 
@@ -95,7 +101,7 @@ def test_a_full_size_recipe_trains_and_draws_with_the_paper_s_numbers(name, size
     assert (train.steps, train.batch_size, train.precision, train.checkpointing) == (50_000, 32, "bf16", True)
     assert (train.lr, run.new_lr_scale) == (1e-5, 10), "1e-5 for attention, 1e-4 for new layers"
     assert (train.betas, train.weight_decay, train.clip) == ((0.9, 0.999), 0.01, 1.0)
-    assert (train.warmup, train.final_lr) == (500, 1), "constant after warm-up"
+    assert (train.warmup, train.schedule) == (500, Constant()), "constant after warm-up"
     assert train.ema_decay == 0
     assert (run.images.size, decoder.token_stride) == (size, token_stride)
     assert decoder.steps == 30

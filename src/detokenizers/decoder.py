@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +20,23 @@ from torch import Tensor, nn
 
 from .flow.loss import velocity_error
 from .flow.noise import noise as draw_noise
-from .flow.path import interpolate, velocity
+from .flow.path import clean_from, interpolate, velocity
 from .flow.solvers import Progress, Solver, euler
-from .flow.time_law import flux_mu, time_grid
-from .protocols import ImageSpace, VelocityNet, VisualTokenizer, VisualTokens
+from .flow.time_grids import TimeGrid
+from .protocols import ImageSpace, Velocity, VelocityNet, VisualTokenizer, VisualTokens
+
+
+class Prediction(NamedTuple):
+    """What a net predicted at one point of the path; losses of any kind start from it."""
+
+    noisy: Float[Tensor, "b ..."]
+    t: Float[Tensor, "b"]
+    velocity: Float[Tensor, "b ..."]
+
+    @property
+    def clean(self) -> Float[Tensor, "b ..."]:
+        """The clean end of the line through `noisy`."""
+        return clean_from(self.noisy, self.velocity, self.t)
 
 
 class FlowDecoder(nn.Module):
@@ -30,17 +44,17 @@ class FlowDecoder(nn.Module):
 
     Args:
         space: where it draws.
-        net: its velocity.
-        patch: side of the square of latents that the net reads as one token; sets how far times shift to noise.
+        net: its velocity, the condition still to be bound.
+        grid: the times of sampling.
     """
 
-    def __init__(self, space: ImageSpace, net: VelocityNet, patch: int = 2) -> None:
+    def __init__(self, space: ImageSpace, net: VelocityNet, grid: TimeGrid = TimeGrid()) -> None:  # noqa: B008
         super().__init__()
-        self.space, self.net, self.patch = space, net, patch
+        self.space, self.net, self.grid = space, net, grid
 
-    def num_tokens(self, height: int, width: int) -> int:
-        """Tokens the net reads for latents of this size."""
-        return height * width // self.patch**2
+    def bound(self, condition: Float[Tensor, "b ..."]) -> Velocity:
+        """The net with its condition, as solvers follow it."""
+        return lambda noisy, t: self.net(noisy, t, condition)
 
     @torch.no_grad()
     def sample(
@@ -68,11 +82,11 @@ class FlowDecoder(nn.Module):
         """
         if len(seeds) != len(condition):
             raise ValueError(f"{len(condition)} images need as many seeds, got {len(seeds)}")
-        height, width = (side // self.space.stride for side in size)
-        start = draw_noise((self.space.channels, height, width), seeds, device=condition.device)
-        times = time_grid(steps, flux_mu(self.num_tokens(height, width))).to(start.device)
+        shape = (self.space.channels, *(side // self.space.stride for side in size))
+        start = draw_noise(shape, seeds, device=condition.device)
+        times = self.grid(steps, shape).to(start.device)
         _require_finite(condition, "the condition is", "the beliefs these tokens carry are damaged; draw them again")
-        latents = solver(self.net, start, times, condition, progress)
+        latents = solver(self.bound(condition), start, times, progress)
         _require_finite(
             latents,
             "the drawn latents are",
@@ -80,16 +94,23 @@ class FlowDecoder(nn.Module):
         )
         return self.space.decode(latents)
 
-    def error(
+    def predict(
         self,
         clean: Float[Tensor, "b c h w"],
         noise: Float[Tensor, "b c h w"],
         t: Float[Tensor, "b"],
         condition: Float[Tensor, "b k hc wc"],
-    ) -> Float[Tensor, "b"]:
-        """How wrong the net's velocity is on the path between clean latents and noise (DCDD Eq. 26), fp32."""
-        predicted = self.net(interpolate(clean, noise, t), t, condition)
-        return velocity_error(predicted, velocity(clean, noise))
+    ) -> Prediction:
+        """The net's velocity on the path between clean latents and noise; gradients flow."""
+        noisy = interpolate(clean, noise, t)
+        return Prediction(noisy, t, self.net(noisy, t, condition))
+
+
+def flow_error(
+    prediction: Prediction, clean: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."]
+) -> Float[Tensor, "b"]:
+    """How wrong a predicted velocity is (DCDD Eq. 26 before its average), in fp32."""
+    return velocity_error(prediction.velocity, velocity(clean, noise))
 
 
 class CodeDecoder(nn.Module):

@@ -109,12 +109,18 @@ class TokenVLM(Protocol):
     ) -> VisualTokens: ...
 
 
+class Velocity(Protocol):
+    """`velocity(noisy, t)` is shaped like `noisy`, of any rank; t is [b] in [0, 1], 1 = noise."""
+
+    def __call__(self, noisy: Float[Tensor, "b ..."], t: Float[Tensor, "b"], /) -> Float[Tensor, "b ..."]: ...
+
+
 class VelocityNet(Protocol):
-    """`net(noisy, t, condition)` returns a velocity shaped like `noisy`; t is [b] in [0, 1], 1 = noise."""
+    """A `Velocity` whose condition is still to be bound: `net(noisy, t, condition)`."""
 
     def __call__(
-        self, noisy: Float[Tensor, "b c h w"], t: Float[Tensor, "b"], condition: Float[Tensor, "b k hc wc"]
-    ) -> Float[Tensor, "b c h w"]: ...
+        self, noisy: Float[Tensor, "b ..."], t: Float[Tensor, "b"], condition: Float[Tensor, "b ..."], /
+    ) -> Float[Tensor, "b ..."]: ...
 
 
 class Detokenizer(Protocol):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from detokenizers.dcdd.objectives import DCDDObjective
-from detokenizers.flow import Cosmap, Uniform, VPrediction, flux_mu, interpolate
+from detokenizers.flow import Cosmap, FluxShift, Uniform, VPrediction, interpolate
 from detokenizers.pretrained.flux_scope import Attention, Full
 
 from . import tiny
@@ -63,18 +63,18 @@ def test_the_draws_follow_the_seed_and_nothing_else(settings):
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_times_are_drawn_by_the_law_for_the_number_of_tokens_the_net_reads(settings):
-    """8x8 latents are 16 tokens of 2x2; the law is asked once an item, so that a batch may be split."""
-    told, data = [], batch()
+def test_times_are_drawn_by_the_law_for_the_shape_of_one_item(settings):
+    """Once an item, so that a batch may be split."""
+    asked, data = [], batch()
 
-    def law(size, num_tokens, *, generator):
-        told.append((size, num_tokens))
-        return torch.full((size,), 0.1 * len(told))
+    def law(count, shape, *, generator):
+        asked.append((count, tuple(shape)))
+        return torch.full((count,), 0.1 * len(asked))
 
     objective = DCDDObjective(tiny.build(settings), time_law=law)
     data["noise"] = fixed()["noise"]
     drawn = objective(data)["loss"]
-    assert told == [(1, 16)] * 4
+    assert asked == [(1, (4, 8, 8))] * 4
     torch.testing.assert_close(drawn, objective(data | {"t": torch.tensor([0.1, 0.2, 0.3, 0.4])})["loss"])
 
 
@@ -84,7 +84,7 @@ def test_times_are_logit_normal_around_flux_s_shift_unless_told_otherwise(settin
     with torch.no_grad():
         objective(batch(512) | {"seeds": torch.arange(512)})
     logits = seen[0].logit()
-    assert logits.mean().item() == pytest.approx(flux_mu(16), abs=0.15)
+    assert logits.mean().item() == pytest.approx(FluxShift()((4, 8, 8)), abs=0.15)
     assert logits.std().item() == pytest.approx(1, abs=0.1)
 
 

@@ -3,46 +3,46 @@
 import pytest
 import torch
 
-from detokenizers.flow import euler, flux_mu, heun, noise, time_grid, velocity
+from detokenizers.flow import FixedShift, TimeGrid, euler, guided, heun, noise, velocity
 
 CLEAN = noise((3, 4, 4), [100, 101])
 START = noise((3, 4, 4), [0, 1])
-NOTHING = torch.empty(2, 0)
+EVEN = TimeGrid(shift=FixedShift())
 
 
 @pytest.mark.parametrize("solver", [euler, heun])
 @pytest.mark.parametrize("steps", [1, 2, 7, 30])
 def test_the_exact_velocity_leads_back_to_clean_in_any_number_of_steps(solver, steps):
-    end = solver(lambda *_: velocity(CLEAN, START), START, time_grid(steps, flux_mu(576)), NOTHING)
+    end = solver(lambda *_: velocity(CLEAN, START), START, TimeGrid()(steps, (16, 48, 48)))
     torch.testing.assert_close(end, CLEAN, atol=1e-5, rtol=0)
 
 
 def test_a_flipped_sign_does_not_lead_back():
-    end = euler(lambda *_: -velocity(CLEAN, START), START, time_grid(10), NOTHING)
+    end = euler(lambda *_: -velocity(CLEAN, START), START, EVEN(10, ()))
     assert (end - CLEAN).abs().mean() > 1
 
 
 def test_a_net_that_sees_state_and_time_still_ends_at_clean():
-    def net(noisy, t, condition):
-        return (noisy - condition) / t[:, None, None, None]
+    def net(noisy, t):
+        return (noisy - CLEAN) / t[:, None, None, None]
 
-    torch.testing.assert_close(euler(net, START, time_grid(5), CLEAN), CLEAN, atol=1e-5, rtol=0)
+    torch.testing.assert_close(euler(net, START, EVEN(5, ())), CLEAN, atol=1e-5, rtol=0)
 
 
 def test_heun_is_more_exact_than_euler_on_a_curved_field():
-    def net(noisy, t, condition):
+    def net(noisy, t):
         return noisy * torch.cos(3 * t)[:, None, None, None]
 
     exact = START * torch.exp(-torch.sin(torch.tensor(3.0)) / 3)
-    error = {solver: (solver(net, START, time_grid(12), NOTHING) - exact).abs().max() for solver in (euler, heun)}
+    error = {solver: (solver(net, START, EVEN(12, ())) - exact).abs().max() for solver in (euler, heun)}
     assert error[heun] < error[euler] / 3
 
 
 def test_the_net_is_asked_at_every_time_but_zero_and_progress_sees_each_step():
     asked, seen = [], []
-    times = time_grid(3, 0.5)
+    times = TimeGrid(shift=FixedShift(mu=0.5))(3, ())
 
-    def net(noisy, t, condition):
+    def net(noisy, t):
         asked.append(t)
         return torch.zeros_like(noisy)
 
@@ -51,9 +51,28 @@ def test_the_net_is_asked_at_every_time_but_zero_and_progress_sees_each_step():
             seen.append(step)
             yield step
 
-    euler(net, START, times, NOTHING, watch)
+    euler(net, START, times, watch)
     torch.testing.assert_close(torch.stack(asked), times[:-1, None].expand(3, 2))
     assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("shape", [(5,), (7, 3), (2, 4, 4)])
+def test_states_of_any_rank_are_followed(shape):
+    clean, start = noise(shape, [4, 5]), noise(shape, [6, 7])
+    end = heun(lambda noisy, t: (noisy - clean) / t.view(-1, *(1,) * len(shape)), start, EVEN(4, shape))
+    torch.testing.assert_close(end, clean, atol=1e-5, rtol=0)
+
+
+def test_guidance_extrapolates_from_the_unconditional_velocity_and_at_one_never_computes_it():
+    def fails(noisy, t):
+        raise AssertionError("the unconditional velocity was computed")
+
+    conditional, unconditional = (lambda noisy, t: 3 * noisy), (lambda noisy, t: noisy + t[:, None, None, None])
+    t = torch.tensor([0.5, 1.0])
+    expected = unconditional(START, t) + 2.5 * (conditional(START, t) - unconditional(START, t))
+    torch.testing.assert_close(guided(conditional, unconditional, 2.5)(START, t), expected)
+    torch.testing.assert_close(guided(conditional, unconditional, 0.0)(START, t), unconditional(START, t))
+    assert torch.equal(guided(conditional, fails, 1.0)(START, t), conditional(START, t))
 
 
 def test_noise_of_an_item_depends_on_its_seed_alone():

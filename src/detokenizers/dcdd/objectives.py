@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..decoder import flow_error
 from ..flow.loss import LossWeight, One
-from ..flow.time_law import LogitNormal, TimeLaw
+from ..flow.time_laws import LogitNormal, TimeLaw
 from ..protocols import Grid
 from ..training.draws import normal_like, per_item
 from .beliefs import Belief, Proxy
@@ -45,8 +46,8 @@ class DCDDObjective(nn.Module):
             observed = batch["observed"] if "observed" in batch else self.belief(self.dcdd, batch)
         condition = self.dcdd.encode(observed, self._grid(clean))  # Eqs. 19-20
         noise = batch["noise"] if "noise" in batch else normal_like(batch, "noise", clean)
-        t = batch["t"] if "t" in batch else self._times(batch, clean)
-        error = decoder.error(clean, noise, t, condition)
+        t = batch["t"] if "t" in batch else self._times(batch, clean.shape[1:])
+        error = flow_error(decoder.predict(clean, noise, t, condition), clean, noise)
         return {"loss": (self.weight(t) * error).mean(), "error": error.mean().detach()}
 
     def _clean(self, batch: dict[str, Tensor]) -> Tensor:
@@ -57,7 +58,6 @@ class DCDDObjective(nn.Module):
         pixels, stride = self.dcdd.decoder.space.stride, self.dcdd.config.token_stride
         return Grid(*(side * pixels // stride for side in latents.shape[-2:]))
 
-    def _times(self, batch: dict[str, Tensor], latents: Tensor) -> Tensor:
-        num_tokens = self.dcdd.decoder.num_tokens(*latents.shape[-2:])
-        times = per_item(batch, "time", lambda generator: self.time_law(1, num_tokens, generator=generator)[0])
-        return times.to(latents.device)
+    def _times(self, batch: dict[str, Tensor], shape: torch.Size) -> Tensor:
+        times = per_item(batch, "time", lambda generator: self.time_law(1, shape, generator=generator)[0])
+        return times.to(batch["latents"].device)

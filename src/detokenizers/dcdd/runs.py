@@ -20,7 +20,7 @@ from ..config import Config
 from ..data.encoded import encoded, reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.loss import LossWeight, One
-from ..flow.time_law import LogitNormal, TimeLaw
+from ..flow.time_laws import LogitNormal, TimeLaw
 from ..pretrained.loading import load_tokenizer, load_vlm
 from ..pretrained.spaces import VAE, Pixels
 from ..pretrained.vq import JanusVQ

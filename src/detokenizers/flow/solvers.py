@@ -1,4 +1,4 @@
-"""From noise to clean by following the net's velocity down a grid of times. A solver is a pure function.
+"""From noise to clean by following a velocity down a grid of times. A solver is a pure function.
 
 noise [b ...], times 1 ... 0 -euler | heun-> clean [b ...]
 """
@@ -11,47 +11,44 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..protocols import VelocityNet
+from ..protocols import Velocity
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wraps the loop over steps, e.g. `tqdm`."""
 
-Solver = Callable[[VelocityNet, Tensor, Tensor, Tensor, Progress | None], Tensor]
+Solver = Callable[[Velocity, Tensor, Tensor, Progress | None], Tensor]
 
 
 @torch.no_grad()
 def euler(
-    net: VelocityNet,
+    velocity: Velocity,
     noisy: Float[Tensor, "b ..."],
     times: Float[Tensor, "steps+1"],
-    condition: Tensor,
     progress: Progress | None = None,
 ) -> Float[Tensor, "b ..."]:
-    """One net call per step: `x <- x + (t_next - t) net(x, t)`. The state stays in the dtype of `noisy`."""
+    """One call per step: `x <- x + (t_next - t) v(x, t)`. The state stays in the dtype of `noisy`."""
     for i in (progress or iter)(range(len(times) - 1)):
         now, after = times[i], times[i + 1]
-        noisy = noisy + (after - now) * _velocity(net, noisy, now, condition)
+        noisy = noisy + (after - now) * _at(velocity, noisy, now)
     return noisy
 
 
 @torch.no_grad()
 def heun(
-    net: VelocityNet,
+    velocity: Velocity,
     noisy: Float[Tensor, "b ..."],
     times: Float[Tensor, "steps+1"],
-    condition: Tensor,
     progress: Progress | None = None,
 ) -> Float[Tensor, "b ..."]:
-    """Second order: average the velocities at both ends of a step; two net calls each, one for the last step to 0."""
+    """Second order: average the velocities at both ends of a step; two calls each, one for the last step to 0."""
     for i in (progress or iter)(range(len(times) - 1)):
         now, after = times[i], times[i + 1]
-        slope = _velocity(net, noisy, now, condition)
+        slope = _at(velocity, noisy, now)
         if i < len(times) - 2:
-            ahead = _velocity(net, noisy + (after - now) * slope, after, condition)
-            slope = (slope + ahead) / 2
+            slope = (slope + _at(velocity, noisy + (after - now) * slope, after)) / 2
         noisy = noisy + (after - now) * slope
     return noisy
 
 
-def _velocity(net: VelocityNet, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-    return net(noisy, t.to(noisy).expand(len(noisy)), condition).to(noisy.dtype)
+def _at(velocity: Velocity, noisy: Tensor, t: Tensor) -> Tensor:
+    return velocity(noisy, t.to(noisy).expand(len(noisy))).to(noisy.dtype)
