@@ -1,5 +1,5 @@
 """All that the scripts of the paper's tables ask for, tiny and random, where they look for it: checkpoints in the
-official formats under their official names, and data sets as they are unpacked, with the pictures that real ones hold."""
+official formats under their official names, and data sets as they are unpacked, with every kind of picture in them."""
 
 from __future__ import annotations
 
