@@ -16,7 +16,8 @@ import torch
 
 import detokenizers as dt
 from detokenizers.cli.candidates import decoders_in
-from detokenizers.data.images import batches, find
+from detokenizers.data.canonical import batches
+from detokenizers.data.images import find
 from detokenizers.evaluation.frechet import frechet
 from detokenizers.evaluation.statistics import Moments
 from detokenizers.pretrained.janus import JanusVLM

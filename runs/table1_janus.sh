@@ -8,17 +8,14 @@
 # Paper: normalised entropy .4153 (VLM), .9936 (raw), .4242 (calibrated); top-1 .2216, .00015, .2223.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-IMAGENET=${IMAGENET:-imagenet}
-GENEVAL=${GENEVAL:-geneval/prompts/evaluation_metadata.jsonl}
+source runs/paper.bash
 vlm=deepseek-community/Janus-Pro-7B
 
 # A hundred training images, always the same: 57,600 tokens, as many as the VLM's side has.
 sample=out/janus/sample
-mkdir -p $sample
-find "$(realpath "$IMAGENET")/train" -name '*.JPEG' | LC_ALL=C sort | awk 'NR % 12345 == 1 && ++n <= 100' |
-  while read -r picture; do ln -sf "$picture" $sample/; done
+linked "$IMAGENET/train" '*.JPEG' 12345 100 $sample
 
 detok calibrate --vlm $vlm --prompts "$GENEVAL" --num-prompts 100 --images $sample \
-  --guidance 5 --temperature 1 --search joint --device cuda --out out/janus/calibration.json | tee out/janus/calibration.md
+  --guidance 5 --temperature 1 --search joint --device "$DEVICE" --out out/janus/calibration.json | tee out/janus/calibration.md
 detok calibrate --vlm $vlm --prompts "$GENEVAL" --num-prompts 100 --images $sample \
-  --guidance 5 --temperature 1 --search paper --device cuda --out out/janus/calibration_paper.json
+  --guidance 5 --temperature 1 --search paper --device "$DEVICE" --out out/janus/calibration_paper.json

@@ -14,25 +14,16 @@
 #        MJHQ-30K rFID 4.4882 -> 1.8127, SSIM .6564 -> .6782, LPIPS .1432 -> .1308.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-IMAGENET=${IMAGENET:-imagenet}
-MJHQ=${MJHQ:-mjhq30k/imgs}
-GPUS=${GPUS:-4}
+source runs/paper.bash
 vlm=deepseek-community/Janus-Pro-7B
-read -r kappa epsilon < <(python -c "
-import json
-found = json.load(open('out/janus/calibration.json'))['calibration']
-print(found['kappa'], found['epsilon'])")
-settings=(--images.path "$IMAGENET/train" --decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
-
-# Every process first encodes its share of the images, then all train.
-accelerate launch --num_processes "$GPUS" -m \
-  detokenizers train dcdd.janus_pro_7b "${settings[@]}" --out out/janus/dcdd
+read -ra found < <(calibrated out/janus/calibration.json)
+train dcdd.janus_pro_7b --images.path "$IMAGENET/train" "${found[@]}" --out out/janus/dcdd
 
 # Against the very crops that were encoded. The paper does not name its LPIPS net (its level fits AlexNet), so both are shown.
 for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do
   read -r name folder <<<"$data"
   out=out/janus/table2/$name
-  detok reconstruct "$folder" --vlm $vlm --decoder vq out/janus/dcdd --steps 30 --device cuda --out "$out"
+  detok reconstruct "$folder" --vlm $vlm --decoder vq out/janus/dcdd --steps 30 --device "$DEVICE" --out "$out"
   detok evaluate "$out" --reference "$out/original" --protocol "dcdd-$name" --metrics rfid ssim psnr lpips-alex lpips-vgg \
-    --device cuda --out "$out/evaluated"
+    --device "$DEVICE" --out "$out/evaluated"
 done

@@ -13,18 +13,16 @@
 #        0.80, so a baseline between 13.5 and 14.3 counts as reproduced.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-MJHQ_META=${MJHQ_META:-mjhq30k/meta_data.json}
-MJHQ=${MJHQ:-mjhq30k/imgs}
-GENEVAL=${GENEVAL:-geneval/prompts/evaluation_metadata.jsonl}
+source runs/paper.bash
 vlm=deepseek-community/Janus-Pro-7B
 out=out/janus/table3
 
-both=(--vlm $vlm --decoder vq out/janus/dcdd --device cuda)
+both=(--vlm $vlm --decoder vq out/janus/dcdd --device "$DEVICE")
 
 detok generate --bench mjhq --bench-file "$MJHQ_META" "${both[@]}" --out $out/mjhq
 detok evaluate $out/mjhq --bench mjhq --bench-file "$MJHQ_META" --reference "$MJHQ" --protocol dcdd-mjhq \
-  --device cuda --out $out/mjhq/evaluated
+  --device "$DEVICE" --out $out/mjhq/evaluated
 
 detok generate --bench geneval --bench-file "$GENEVAL" "${both[@]}" --out $out/geneval
 detok evaluate $out/geneval --bench geneval --judge facebook/mask2former-swin-small-coco-instance \
-  --colour-judge openai/clip-vit-large-patch14 --device cuda --out $out/geneval/evaluated
+  --colour-judge openai/clip-vit-large-patch14 --device "$DEVICE" --out $out/geneval/evaluated

@@ -9,27 +9,20 @@
 #        LPIPS .4132, .4009, .3875.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-IMAGENET=${IMAGENET:-imagenet}
-GPUS=${GPUS:-4}
+source runs/paper.bash
 vlm=deepseek-community/Janus-Pro-7B
 out=out/janus/table4
-read -r kappa epsilon < <(python -c "
-import json
-found = json.load(open('out/janus/calibration.json'))['calibration']
-print(found['kappa'], found['epsilon'])")
-calibrated=(--decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
+read -ra found < <(calibrated out/janus/calibration.json)
 
 row() {
   local name=$1
   shift
-  accelerate launch --num_processes "$GPUS" -m \
-    detokenizers train "dcdd.janus_pro_7b_$name" --images.path "$IMAGENET/train" "$@" \
-    --out "$out/$name"
+  train "dcdd.janus_pro_7b_$name" --images.path "$IMAGENET/train" "$@" --out "$out/$name"
 }
 row hard
 row lcdm
-row lc "${calibrated[@]}"
+row lc "${found[@]}"
 
-detok reconstruct "$IMAGENET/val" --vlm $vlm --decoder $out/hard $out/lcdm $out/lc --device cuda --out $out/reconstruction
+detok reconstruct "$IMAGENET/val" --vlm $vlm --decoder $out/hard $out/lcdm $out/lc --device "$DEVICE" --out $out/reconstruction
 detok evaluate $out/reconstruction --reference $out/reconstruction/original --protocol dcdd-imagenet \
-  --metrics rfid ssim psnr lpips-alex lpips-vgg --device cuda --out $out/evaluated
+  --metrics rfid ssim psnr lpips-alex lpips-vgg --device "$DEVICE" --out $out/evaluated

@@ -8,7 +8,8 @@
 # Paper: 11.86 s with the VQ decoder, 15.56 s with ours, on a GPU it does not name.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source runs/paper.bash
 mkdir -p out/janus/table5
 for steps in 10 25 30; do
-  python benchmarks/latency.py --vlm deepseek-community/Janus-Pro-7B --decoder out/janus/dcdd --steps $steps --device cuda
+  python benchmarks/latency.py --vlm deepseek-community/Janus-Pro-7B --decoder out/janus/dcdd --steps $steps --device "$DEVICE"
 done | tee out/janus/table5/latency.jsonl

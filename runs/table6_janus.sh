@@ -8,20 +8,18 @@
 # Paper: rFID 23.1038 (VQ); 35.0169, 20.8859, 18.3279, 17.6918, 17.5659, 17.6969, 17.7818 for 5, 10, ..., 35 steps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-IMAGENET=${IMAGENET:-imagenet}
+source runs/paper.bash
 vlm=deepseek-community/Janus-Pro-7B
 out=out/janus/table6
-mkdir -p $out/first1000
-find "$(realpath "$IMAGENET")/val" -name 'ILSVRC2012_val_*.JPEG' | awk -F/ '{print $NF "\t" $0}' | LC_ALL=C sort |
-  awk -F'\t' 'NR <= 1000 {print $2}' | while read -r picture; do ln -sf "$picture" $out/first1000/; done
+linked "$IMAGENET/val" 'ILSVRC2012_val_*.JPEG' 1 1000 $out/first1000
 
 measure() {
   detok evaluate "$1" --reference "$1/original" --protocol dcdd-imagenet-1k --metrics rfid ssim psnr lpips-alex lpips-vgg \
-    --device cuda --out "$1/evaluated"
+    --device "$DEVICE" --out "$1/evaluated"
 }
-detok reconstruct $out/first1000 --vlm $vlm --decoder vq --device cuda --out $out/vq
+detok reconstruct $out/first1000 --vlm $vlm --decoder vq --device "$DEVICE" --out $out/vq
 measure $out/vq
 for steps in 5 10 15 20 25 30 35; do
-  detok reconstruct $out/first1000 --vlm $vlm --decoder out/janus/dcdd --steps $steps --device cuda --out $out/steps_$steps
+  detok reconstruct $out/first1000 --vlm $vlm --decoder out/janus/dcdd --steps $steps --device "$DEVICE" --out $out/steps_$steps
   measure $out/steps_$steps
 done

@@ -10,41 +10,28 @@
 #        GenEval 30.02 -> 28.19. (In its Table 8 the columns Landscape and Vehicles are identical, a copying error.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-IMAGENET=${IMAGENET:-imagenet}
-MJHQ=${MJHQ:-mjhq30k/imgs}
-MJHQ_META=${MJHQ_META:-mjhq30k/meta_data.json}
-GENEVAL=${GENEVAL:-geneval/prompts/evaluation_metadata.jsonl}
-GPUS=${GPUS:-4}
+source runs/paper.bash
 vlm=llamagen-xl@${LLAMAGEN:-weights/llamagen}
 out=out/llamagen
 
 sample=$out/sample # 225 images of 256 tokens: as many tokens as Janus' hundred have
-mkdir -p $sample
-find "$(realpath "$IMAGENET")/train" -name '*.JPEG' | LC_ALL=C sort | awk 'NR % 5678 == 1 && ++n <= 225' |
-  while read -r picture; do ln -sf "$picture" $sample/; done
+linked "$IMAGENET/train" '*.JPEG' 5678 225 $sample
 detok calibrate --vlm "$vlm" --prompts "$GENEVAL" --num-prompts 225 --images $sample \
-  --guidance 7.5 --device cuda --out $out/calibration.json
-read -r kappa epsilon < <(python -c "
-import json
-found = json.load(open('$out/calibration.json'))['calibration']
-print(found['kappa'], found['epsilon'])")
-settings=(--vlm "$vlm" --images.path "$IMAGENET/train"
-  --decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
-
-accelerate launch --num_processes "$GPUS" -m \
-  detokenizers train dcdd.llamagen_xl "${settings[@]}" --out $out/dcdd
+  --guidance 7.5 --device "$DEVICE" --out $out/calibration.json
+read -ra found < <(calibrated $out/calibration.json)
+train dcdd.llamagen_xl --vlm "$vlm" --images.path "$IMAGENET/train" "${found[@]}" --out $out/dcdd
 
 for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do
   read -r name folder <<<"$data"
-  detok reconstruct "$folder" --vlm "$vlm" --decoder vq $out/dcdd --device cuda --out "$out/$name"
+  detok reconstruct "$folder" --vlm "$vlm" --decoder vq $out/dcdd --device "$DEVICE" --out "$out/$name"
   detok evaluate "$out/$name" --reference "$out/$name/original" --protocol "dcdd-$name-256" \
-    --metrics rfid ssim psnr lpips-alex lpips-vgg --device cuda --out "$out/$name/evaluated"
+    --metrics rfid ssim psnr lpips-alex lpips-vgg --device "$DEVICE" --out "$out/$name/evaluated"
 done
 
-both=(--vlm "$vlm" --decoder vq $out/dcdd --device cuda)
+both=(--vlm "$vlm" --decoder vq $out/dcdd --device "$DEVICE")
 detok generate --bench mjhq --bench-file "$MJHQ_META" "${both[@]}" --out $out/gmjhq
 detok evaluate $out/gmjhq --bench mjhq --bench-file "$MJHQ_META" --reference "$MJHQ" --protocol dcdd-mjhq-256 \
-  --device cuda --out $out/gmjhq/evaluated
+  --device "$DEVICE" --out $out/gmjhq/evaluated
 detok generate --bench geneval --bench-file "$GENEVAL" "${both[@]}" --out $out/geneval
 detok evaluate $out/geneval --bench geneval --judge facebook/mask2former-swin-small-coco-instance \
-  --colour-judge openai/clip-vit-large-patch14 --device cuda --out $out/geneval/evaluated
+  --colour-judge openai/clip-vit-large-patch14 --device "$DEVICE" --out $out/geneval/evaluated

@@ -13,9 +13,14 @@ from PIL import Image
 
 import detokenizers as dt
 from detokenizers.cli import main
-from detokenizers.data.images import notes_of, read, to_tensor
+from detokenizers.cli.candidates import reference_reader
+from detokenizers.cli.sources import pictures as pictures_of
+from detokenizers.data.canonical import read
+from detokenizers.data.images import find, notes_of, to_pixels, to_tensor
 from detokenizers.data.scenes import caption
+from detokenizers.data.sources import FolderImages
 from detokenizers.data.world import World, WorldConfig
+from detokenizers.evaluation.protocols import protocol
 from detokenizers.pretrained.spaces import PretrainedVAE
 from tests import stack
 
@@ -138,6 +143,23 @@ def test_decoding_several_at_once_changes_nothing_but_rounding(tmp_path):
         for name in alone:
             both = [np.asarray(Image.open(tmp_path / verb / size / name)).astype(int) for size in ("1", "3")]
             assert np.abs(both[0] - both[1]).max() <= 1
+
+
+@pytest.mark.usefixtures("embedded")
+def test_every_verb_prepares_a_picture_alike_and_enlarges_a_small_one(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "small.png")
+    assert main(["reconstruct", str(tmp_path / "small.png"), "--decoder", "vq", "--out", str(tmp_path / "out")]) == 0
+    reconstructed = np.asarray(Image.open(tmp_path / "out" / "original" / "small.png"))
+
+    files = find(tmp_path / "small.png")
+    trained = FolderImages(path=str(tmp_path / "small.png"), size=stack.PIXELS).open().images([0])
+    calibrated = pictures_of([tmp_path / "small.png"], 0, stack.PIXELS, 1).batches
+    assert np.array_equal(to_pixels(trained)[0], reconstructed)
+    assert np.array_equal(to_pixels(next(calibrated).images)[0], reconstructed)
+    for name in ("world", "evalgim", "dcdd-imagenet", "dcdd-mjhq", "madit-imagenet"):
+        judged = reference_reader(files, protocol(name), stack.PIXELS)(files[0].path)
+        assert np.array_equal(judged, reconstructed), name
 
 
 @pytest.mark.usefixtures("embedded")

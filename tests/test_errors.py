@@ -86,9 +86,12 @@ def test_a_truncated_picture_is_refused(refusal, tmp_path):
     assert "photo.png" in refusal("reconstruct", picture, "--out", tmp_path / "out")
 
 
-def test_a_picture_that_is_too_small_is_refused(refusal, tmp_path):
+def test_small_pictures_are_refused_where_that_is_asked_for(refusal, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "dot.png")
-    assert "at least 16 px" in refusal("reconstruct", tmp_path / "dot.png", "--out", tmp_path / "out")
+    clue = "dot.png is 8x8 px, but its shorter side must have 16 px"
+    assert clue in refusal("reconstruct", tmp_path / "dot.png", "--smallest", 16, "--out", tmp_path / "out")
+    ask = ["--num-prompts", 1, "--smallest", 16, "--out", tmp_path / "found.json"]
+    assert clue in refusal("calibrate", "--images", tmp_path / "dot.png", *ask)
 
 
 def test_a_file_in_the_place_of_the_output_folder_is_refused(refusal, tmp_path):

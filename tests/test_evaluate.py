@@ -249,7 +249,7 @@ def test_reference_of_another_protocol(trio, capsys):
         assert json.loads(file.metadata()["notes"])["protocol"]["name"] == "world"
     Moments.load(stats).save(stats, protocol=world().vary(version=0).model_dump(mode="json"), hash="0")
     line = refused(capsys, trio / "other", "--reference", stats, "--metrics", "fd-world")
-    assert "made under the protocol world v0, not world v1" in line
+    assert "made under the protocol world v0, not world v2" in line
 
 
 def test_pictures_metrics_need_a_reference_of_pictures(trio, capsys):

@@ -1,19 +1,33 @@
-"""Every command of `runs/*.sh` is one that `detok` understands: scripts run with stand-ins that only take notes."""
+"""The scripts of the paper's tables run to their end, tiny, as they are: every command does its work on random
+checkpoints and on pictures like ImageNet's (tests/paper_stack.py). Every command of the other scripts, which train for
+hours, is at least one that `detok` understands: they run with stand-ins that only take notes."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from detokenizers.cli import train, verbs
 from detokenizers.cli.command_line import parse
 
+from . import paper_stack, script_server
+
 RUNS = Path(__file__).parent.parent / "runs"
 SCRIPTS = sorted(RUNS.glob("*.sh"))
+OTHERS = [path for path in SCRIPTS if not path.name.startswith("table")]
+NEEDS = {
+    "table2_janus.sh": ("table1_janus.sh",),
+    "table4_janus.sh": ("table1_janus.sh",),
+    **{f"table{number}_janus.sh": ("table1_janus.sh", "table2_janus.sh") for number in (3, 5, 6)},
+}
 
 NOTE = """#!/usr/bin/env bash
 while [ "$1" != train ] && [[ $0 = */accelerate ]]; do shift; done
@@ -29,7 +43,7 @@ esac
 PYTHON = "#!/usr/bin/env bash\ncat >/dev/null </dev/null; echo 27.5 0.01\n"
 """In the place of `python`: the kappa and epsilon that scripts read from a calibration."""
 
-SILENT = ("table5_janus.sh", "gpu_prepare.sh", "gpu_bench.sh")
+SILENT = ("gpu_prepare.sh", "gpu_bench.sh")
 """Scripts that ask nothing of detok."""
 
 
@@ -42,13 +56,10 @@ def theatre(tmp_path):
         (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
-    for folder in ("imagenet/train", "imagenet/val", "geneval/prompts"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "geneval/prompts/evaluation_metadata.jsonl").write_text('{"prompt": "a bench"}\n')
     return tmp_path
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("script", OTHERS, ids=lambda path: path.name)
 def test_a_script_runs_to_its_end_and_every_command_is_understood(script, theatre):
     if script.name == "mini_tables.sh":  # it begins where mini_cpu.sh ends
         (theatre / "out/mini/rows/lc").mkdir(parents=True)
@@ -63,10 +74,109 @@ def test_a_script_runs_to_its_end_and_every_command_is_understood(script, theatr
     rows = {tuple(line.split("\t")[:-1]) for line in calls.read_text().splitlines()} if calls.exists() else set()
     assert rows or script.name in SILENT, "only benchmarks and preparations ask nothing of detok"
     for verb, *arguments in sorted(rows):
-        if verb == "train":
-            assert train.request(arguments[0], arguments).run.recipe == arguments[0]
-        else:
-            parse(verbs.VERBS[verb], arguments, prog=f"detok {verb}")
+        understood(verb, arguments)
+
+
+def understood(verb: str, arguments: list[str]) -> None:
+    if verb == "train":
+        assert train.request(arguments[0], arguments).run.recipe == arguments[0]
+    else:
+        parse(verbs.VERBS[verb], arguments, prog=f"detok {verb}")
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    """Runs a table's script, and before it those that it needs, on the tiny stack; returns the folder they share."""
+    place = tmp_path_factory.mktemp("paper")
+    paper_stack.build(place)
+    shutil.copytree(RUNS, place / "runs")
+    (place / "benchmarks").symlink_to(RUNS.parent / "benchmarks")
+    script_server.install(place / "bin", place / "socket")
+    environment = {
+        **os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "DEVICE": "cpu",
+        "TRAIN": paper_stack.TRAIN, "ACCELERATE_USE_CPU": "1", "DETOK_WEIGHTS": str(place), "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "tests.script_server", str(place / "socket")]
+    finished = set()
+
+    def run(script: str) -> Path:
+        for needed in (*NEEDS.get(script, ()), script):
+            if needed in finished:
+                continue
+            done = subprocess.run(
+                ["bash", place / "runs" / needed], env=environment, capture_output=True, text=True, timeout=600
+            )
+            assert done.returncode == 0, f"{needed}: {done.stderr[-3000:]}"
+            finished.add(needed)
+        return place
+
+    with subprocess.Popen(command, cwd=RUNS.parent, env=environment) as server:
+        while not (place / "socket").exists():
+            assert server.poll() is None
+            time.sleep(0.05)
+        try:
+            yield run
+        finally:
+            server.terminate()
+
+
+def metrics_in(folder: Path) -> dict[str, dict]:
+    """Decoder -> metric -> value, of an evaluation's report."""
+    decoders = json.loads((folder / "results.json").read_text())["decoders"]
+    return {name: {key: one["value"] for key, one in found["metrics"].items()} for name, found in decoders.items()}
+
+
+def test_table_1_finds_a_calibration(paper):
+    janus = paper("table1_janus.sh") / "out/janus"
+    assert len(list((janus / "sample").iterdir())) == 1
+    for name in ("calibration", "calibration_paper"):
+        assert 10 < json.loads((janus / f"{name}.json").read_text())["calibration"]["kappa"] < 60
+    assert "| normalized entropy |" in (janus / "calibration.md").read_text()
+
+
+def test_table_2_trains_with_that_calibration_and_measures_every_kind_of_picture(paper):
+    janus = paper("table2_janus.sh") / "out/janus"
+    found = json.loads((janus / "calibration.json").read_text())["calibration"]
+    trained = yaml.safe_load((janus / "dcdd/run.yaml").read_text())
+    assert trained["decoder"]["calibration"]["kappa"] == found["kappa"]
+    assert len(list((janus / "table2/imagenet/original").rglob("*.png"))) == 6
+    for data, number in (("imagenet", 6), ("mjhq", 20)):
+        measured = metrics_in(janus / "table2" / data / "evaluated")
+        assert list(measured) == ["vq", "dcdd"]
+        assert {"rfid", "ssim_uniform7", "ssim_gaussian11", "psnr", "lpips_alex", "lpips_vgg"} <= set(measured["dcdd"])
+        assert json.loads((janus / "table2" / data / "evaluated/results.json").read_text())["n"] == number
+
+
+def test_table_3_draws_and_scores_both_benchmarks(paper):
+    table = paper("table3_janus.sh") / "out/janus/table3"
+    assert set(metrics_in(table / "mjhq/evaluated")["dcdd"]) >= {"overall", "animals", "vehicles"}
+    assert list(metrics_in(table / "geneval/evaluated")) == ["vq", "dcdd"]
+    assert len(list((table / "geneval/dcdd").rglob("*.png"))) == 24
+
+
+def test_table_4_trains_three_rows_on_one_cache(paper):
+    place = paper("table4_janus.sh")
+    assert list(metrics_in(place / "out/janus/table4/evaluated")) == ["hard", "lcdm", "lc"]
+    assert len(list((place / "out/cache").iterdir())) == 1
+
+
+def test_table_5_times_both_decoders(paper):
+    lines = (paper("table5_janus.sh") / "out/janus/table5/latency.jsonl").read_text().splitlines()
+    assert [json.loads(line)["steps"] for line in lines] == [10, 25, 30]
+
+
+def test_table_6_measures_every_number_of_steps(paper):
+    table = paper("table6_janus.sh") / "out/janus/table6"
+    assert "rfid" in metrics_in(table / "vq/evaluated")["vq"]
+    steps = [metrics_in(table / f"steps_{steps}/evaluated")["dcdd"]["psnr"] for steps in range(5, 40, 5)]
+    assert len(set(steps)) == 7
+
+
+def test_table_7_is_all_of_it_for_llamagen(paper):
+    table = paper("table7_llamagen.sh") / "out/llamagen"
+    assert list(metrics_in(table / "imagenet/evaluated")) == ["vq", "dcdd"]
+    assert "overall" in metrics_in(table / "gmjhq/evaluated")["dcdd"]
+    assert list(metrics_in(table / "geneval/evaluated")) == ["vq", "dcdd"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

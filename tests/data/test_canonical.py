@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detokenizers.data.canonical import PNG, AnySize, AsIs, Header, Prepared, header
-from detokenizers.data.images import read
+from detokenizers.data.canonical import PNG, PREPARATIONS, AnySize, AsIs, Header, Prepared, header
 
 
 @pytest.fixture
@@ -13,10 +12,6 @@ def photo(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     return tmp_path / "photo.png"
-
-
-def test_square_bicubic_is_what_the_package_reads_everywhere(photo):
-    assert np.array_equal(Prepared("square-bicubic", 24)(photo), read(photo, 24))
 
 
 @pytest.mark.parametrize(
@@ -37,13 +32,15 @@ def test_adm_halves_with_a_box_first(photo):
 def test_what_is_the_right_size_already_stays_as_it_is(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    for name in ("square-bicubic", "short-side-bicubic", "adm"):
+    for name in PREPARATIONS:
         assert np.array_equal(Prepared(name, 24)(tmp_path / "a.png"), pixels)
 
 
-def test_nothing_is_enlarged(photo):
-    with pytest.raises(ValueError, match="70x50 px, but at least 64 px"):
-        Prepared("adm", 64)(photo)
+@pytest.mark.parametrize("name", PREPARATIONS)
+def test_every_preparation_enlarges_small_pictures_and_can_be_told_to_refuse_them(photo, name):
+    assert Prepared(name, 64)(photo).shape == (64, 64, 3)
+    with pytest.raises(ValueError, match="70x50 px, but its shorter side must have 64 px"):
+        Prepared(name, 64, smallest=64)(photo)
 
 
 def test_as_is_wants_all_pictures_like_the_first(photo, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from detokenizers.data.images import ImageFile, batches, find, notes_of, read, save_png, to_pixels, to_tensor
+from detokenizers.data.canonical import batches, read
+from detokenizers.data.images import ImageFile, find, notes_of, save_png, to_pixels, to_tensor
 from detokenizers.evaluation.pairwise import levels
 
 
@@ -18,9 +19,8 @@ def picture(tmp_path):
     return tmp_path / "picture.png"
 
 
-def test_reading_is_centre_crop_then_one_antialiased_bicubic_resize(picture):
-    whole = Image.open(picture)
-    expected = whole.crop((10, 0, 50, 40)).resize((16, 16), Image.Resampling.BICUBIC)
+def test_reading_is_one_antialiased_bicubic_resize_of_the_shorter_side_then_the_centre(picture):
+    expected = Image.open(picture).resize((24, 16), Image.Resampling.BICUBIC).crop((4, 0, 20, 16))
     np.testing.assert_array_equal(read(picture, 16), np.asarray(expected))
 
 
@@ -111,10 +111,18 @@ def test_a_file_that_is_not_a_picture_is_refused(tmp_path):
         read(tmp_path / "text.png", 8)
 
 
-def test_a_picture_that_is_too_small_is_refused_unless_asked_for(picture):
-    with pytest.raises(ValueError, match="is 60x40 px, but at least 64 px are needed"):
-        read(picture, 64)
-    assert read(picture, 64, smallest=40).shape == (64, 64, 3)
+def test_a_small_picture_is_enlarged_unless_small_ones_are_refused(picture):
+    enlarged = Image.open(picture).resize((96, 64), Image.Resampling.BICUBIC).crop((16, 0, 80, 64))
+    np.testing.assert_array_equal(read(picture, 64), np.asarray(enlarged))
+    np.testing.assert_array_equal(read(picture, 64, smallest=40), np.asarray(enlarged))
+    with pytest.raises(ValueError, match="is 60x40 px, but its shorter side must have 41 px; leave it out, or lower"):
+        read(picture, 16, smallest=41)
+
+
+def test_a_strip_is_refused_before_it_is_enlarged_beyond_all_memory(tmp_path):
+    Image.new("RGB", (20_000, 1)).save(tmp_path / "strip.png")
+    with pytest.raises(ValueError, match=r"strip\.png is 20000x1 px, and enlarged to 384 px .+ leave it out"):
+        read(tmp_path / "strip.png", 384)
 
 
 def test_sixteen_bit_pictures_are_refused_not_clipped(tmp_path):

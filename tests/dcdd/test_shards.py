@@ -3,6 +3,7 @@ learns in float32, recomputed activations, a channels-last VAE, and a decoder at
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def test_a_decoder_trained_in_shards_loads_and_draws(trained, embedded):
     assert whole.shape == (1, 3, stack.PIXELS, stack.PIXELS)
     torch.testing.assert_close(dcdd(tokens, steps=2), whole, atol=0.05, rtol=0)
     assert load_tensors(trained / "shards" / WEIGHTS).keys() == load_tensors(trained / "whole" / WEIGHTS).keys()
+
+
+def test_all_weights_learn_in_shards_that_compute_in_bf16(trained):
+    rows = [[row["loss"] for row in read_log(trained / name / "log.jsonl")] for name in ("full whole", "full shards")]
+    assert rows[1] == pytest.approx(rows[0], rel=0.02)
+    seen = json.loads((trained / "full shards" / "seen.json").read_text())
+    assert seen == {"block": "torch.bfloat16", "vae": "torch.float32"}
+    state = load_tensors(trained / "full shards" / STATE)
+    assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {torch.float32}
+    assert any(name.startswith(TRANSFORMER) and ".ff." in name for name in state)
+
+
+def test_the_blank_picture_is_the_same_in_bf16_training_and_in_drawing(trained, embedded):
+    dcdd = load(trained / "full shards")
+    side = stack.PIXELS // dcdd.decoder.space.stride
+    fill, _, _ = dcdd.decoder.net.constants(side, side, torch.device("cpu"))
+    trained_with = load_tensors(trained / "full shards" / "fill.safetensors")["fill"]
+    torch.testing.assert_close(trained_with, fill, atol=1e-5, rtol=0)
 
 
 def test_the_shipped_settings_are_fsdp2_over_these_blocks():

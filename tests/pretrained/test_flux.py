@@ -24,6 +24,20 @@ TINY = FluxConfig(layers=1, single_layers=1, heads=2, head_dim=16, axes=(4, 4, 8
 CONDITION = 5
 
 
+def vae_decoder() -> FluxDecoder:
+    torch.manual_seed(0)
+    space = VAE(build_vae(VAEConfig(channels=4, block_channels=(8,) * 4, norm_groups=4)))
+    return TINY.vary(latent_channels=4).build(20, space.encode)
+
+
+def test_the_blank_picture_has_equal_latents_under_autocast_and_without():
+    with torch.autocast("cpu", torch.bfloat16):
+        trained_with, _, _ = vae_decoder().constants(4, 6, torch.device("cpu"))
+    drawn_with, _, _ = vae_decoder().constants(4, 6, torch.device("cpu"))
+    assert trained_with.dtype == torch.float32
+    assert torch.equal(trained_with, drawn_with)
+
+
 def blank(images: torch.Tensor) -> torch.Tensor:
     return torch.full((len(images), 16, images.shape[-2] // 8, images.shape[-1] // 8), 0.5)
 

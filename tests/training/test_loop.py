@@ -11,7 +11,7 @@ from accelerate.tracking import GeneralTracker
 from torch import nn
 
 from detokenizers.checkpoint import load_tensors
-from detokenizers.training import TrainConfig, train
+from detokenizers.training import TrainConfig, loop, train
 from detokenizers.training.config import lr_factor
 from detokenizers.training.draws import SEEDS, item_seeds
 from detokenizers.training.loop import recompute_activations
@@ -121,6 +121,41 @@ def test_nothing_is_saved_between_steps_that_are_close_in_time(tmp_path):
     job = toy.job(preview=lambda _: kept.append(1) or torch.zeros(1, 3, 4, 4))
     train(job, CONFIG.vary({"save_minutes": 60.0}), tmp_path)
     assert kept == [1]
+
+
+class Clock:
+    """Stands still but where it is told to go on."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("minutes", "a_save", "saved_after"),
+    [
+        (0.05, 0.0, [3, 6, 9, 12]),  # every three seconds, and at the end
+        (0.05, 0.25, [3, 8, 12]),  # twenty times a quarter of a second after the first
+        (0.05, 10.0, [3, 12]),
+        (0.0, 10.0, list(range(1, 13))),
+    ],
+)
+def test_states_that_take_long_are_kept_less_often(tmp_path, monkeypatch, minutes, a_save, saved_after):
+    clock, saved = Clock(), []
+
+    def batches(part, size):
+        clock.now += 1.0
+        return toy.images(part, size)
+
+    def save(folder, objective, optimizer, ema, step, *, write):
+        clock.now += a_save
+        saved.append(step)
+
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(loop, "save_state", save)
+    train(toy.job(batches=batches), CONFIG.vary({"save_minutes": minutes}), tmp_path)
+    assert saved == saved_after
 
 
 def test_the_preview_is_drawn_in_eval_mode_with_averaged_weights(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -107,6 +108,22 @@ def test_a_state_saved_from_shards_goes_on_in_one_process(together, alone):
     assert_near(folder / toy.WEIGHTS, alone / "half" / toy.WEIGHTS)
 
 
-def test_half_precision_is_left_to_the_weights_under_fsdp2(together):
+def test_shards_compute_in_bf16_over_weights_and_moments_in_fp32(together, alone):
+    seen = json.loads((together / "bf16" / "seen.json").read_text())
+    assert seen == {
+        "weight": "torch.bfloat16", "input": "torch.bfloat16", "judge": "torch.float32", "shard": "torch.float32"
+    }  # fmt: skip
+    state = load_tensors(together / "bf16" / STATE)
+    assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {torch.float32}
+    assert any(name.startswith("optimizer/") for name in state)
+
+
+def test_bf16_in_shards_learns_what_fp32_learns_nearly(together, alone):
+    ours, theirs = (read_log(folder / "log.jsonl") for folder in (together / "bf16", alone / "ddp"))
+    assert [row["loss"] for row in ours] == pytest.approx([row["loss"] for row in theirs], rel=0.02)
+    assert [row["loss"] for row in ours] != pytest.approx([row["loss"] for row in theirs], rel=1e-5)
+
+
+def test_fp16_is_refused_in_shards(together):
     for rank in range(2):
-        assert "train.precision to no, not bf16" in (together / f"bf16-{rank}.txt").read_text()
+        assert "train.precision is bf16 or no, not fp16" in (together / f"fp16-{rank}.txt").read_text()

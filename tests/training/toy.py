@@ -31,6 +31,16 @@ class Block(nn.Module):
         return x + self.conv(torch.tanh(self.frozen(x)))
 
 
+class Judge(nn.Linear):
+    """Like a model of diffusers in which nothing learns."""
+
+    _supports_gradient_checkpointing = True
+
+    def __init__(self) -> None:
+        super().__init__(3, 3)
+        self.requires_grad_(False)
+
+
 class Toy(nn.Module):
     """Learns the mean colour of noisy images."""
 
@@ -46,14 +56,13 @@ class Toy(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["images"]
-        x = self.stem(
-            (images + 0.3 * normal_like(batch, "noise", images)).contiguous(memory_format=torch.channels_last)
-        )
+        noisy = (images + 0.3 * normal_like(batch, "noise", images)).contiguous(memory_format=torch.channels_last)
+        x = self.stem(noisy.to(self.stem.weight.dtype))
         for block in self.blocks:
             x = block(x)
         if self.training:
             self.calls += 1
-        loss = (self.head(x.mean((2, 3))) - images.mean((2, 3))).square().mean()
+        loss = (self.head(x.mean((2, 3))).float() - images.mean((2, 3))).square().mean()
         return {"loss": loss, "root": loss.detach().sqrt()}
 
 

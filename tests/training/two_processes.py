@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from accelerate.utils import DistributedType
+from torch import nn
 
 from detokenizers.training import Job, TrainConfig, train
 from detokenizers.training.schedules import Constant
@@ -30,6 +32,21 @@ def train_in_shards(job: Job, config: TrainConfig, folder: Path, blocks: str = "
     os.environ.update(settings)
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     train(job, config, folder)
+
+
+def train_in_half(folder: Path) -> None:
+    """bf16 in shards; writes down what a block's weight and input and a frozen model's weight are as it computes."""
+    job, seen = toy.job(), {}
+    frozen = job.objective.judge = toy.Judge()
+
+    def note(block: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        seen.update(weight=block.conv.weight.dtype, input=inputs[0].dtype, judge=frozen.weight.dtype)
+
+    job.objective.blocks[0].register_forward_pre_hook(note)
+    train_in_shards(job, toy.CONFIG.vary({"precision": "bf16"}), folder)
+    seen["shard"] = job.objective.get_parameter("blocks.0.conv.weight").dtype
+    if dist.get_rank() == 0:
+        (folder / "seen.json").write_text(json.dumps({name: str(dtype) for name, dtype in seen.items()}))
 
 
 def main(out: Path) -> None:
@@ -53,10 +70,11 @@ def main(out: Path) -> None:
         (out / "kind.txt").write_text(type(job.objective.get_parameter("head.weight")).__name__)
     dist.barrier()
     train_in_shards(toy.job(), half.vary({"steps": 9}), out / "half")
+    train_in_half(out / "bf16")
     try:
-        train_in_shards(toy.job(), toy.CONFIG.vary({"precision": "bf16"}), out / "bf16")
+        train_in_shards(toy.job(), toy.CONFIG.vary({"precision": "fp16"}), out / "fp16")
     except ValueError as error:
-        (out / f"bf16-{dist.get_rank()}.txt").write_text(str(error))
+        (out / f"fp16-{dist.get_rank()}.txt").write_text(str(error))
     dist.destroy_process_group()
 
 

@@ -35,7 +35,7 @@ def run(request: Calibrate) -> None:
     texts = prompts_of(request)
     vlm = load_vlm(request.vlm, device=device_of(request.device))
     tokenizer = vlm.tokenizer
-    found = pictures(request.images, request.world, tokenizer.image_size, request.batch, "train")
+    found = pictures(request.images, request.world, tokenizer.image_size, request.batch, "train", request.smallest)
     encoded = [
         tokenizer.features(images)
         for _, images in tqdm(found.batches, desc="encoding", total=len(found.chunks), disable=None)

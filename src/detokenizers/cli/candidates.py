@@ -156,7 +156,7 @@ def drawn_reader(files: Sequence[ImageFile], protocol: Protocol, size: int | Non
     """How the protocol reads drawn pictures."""
     if protocol.prepare_drawn == "as-is" or size is None:
         return AsIs.alike(files[0].path, size, png_only=protocol.png_only)
-    return Prepared(protocol.prepare_drawn, size, PNG if protocol.png_only else None)
+    return Prepared(protocol.prepare_drawn, size, PNG if protocol.png_only else None, protocol.smallest)
 
 
 def reference_reader(files: Sequence[ImageFile], protocol: Protocol, size: int | None) -> Read:
@@ -165,7 +165,7 @@ def reference_reader(files: Sequence[ImageFile], protocol: Protocol, size: int |
         return AnySize()
     if protocol.prepare == "as-is" or size is None:
         return AsIs.alike(files[0].path, size, png_only=False)
-    return Prepared(protocol.prepare, size)
+    return Prepared(protocol.prepare, size, smallest=protocol.smallest)
 
 
 def prompts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -12,14 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..checkpoint import write_text
-from ..data.images import notes_of, read, save_png, to_tensor
+from ..data.images import notes_of, save_png, to_tensor, upright
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
 
@@ -76,9 +76,7 @@ class Gallery:
 
     def image(self, label: str, id: str) -> Float[Tensor, "1 3 s s"]:
         """A picture read back."""
-        with Image.open(self.path(label, id)) as picture:
-            side = min(picture.size)
-        return to_tensor(read(self.path(label, id), side)[None])
+        return to_tensor(np.asarray(upright(self.path(label, id)))[None])
 
     def record(self, rows: Iterable[Notes]) -> None:
         """Write the manifest: one line of JSON per item."""

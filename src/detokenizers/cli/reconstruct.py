@@ -32,7 +32,9 @@ def run(request: Reconstruct) -> None:
     """Draw what is missing, measure all, write results and contact sheet."""
     gallery, device = Gallery(request.out), device_of(request.device)
     tokenizer = load_tokenizer(request.vlm, device=device)
-    found = pictures(request.images, request.world, tokenizer.image_size, request.decode_batch, request.split)
+    found = pictures(
+        request.images, request.world, tokenizer.image_size, request.decode_batch, request.split, request.smallest
+    )
     decoders = load_decoders(request.decoder, tokenizer, device)
     steps = steps_of(request.steps, decoders)
     weights = {label: identity(decoder) for label, decoder in decoders.items()}

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from ..data.images import Images, batches, find, to_tensor
+from ..data.canonical import batches
+from ..data.images import Images, find, to_tensor
 from ..data.scenes import Truth
 from ..data.world import Split, World, WorldConfig
 from ..pretrained.token_vlm import LlamaTokenVLM
@@ -29,14 +30,16 @@ class Pictures(NamedTuple):
         return [id for chunk in self.chunks for id in chunk]
 
 
-def pictures(paths: Sequence[Path], world: int, size: int, batch: int, split: Split = "validation") -> Pictures:
+def pictures(
+    paths: Sequence[Path], world: int, size: int, batch: int, split: Split = "validation", smallest: int = 1
+) -> Pictures:
     """Pictures from disk or from the world, at `size` px; exactly one of the two must be asked for."""
     if bool(paths) == bool(world):
         raise ValueError("name pictures or folders of them, or ask for --world N scenes; exactly one of the two")
     if paths:
         files = find(*paths)
         chunks = [[file.id for file in files[first : first + batch]] for first in range(0, len(files), batch)]
-        return Pictures(chunks, batches(files, size, batch))
+        return Pictures(chunks, batches(files, size, batch, smallest=smallest))
     seeds = [range(first, min(first + batch, world)) for first in range(0, world, batch)]
     chunks = [[f"{split}-{seed:05d}" for seed in few] for few in seeds]
     return Pictures(chunks, scenes(chunks, seeds, size, split))

@@ -88,7 +88,10 @@ class Reconstruct(Drawing):
     """
 
     images: Positional[tuple[Path, ...]] = ()
-    """Pictures and folders of pictures, of any size; the centre square is used."""
+    """Pictures and folders of pictures, of any size: the shorter side is resized to the VLM's, up or down, and the
+    centre is cut out, as in training."""
+    smallest: AtLeastOne = 1
+    """Refuse pictures whose shorter side has fewer pixels; at 1 none is refused, and small ones are enlarged."""
     world: NotNegative = 0
     """Use this many scenes of the embedded world instead."""
     split: Scenes = "validation"
@@ -144,7 +147,9 @@ class Calibrate(Config):
     num_prompts: AtLeastOne = 100
     """At most this many prompts are drawn."""
     images: tuple[Path, ...] = ()
-    """Pictures and folders whose encoder features are calibrated."""
+    """Pictures and folders whose encoder features are calibrated, prepared as in training."""
+    smallest: AtLeastOne = 1
+    """Refuse pictures whose shorter side has fewer pixels; at 1 none is refused, and small ones are enlarged."""
     world: NotNegative = 0
     """Use this many training scenes of the embedded world as images instead."""
     guidance: float | None = None

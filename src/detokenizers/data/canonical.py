@@ -1,34 +1,34 @@
-"""Pictures as an evaluation wants them: uint8 RGB by one named preparation, or refused because they do not fit.
+"""Pictures at the size that is wanted: uint8 RGB by one named preparation, or refused because they do not fit.
 
-A kernel or a crop moves a Fréchet distance by more than most papers' gains, so preparations are parts with names that a
-protocol spells out, and where a protocol prepares nothing, a picture of another size or format is an error.
+All verbs have one rule, `read`: the shorter side becomes `size`, up or down, by one antialiased bicubic resize, and the
+centre is cut out. A picture is enlarged where it is too small, because real data sets hold small ones and a decoder
+must be measured on the crops it was trained on; `smallest` refuses them instead. Protocols may name another
+preparation: a kernel or a crop moves a Fréchet distance by more than most papers' gains. Where a protocol prepares
+nothing, a picture of another size or format is an error.
 
-path -upright-> RGB -preparation-> uint8 [s s 3] ; header(path) -> what the other files must be like
+path -upright-> RGB -preparation-> uint8 [s s 3] -batches-> ids, images [b 3 s s] in [-1, 1], one batch in memory
+header(path) -> what the other files must be like
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from .images import upright
+from .images import ImageFile, Images, to_tensor, upright
 
 Preparation = Callable[[Image.Image, int], Image.Image]
 """A picture to one of `size` x `size` px."""
 PNG = frozenset({"PNG"})
-
-
-def square_bicubic(picture: Image.Image, size: int) -> Image.Image:
-    """Centre square first, then one antialiased bicubic resize: what the rest of this package does."""
-    side = min(picture.size)
-    square = centre(picture, side)
-    return square if side == size else square.resize((size, size), Image.Resampling.BICUBIC)
+LARGEST = 89_478_485
+"""Pixels of an enlarged picture, and Pillow's own limit for files: a strip of 1 x 10,000 px is no picture."""
 
 
 def short_side(picture: Image.Image, size: int, kernel: Image.Resampling) -> Image.Image:
@@ -63,11 +63,12 @@ def centre(picture: Image.Image, side: int) -> Image.Image:
 
 
 PREPARATIONS: dict[str, Preparation] = {
-    "square-bicubic": square_bicubic,
     "short-side-bicubic": short_side_bicubic,
     "short-side-lanczos": short_side_lanczos,
     "adm": adm,
 }
+RULE = "short-side-bicubic"
+"""The preparation of every verb, and of every protocol whose source does not say otherwise."""
 
 
 class Header(NamedTuple):
@@ -96,20 +97,46 @@ def header(path: str | Path) -> Header:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Reads any picture to `size` px; a smaller one is refused, because nothing is enlarged without being asked."""
+    """Reads any picture to `size` px, smaller ones enlarged unless their shorter side is below `smallest`."""
 
     preparation: str
     size: int
     formats: frozenset[str] | None = None
+    smallest: int = 1
 
     def __call__(self, path: str | Path) -> UInt8[np.ndarray, "s s 3"]:
         picture = upright(path, self.formats)
-        if min(picture.size) < self.size:
+        short, long = sorted(picture.size)
+        if short < self.smallest:
             raise ValueError(
-                f"{path} is {picture.width}x{picture.height} px, but at least {self.size} px are needed; "
-                "ask for a smaller size or leave it out"
+                f"{path} is {picture.width}x{picture.height} px, but its shorter side must have {self.smallest} px; "
+                "leave it out, or lower `smallest`, and it is enlarged"
+            )
+        if short < self.size and self.size**2 * long > short * LARGEST:
+            raise ValueError(
+                f"{path} is {picture.width}x{picture.height} px, and enlarged to {self.size} px on the shorter side "
+                f"it would have more than {LARGEST:,} pixels; leave it out"
             )
         return np.asarray(PREPARATIONS[self.preparation](picture, self.size))
+
+
+def read(path: str | Path, size: int, *, smallest: int = 1) -> UInt8[np.ndarray, "s s 3"]:
+    """One picture as uint8 RGB of `size` px, by the rule of all verbs."""
+    return Prepared(RULE, size, smallest=smallest)(path)
+
+
+def batches(files: Iterable[ImageFile], size: int, batch_size: int = 32, *, smallest: int = 1) -> Iterator[Images]:
+    """Read pictures batch by batch, as `(ids, images [b 3 size size] in [-1, 1])`; only one batch is in memory."""
+    ids: list[str] = []
+    pixels: list[NDArray[np.uint8]] = []
+    for file in files:
+        ids.append(file.id)
+        pixels.append(read(file.path, size, smallest=smallest))
+        if len(ids) == batch_size:
+            yield Images(ids, to_tensor(np.stack(pixels)))
+            ids, pixels = [], []
+    if ids:
+        yield Images(ids, to_tensor(np.stack(pixels)))
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,21 @@
-"""Pictures from disk, always the same way: upright 8-bit RGB, square centre crop, one antialiased bicubic resize.
+"""Pictures from disk and back: which there are, upright 8-bit RGB in their own size, and levels to tensors.
 
-Every number in this house starts here, so nothing is guessed: a file that is missing, damaged, not an image or too
-small is one clear error. Reading is lazy; a folder of a million pictures needs the memory of one batch.
+Every number in this house starts here, so nothing is guessed: a file that is missing, damaged or not an image is one
+clear error. How a picture becomes one of a given size is said in canonical.py.
 
-files and folders -find-> (id, path) -read-> uint8 [s s 3] -batches-> ids, images [b 3 s s] in [-1, 1] -save_png->
-files.
+files and folders -find-> (id, path) -upright-> RGB ; uint8 [s s 3] <-to_pixels, to_tensor-> [-1, 1] -save_png-> file
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -62,26 +60,6 @@ def _files(source: Path) -> list[ImageFile]:
     return [ImageFile(source.stem, source)]
 
 
-def read(path: str | Path, size: int, *, smallest: int | None = None) -> UInt8[np.ndarray, "s s 3"]:
-    """Read one picture as uint8 RGB, centre-cropped to a square and resized to `size` px.
-
-    Camera rotation is applied and transparency lies on white.
-
-    Args:
-        smallest: shortest side accepted; `size` unless given, so that nothing is enlarged without being asked.
-    """
-    picture = upright(path)
-    side, smallest = min(picture.size), smallest or size
-    if side < smallest:
-        raise ValueError(
-            f"{path} is {picture.width}x{picture.height} px, but at least {smallest} px are needed; "
-            "ask for a smaller size or leave it out"
-        )
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
-    return np.asarray(square if side == size else square.resize((size, size), Image.Resampling.BICUBIC))
-
-
 def upright(path: str | Path, formats: frozenset[str] | None = None) -> Image.Image:
     """One picture as 8-bit RGB with its camera's rotation applied and transparency on white, in its own size.
 
@@ -115,22 +93,6 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def batches(
-    files: Iterable[ImageFile], size: int, batch_size: int = 32, *, smallest: int | None = None
-) -> Iterator[Images]:
-    """Read pictures batch by batch, as `(ids, images [b 3 size size] in [-1, 1])`; only one batch is in memory."""
-    ids: list[str] = []
-    pixels: list[NDArray[np.uint8]] = []
-    for file in files:
-        ids.append(file.id)
-        pixels.append(read(file.path, size, smallest=smallest))
-        if len(ids) == batch_size:
-            yield Images(ids, to_tensor(np.stack(pixels)))
-            ids, pixels = [], []
-    if ids:
-        yield Images(ids, to_tensor(np.stack(pixels)))
 
 
 def to_tensor(pixels: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:

@@ -18,7 +18,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
-from .images import find, read, to_tensor
+from .canonical import RULE, Prepared
+from .images import find, to_tensor
 from .scenes import caption
 from .world import Split, World, WorldConfig
 
@@ -55,16 +56,16 @@ class Scenes:
 
 
 class Folder:
-    """All images below a folder, centre-cropped and resized, small ones enlarged; captions are `NAME.txt` beside."""
+    """All images below a folder, prepared by the rule of all verbs; captions are `NAME.txt` beside."""
 
-    def __init__(self, path: str, size: int) -> None:
-        self.files, self.size = find(path), size
+    def __init__(self, path: str, size: int, smallest: int = 1) -> None:
+        self.files, self.read = find(path), Prepared(RULE, size, smallest=smallest)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def images(self, rows: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
-        return to_tensor(np.stack([read(self.files[row].path, self.size, smallest=1) for row in rows]))
+        return to_tensor(np.stack([self.read(self.files[row].path) for row in rows]))
 
     def captions(self, rows: Sequence[int]) -> list[str]:
         texts = [self.files[row].path.with_suffix(".txt") for row in rows]
@@ -73,8 +74,8 @@ class Folder:
         return [path.read_text(encoding="utf-8").strip() for path in texts]
 
     def fingerprint(self) -> str:
-        """Of names and file sizes: a picture that is added, removed or replaced gives another one."""
-        digest = sha256(str(self.size).encode())
+        """Of names, file sizes and the preparation: a picture added, removed or replaced gives another one."""
+        digest = sha256(f"{self.read}".encode())
         for file in self.files:
             digest.update(f"{file.id} {file.path.stat().st_size}\n".encode())
         return digest.hexdigest()
@@ -100,16 +101,18 @@ class FolderImages(Config):
     kind: Literal["folder"] = "folder"
     path: str
     size: int = Field(ge=8)
-    """Side in pixels after the centre is cropped and resized; pictures that are smaller are enlarged."""
+    """Side in pixels: the shorter side is resized to it, up or down, and the centre is cut out."""
+    smallest: int = Field(default=1, ge=1)
+    """Refuse pictures whose shorter side has fewer pixels; at 1 none is refused, and small ones are enlarged."""
     held_out_path: str | None = None
     """A folder of other images, whose loss is logged beside that of these."""
 
     def open(self) -> Source:
-        return Folder(self.path, self.size)
+        return Folder(self.path, self.size, self.smallest)
 
     def held_out(self, count: int) -> Source | None:
         """All of them; `count` is how many will be looked at."""
-        return Folder(self.held_out_path, self.size) if self.held_out_path else None
+        return Folder(self.held_out_path, self.size, self.smallest) if self.held_out_path else None
 
 
 ImageSource = Annotated[WorldImages | FolderImages, Field(discriminator="kind")]

@@ -16,7 +16,7 @@ from .results import Metric
 
 INCEPTION = "inception"
 """The name of TF-Inception, whose distances alone may be called FID."""
-Preparation = Literal["square-bicubic", "short-side-bicubic", "short-side-lanczos", "adm", "as-is", "any-size"]
+Preparation = Literal["short-side-bicubic", "short-side-lanczos", "adm", "as-is", "any-size"]
 Look = Literal["network", "clean-bicubic-299"]
 
 
@@ -30,9 +30,11 @@ class Protocol(Config):
     size: int | None = None
     """Side of the canonical uint8 picture in px; `None`: the embedded net's for `world`, else as files are."""
     prepare: Preparation = "as-is"
-    """How originals become canonical, by antialiased PIL kernels; `as-is` refuses what is not alike already."""
+    """How originals become canonical, up or down, by antialiased PIL kernels; `as-is` refuses what is not alike."""
     prepare_drawn: Preparation = "as-is"
     """The same for drawn pictures."""
+    smallest: int = 1
+    """Shortest side of a picture that is prepared; at 1 none is refused, and small ones are enlarged, as everywhere."""
     png_only: bool = True
     """Refuse drawn pictures that went through JPEG or WebP, which alone moves an FID."""
     quantisation: str = "round to uint8 before every metric"
@@ -93,11 +95,12 @@ def protocol(name: str) -> Protocol:
 def world() -> Protocol:
     """Ours, on the embedded world or any folder: WorldNet looks, N is free, nothing is called FID.
 
-    Pictures become the net's own size: square centre crop, one antialiased bicubic resize.
+    Pictures become the net's own size by the rule of all verbs. Version 1 cut out the centre before it resized.
     """
-    ours = {"prepare": "square-bicubic", "prepare_drawn": "square-bicubic", "png_only": False}
+    ours = {"prepare": "short-side-bicubic", "prepare_drawn": "short-side-bicubic", "png_only": False}
     return Protocol(
         name="world",
+        version=2,
         extractor="world",
         resamples=200,
         paired=("psnr", "ssim", "pd-world", "sharpness", "fd-world"),

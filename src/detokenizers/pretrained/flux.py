@@ -193,7 +193,9 @@ class FluxDecoder(nn.Module):
         key = (h, w, device)
         if key not in self._constants:
             blank = torch.zeros(1, 3, h * self.stride, w * self.stride, device=device)
-            fill = self.fill(blank, self.encode, self.stride)
+            # Training may run under autocast and sampling does not; the blank picture must be the same in both.
+            with torch.autocast(device.type, enabled=False):
+                fill = self.fill(blank, self.encode, self.stride)
             rows, columns = torch.meshgrid(torch.arange(h // 2), torch.arange(w // 2), indexing="ij")
             ids = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float().to(device)
             text_ids = torch.zeros(len(self.text), 3, device=device)

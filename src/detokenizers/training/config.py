@@ -44,7 +44,9 @@ class TrainConfig(Config):
     """Of the first weights and of every draw while training."""
     log_every: int = Field(default=20, ge=1)
     save_minutes: float = Field(default=3.0, ge=0)
-    """Minutes between checkpoints, which come after a logged step; each also draws the loss curve and a preview."""
+    """Minutes between checkpoints, which come after a logged step; each also draws the loss curve and a preview. More
+    where that takes long: at least twenty times the seconds the last one took (thirty gigabytes need no copy every
+    three minutes). 0 keeps every logged step, whatever it takes."""
     track: str | None = None
     """Also report to a tracker that accelerate knows, such as `trackio`, `tensorboard` or `wandb`."""
 

@@ -22,9 +22,11 @@ from .draws import SEEDS, item_seeds, mixed
 from .ema import EMA
 from .job import Job
 from .optimizers import trainable
-from .processes import gathered, is_sharded, lay_out_plainly, mean, start, whole
+from .processes import gathered, is_sharded, keep_frozen_models_whole, lay_out_plainly, mean, start, whole
 from .report import CURVE, HELD_OUT, LOG, PREVIEW, Log, draw_curve, save_preview
 from .state import load_state, remove_leftovers, save_state
+
+SAVING_IS_ONE_IN = 20
 
 
 def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
@@ -46,6 +48,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     optimizers = config.optimizer.build(job.objective, job.pace, config)
     if accelerator.is_fsdp2:
         lay_out_plainly(job.objective)
+        keep_frozen_models_whole(job.objective, accelerator)
     objective, *prepared = accelerator.prepare(job.objective, *optimizers)
     # Under FSDP2 the weights are others now; whatever points at them comes after this line.
     optimizers = [each.optimizer for each in prepared]
@@ -61,7 +64,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
         accelerator.init_trackers("detokenizers", config={"run": folder.name, **config.model_dump(mode="json")})
     objective.train()
     losses: dict[str, float] = {}
-    saved = time.monotonic()
+    saved, took = time.monotonic(), 0.0
 
     def keep(step: int) -> None:
         save_state(folder, job.objective, optimizers, ema, step, write=main)
@@ -109,7 +112,8 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
                 row = {"step": step, **losses, "grad_norm": float(whole(norm))}
                 _check(row, config, folder)
                 last = step == config.steps - 1
-                due = last or _agreed(accelerator, time.monotonic() - saved >= 60 * config.save_minutes)
+                began = time.monotonic()
+                due = last or _agreed(accelerator, began - saved >= seconds_between_saves(config, took))
                 if due and main and job.held_out and not is_sharded(job.objective):
                     with ema.in_place():
                         row[HELD_OUT] = _held_out(job, accelerator.device)
@@ -120,6 +124,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
                 if due and not last:
                     keep(step + 1)
                     saved = time.monotonic()
+                    took = saved - began
     if first < config.steps or first == 0:
         keep(config.steps)
     with ema.in_place(), gathered(job.objective, keep=main):
@@ -154,6 +159,11 @@ def recompute_activations(objective: nn.Module) -> None:
                 getattr(module, switch, lambda: None)()
     if not found:
         raise ValueError(f"{type(objective).__name__} holds no model that can recompute; set train.checkpointing to no")
+
+
+def seconds_between_saves(config: TrainConfig, took: float) -> float:
+    """From the end of one save, which took so many seconds, to the next: saving is a twentieth of a run at most."""
+    return max(60 * config.save_minutes, SAVING_IS_ONE_IN * took) if config.save_minutes else 0.0
 
 
 def _agreed(accelerator: Accelerator, due: bool) -> bool:

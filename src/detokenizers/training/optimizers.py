@@ -92,4 +92,6 @@ def paced(weights: dict[str, nn.Parameter], pace: Pace, lr: float) -> list[dict[
 
 
 def _adamw(groups: list[dict[str, Any]], config: TrainConfig) -> Optimizer:
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+    # The fused kernel, unlike the default one, needs no temporaries as large as the weights.
+    fused = torch.cuda.is_available() or None
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=fused)

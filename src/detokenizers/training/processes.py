@@ -14,7 +14,9 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from .config import TrainConfig
@@ -36,11 +38,14 @@ def start(config: TrainConfig, folder: str) -> Accelerator:
     """An accelerator for these settings, whatever was trained in this Python process before.
 
     Raises:
-        ValueError: the tracker is unknown or not installed, or the precision does not go with FSDP2.
+        ValueError: the tracker is unknown or not installed, or the precision is fp16 under FSDP2.
     """
     # Accelerate keeps its settings for good; a second training in one session may want another precision.
     AcceleratorState._reset_state()
+    # Gradients live in DDP's buckets, not beside them: a copy less of what learns.
+    buckets = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     accelerator = Accelerator(
+        kwargs_handlers=[buckets],
         cpu=_on_cpu(),
         mixed_precision=config.precision,
         gradient_accumulation_steps=config.accumulate,
@@ -49,12 +54,30 @@ def start(config: TrainConfig, folder: str) -> Accelerator:
     )
     if config.track and not accelerator.log_with:
         raise ValueError(f"train.track is {config.track!r}, but it is not installed; `pip install {config.track}`")
-    if accelerator.is_fsdp2 and config.precision != "no":
-        # Accelerate's policy would cast the batch, the VAE and the beliefs to half precision along with the net.
-        raise ValueError(
-            f"under FSDP2 the frozen weights decide the precision; set train.precision to no, not {config.precision}"
+    if accelerator.is_fsdp2 and config.precision == "fp16":
+        raise ValueError("under FSDP2 train.precision is bf16 or no, not fp16; bf16 needs no loss scale")
+    if accelerator.is_fsdp2 and config.precision == "bf16":
+        # Shards, moments and the sum of gradients stay fp32. What is given to the objective is not cast, or accelerate's
+        # policy would round the latents and the distributions along with the net's weights.
+        plugin = accelerator.state.fsdp_plugin
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
     return accelerator
+
+
+def keep_frozen_models_whole(module: nn.Module, accelerator: Accelerator) -> None:
+    """Models in which nothing learns (an autoencoder) are not sharded, so that they compute in their own precision."""
+    accelerator.state.fsdp_plugin.ignored_modules = [
+        model for model in models_in(module) if not any(weight.requires_grad for weight in model.parameters())
+    ]
+
+
+def models_in(module: nn.Module) -> Iterator[nn.Module]:
+    """The diffusers and transformers models in a module, which say whether they can recompute activations."""
+    for model in module.modules():
+        if hasattr(model, "_supports_gradient_checkpointing") or hasattr(model, "supports_gradient_checkpointing"):
+            yield model
 
 
 def _on_cpu() -> bool:

@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor, cat
 from tqdm import tqdm
 
-from ...data.images import ImageFile, batches, find, to_tensor
+from ...data.canonical import batches
+from ...data.images import ImageFile, find, to_tensor
 from ...data.layout import place
 from ...data.scenes import Truth, caption
 from ...data.world import World, WorldConfig

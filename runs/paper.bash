@@ -1,0 +1,36 @@
+# Sourced by table*.sh: where the data lies, on what is computed, and how a script is tried at small size first.
+#
+# IMAGENET  a folder with train and val, searched in depth; MJHQ, MJHQ_META and GENEVAL as the benchmarks publish them
+# GPUS=4    processes that train; DEVICE=cuda for everything else
+# TRAIN     more options for every training: TRAIN='--train.steps 20 --train.batch-size 4' is a trial of an hour's work
+# shellcheck shell=bash disable=SC2034
+
+IMAGENET=${IMAGENET:-imagenet}
+MJHQ=${MJHQ:-mjhq30k/imgs}
+MJHQ_META=${MJHQ_META:-mjhq30k/meta_data.json}
+GENEVAL=${GENEVAL:-geneval/prompts/evaluation_metadata.jsonl}
+GPUS=${GPUS:-4}
+DEVICE=${DEVICE:-cuda}
+
+# train RECIPE OPTIONS...: all processes first encode their share of the images, then train.
+train() {
+  local more
+  read -ra more <<<"${TRAIN:-}"
+  accelerate launch --num_processes "$GPUS" -m detokenizers train "$@" "${more[@]}"
+}
+
+# linked FOLDER NAME EVERY COUNT OUT: links to every EVERYth of the pictures in FOLDER called NAME, by file name; COUNT.
+linked() {
+  mkdir -p "$5"
+  find "$(realpath "$1")" -name "$2" | awk -F/ '{print $NF "\t" $0}' | LC_ALL=C sort |
+    awk -F'\t' -v every="$3" -v count="$4" '(NR - 1) % every == 0 && ++n <= count {print $2}' |
+    while read -r picture; do ln -sf "$picture" "$5/"; done
+}
+
+# calibrated FILE: what `detok calibrate` found, as options of a training.
+calibrated() {
+  python -c "
+import json, sys
+found = json.load(open(sys.argv[1]))['calibration']
+print('--decoder.calibration.kappa', found['kappa'], '--decoder.calibration.epsilon', found['epsilon'])" "$1"
+}
