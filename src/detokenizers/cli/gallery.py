@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..checkpoint import write_text
-from ..data.images import notes_of, read, save_png, to_tensor
+from ..data.images import notes_of, opened, read, save_png, to_tensor
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
+from ..texts import json_of
 
 MANIFEST, SHEET, TOKENS, ORIGINAL = "manifest.jsonl", "sheet.png", "tokens", "original"
 ROWS = 24
@@ -76,7 +76,7 @@ class Gallery:
 
     def image(self, label: str, id: str) -> Float[Tensor, "1 3 s s"]:
         """A picture read back."""
-        with Image.open(self.path(label, id)) as picture:
+        with opened(self.path(label, id)) as picture:
             side = min(picture.size)
         return to_tensor(read(self.path(label, id), side)[None])
 
@@ -95,9 +95,12 @@ def notes_in(path: Path) -> Notes:
     """The notes kept in a safetensors file of ours."""
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get("notes", "{}"))
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+            notes = json_of((file.metadata() or {}).get("notes", "{}"), str(path))
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not one of our files ({error}); delete it") from None
+    if not isinstance(notes, dict):
+        raise ValueError(f"{path} is not one of our files; delete it")
+    return notes
 
 
 def require_same(path: Path, made: Notes, asked: Notes) -> None:
