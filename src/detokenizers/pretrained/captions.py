@@ -127,6 +127,7 @@ class T5Captions(nn.Module):
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Captions:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.check(prompts)
         coded = self.words(
             [clean_caption(prompt) for prompt in prompts], max_length=self.length, padding="max_length",
             truncation=True, padding_side="right", return_tensors="pt",
