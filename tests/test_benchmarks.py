@@ -304,7 +304,7 @@ def refusal(capsys):
         (["--bench", "geneval", "--bench-file", "{mjhq}"], "a line of GenEval"),
         (["--bench", "dpg", "--bench-file", "{geneval}"], "lacks the columns"),
         (["--bench", "dpg", "--bench-file", "{dpg}"], "not DPG-Bench's 1,065"),
-        (["--bench", "mjhq", "--bench-file", "{dpg}"], "is not JSON"),
+        (["--bench", "mjhq", "--bench-file", "{dpg}"], "this is not JSON"),
         (["--bench", "mjhq", "--bench-file", "{mjhq}"], "ten categories of 3,000"),
         (["--bench", "mjhq", "--bench-file", "nowhere"], "nowhere"),
         (["--bench", "world"], "ask for 6"),

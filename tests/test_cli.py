@@ -15,6 +15,7 @@ import detokenizers as dt
 from detokenizers.cli import main
 from detokenizers.cli.candidates import reference_reader
 from detokenizers.cli.sources import pictures as pictures_of
+from detokenizers.cli.verbs import Calibrate
 from detokenizers.data.canonical import read
 from detokenizers.data.images import find, notes_of, to_pixels, to_tensor
 from detokenizers.data.scenes import caption
@@ -234,6 +235,14 @@ def test_calibrate_writes_report_plot_and_table(tmp_path, capsys):
 
     assert main(["calibrate", "--world", "4", "--num-prompts", "4", "--epsilons", "0.02", "--out", str(out)]) == 0
     assert json.loads(out.read_text())["calibration"]["epsilon"] == 0.02
+
+
+def test_the_example_of_calibrate_s_help_does_what_it_says(tmp_path, monkeypatch):
+    """With the embedded weights, whose codes lie closer together than the paper's range of kappa is made for."""
+    monkeypatch.chdir(tmp_path)
+    example = next(line for line in (Calibrate.__doc__ or "").splitlines() if line.strip().startswith("detok "))
+    assert main([*example.split()[1:], "--num-prompts", "4"]) == 0
+    assert json.loads((tmp_path / "out" / "calibration.json").read_text())["calibration"]["kappa"] > 60
 
 
 @pytest.mark.usefixtures("embedded")

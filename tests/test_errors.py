@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+import detokenizers
 from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.cli import main
+from detokenizers.cli.failure import one_line
 from detokenizers.decoder import CodeDecoder
 from detokenizers.protocols import Grid, VisualTokens
 
@@ -54,6 +57,22 @@ def refusal(capsys, tmp_path):
         (["generate", PROMPT, "--temperature", "0", "--out", "x"], "greater than 0"),
         (["generate", PROMPT, "--device", "abacus", "--out", "x"], "abacus"),
         (["generate", "--out", "x"], "nothing to draw"),
+        (["generate", "a", "red", "apple", "--out", "x"], 'generate "a red apple", and for 3 pictures in a file'),
+        (["generate", "--decoder", "vq", PROMPT, "--out", "x"], "--decoder takes every word that follows it, here 'vq' 'a"),
+        (["reconstruct", "--decoder", "vq", "photos", "--out", "x"], "here 'vq' 'photos': put the rest before it"),
+        (["evaluate", "--metrics", "fd-world", "out"], "--metrics takes every word that follows it"),
+        (["generate", "caf\udce9 au lait", "--out", "x"], "'caf\\udce9 au lait' is not text in UTF-8"),
+        (["reconstruct", "caf\udce9.png", "--out", "x"], "is not text in UTF-8"),
+        (["generate", PROMPT, "--decoder", "--out", "x"], "--decoder is followed by no value"),
+        (["generate", PROMPT, "--decode-batch", "0", "--out", "x"], "--decode-batch Input should be"),
+        (["calibrate", "--world", "2", "--epsilons", "--out", "x.json"], "--epsilons is followed by no value"),
+        (["calibrate", "--world", "2", "--epsilons", "2", "--out", "x.json"], "--epsilons Input should be less than 1"),
+        (["calibrate", "--world", "2", "--kappa-range", "60", "10", "--out", "x.json"], "the smaller one first"),
+        (["calibrate", "--world", "2", "--kappa-range", "10", "nan", "--out", "x.json"], "--kappa-range Input should be"),
+        (["evaluate", "out", "--world", "2", "--metrics"], "--metrics is followed by no value"),
+        (["train", "dcdd.mini", "--net.axes", "--out", "x"], "--net.axes"),
+        (["train", "nowhere.YAML", "--out", "x"], "there is no config file at nowhere.YAML"),
+        (["generate", PROMPT, "--vlm", "llamagen-xl@nope", "--out", "x"], "there is no folder 'nope'"),
         (["generate", PROMPT, "--split", "validation", "--out", "x"], "--world N"),
         (["generate", "?!", "--out", "x"], "says nothing"),
         (["generate", PROMPT, PROMPT, "--out", "x"], "--per-prompt"),
@@ -77,6 +96,26 @@ def refusal(capsys, tmp_path):
 def test_a_command_that_cannot_be_done_says_why_in_one_line(refusal, monkeypatch, tmp_path, arguments, clue):
     monkeypatch.chdir(tmp_path)
     assert clue in refusal(*arguments)
+
+
+def test_an_id_longer_than_a_file_name_is_refused_before_anything_is_drawn(refusal, tmp_path):
+    (tmp_path / "p.jsonl").write_text(f'{{"prompt": "{PROMPT}", "id": "{"x" * 244}"}}\n')
+    assert "244 bytes" in refusal("generate", "--prompts", tmp_path / "p.jsonl", "--out", tmp_path / "out")
+
+
+def test_a_prompt_that_cannot_be_read_is_named_before_the_first_is_drawn(refusal, tmp_path):
+    for bad, clue in (("word " * 200, "does not know 'word'"), ("dog " * 200, "takes 202 positions"), ("?!", "nothing")):
+        (tmp_path / "p.txt").write_text(f"{PROMPT}\n{bad}\n")
+        ask = ("--prompts", tmp_path / "p.txt", "--batch", "1", "--out", tmp_path / "out")
+        assert clue in refusal("generate", *ask)
+
+
+def test_a_manifest_of_someone_else_s_is_named(refusal, tmp_path):
+    for text in ("", "[]\n", '{"id": 3, "decoders": []}\n', '{"id": "a", "decoders": {"vq": 1}}\n'):
+        (tmp_path / "manifest.jsonl").write_text(text)
+        assert "manifest.jsonl is not one of our manifests" in refusal("evaluate", tmp_path, "--world", "2")
+    (tmp_path / "manifest.jsonl").write_text('{"id": "a", "decoders": ["vq"]}\n{"id"')
+    assert "manifest.jsonl:2: this is not JSON" in refusal("evaluate", tmp_path, "--world", "2")
 
 
 def test_a_truncated_picture_is_refused(refusal, tmp_path):
@@ -208,6 +247,54 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(monkeypatch, capsys):
     monkeypatch.setattr("detokenizers.cli.recipes.run", interrupted)
     assert main(["recipes"]) == 130
     assert capsys.readouterr().err == "detok: interrupted; the same command goes on where it stopped\n"
+
+
+@pytest.mark.parametrize("module", ["yaml", "pydantic", "tyro", "torch", "transformers"])
+def test_an_interrupt_while_the_libraries_load_is_one_line_too(module):
+    script = f"""
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from detokenizers.cli import main
+sys.exit(main(["reconstruct", "--world", "1", "--out", "x"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr == "detok: interrupted; the same command goes on where it stopped\n"
+    assert done.returncode == 130
+
+
+def test_a_stdout_that_cannot_write_an_arrow_gets_the_table_all_the_same(tmp_path, embedded):
+    done = subprocess.run(
+        [sys.executable, "-c", ARROWS, str(embedded), str(tmp_path / "out")],
+        capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"| decoder | PSNR (dB) ? | SSIM-uniform7 ? |" in done.stdout
+
+
+ARROWS = """
+import sys
+from pathlib import Path
+from detokenizers import checkpoint
+from detokenizers.cli import main
+checkpoint.EMBEDDED = Path(sys.argv[1])
+sys.exit(main(["reconstruct", "--world", "1", "--decoder", "vq", "--out", sys.argv[2]]))
+"""
+
+
+def test_the_version_is_said(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"detokenizers {detokenizers.__version__}\n"
+
+
+def test_control_characters_of_a_message_are_escaped_and_stay_on_its_line():
+    assert one_line(ValueError("a\x1b[31mb\u2028c\x85d\udce9")) == "a\\x1b[31mb c d\\udce9"
+    assert one_line(OSError(2, "no such\nthing", "a\nb")) == "no such thing: a b"
 
 
 def test_a_bug_of_ours_and_debug_both_keep_their_traceback(monkeypatch):

@@ -17,6 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+LONGEST_STEM = 200
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -24,7 +26,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        # A name may be as long as the file system allows; one that is written meanwhile must not be longer.
+        stem = os.fsencode(path.name)[:LONGEST_STEM].decode(errors="ignore")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{stem}.", suffix=path.suffix)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
     os.close(handle)

@@ -12,6 +12,8 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from .texts import text_in, yaml_of
+
 
 class Config(BaseModel):
     """A frozen bag of settings. Unknown keys are errors; field docstrings are the `--help` text."""
@@ -46,15 +48,7 @@ class Config(BaseModel):
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
         """Read a config back. Errors are one line that names the file, the key and what was expected."""
-        path = Path(path)
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ValueError(f"there is no config file at {path}") from None
-        except OSError as error:
-            raise ValueError(f"cannot read {path}: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        data = yaml_of(text_in(path, "config file"), str(path))
         return cls.parse(data, source=str(path))
 
     @classmethod

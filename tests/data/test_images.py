@@ -1,14 +1,17 @@
 """Reading and writing pictures: one canonical way, and one clear line for every file that is not usable."""
 
+import os
+import struct
 import tracemalloc
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
-from detokenizers.data.canonical import batches, read
-from detokenizers.data.images import ImageFile, find, notes_of, save_png, to_pixels, to_tensor
+from detokenizers.data.canonical import batches, header, read
+from detokenizers.data.images import ImageFile, find, notes_of, save_png, to_pixels, to_tensor, upright
 from detokenizers.evaluation.pairwise import levels
 
 
@@ -66,6 +69,66 @@ def test_camera_rotation_is_applied(tmp_path):
     exif[0x0112] = 3
     Image.fromarray(pixels).save(tmp_path / "upside-down.png", exif=exif)
     assert (read(tmp_path / "upside-down.png", 8)[-1] == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_eight_orientations_are_put_upright_as_pillow_does(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    pixels = np.random.default_rng(0).integers(256, size=(8, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(tmp_path / "a.png"))
+    np.testing.assert_array_equal(np.asarray(upright(tmp_path / "a.png")), np.asarray(expected))
+
+
+def test_exif_that_pillow_cannot_write_again_does_not_keep_a_picture_from_being_turned(tmp_path):
+    path = tmp_path / "negative.jpg"
+    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHII", 0x011A, 10, 1, 38)
+    tiff = b"II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0) + struct.pack("<ii", -1, 0)
+    Image.new("RGB", (24, 16)).save(path, exif=b"Exif\0\0" + tiff)
+    with pytest.raises(struct.error):
+        ImageOps.exif_transpose(Image.open(path))
+    assert upright(path).size == (16, 24)
+
+
+def test_whatever_pillow_raises_is_one_line_that_names_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path, pnginfo=metadata(b"x" * 2_000_000))
+    with pytest.raises(ValueError, match=r"a\.png cannot be read \(Decompressed data too large"):
+        upright(path)
+    Image.new("RGB", (8, 8)).save(path)
+    for error in (struct.error("ours"), IndexError("ours"), KeyError("ours"), OverflowError("ours"), TypeError("ours")):
+        monkeypatch.setattr(Image.Image, "getexif", lambda self, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(ValueError, match=r"a\.png cannot be read \('?ours"):
+            upright(path)
+
+
+def metadata(text: bytes) -> PngInfo:
+    chunks = PngInfo()
+    chunks.add_text("note", text, zip=True)
+    return chunks
+
+
+def test_a_decompression_bomb_is_refused_wherever_it_is_opened(picture, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for look in (upright, header, notes_of):
+        with pytest.raises(ValueError, match=r"picture\.png is too large to read safely"):
+            look(picture)
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_anything_is_drawn(tmp_path):
+    Image.new("RGB", (8, 8)).save(os.fsencode(tmp_path) + b"/caf\xe9.png", format="PNG")
+    with pytest.raises(ValueError, match=r"the file name '.*caf\\udce9\.png' is not text in UTF-8"):
+        find(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "é" * 125, "图" * 83])
+def test_names_as_long_as_the_file_system_allows_are_read_and_written(tmp_path, name):
+    path = tmp_path / f"{name}.png"
+    save_png(path, torch.zeros(3, 8, 8), {"prompt": "a dog"})
+    assert notes_of(path) == {"prompt": "a dog"}
+    assert [file.id for file in find(tmp_path)] == [name]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_ids_are_paths_inside_the_folder_in_sorted_order(tmp_path):

@@ -23,7 +23,7 @@ def test_a_text_file_has_one_prompt_a_line(written):
 
 def test_jsonl_keeps_ids_categories_and_everything_else(written):
     path = written("a.jsonl", {"prompt": "a dog", "id": "x", "seed": 3}, {"prompt": "a cat", "category": "pets"})
-    assert read_prompts(path) == [Prompt("x", "a dog", None, {"seed": 3}), Prompt("00001", "a cat", "pets")]
+    assert read_prompts(path) == [Prompt("x", "a dog", seed=3), Prompt("00001", "a cat", "pets")]
 
 
 def test_geneval_lines_get_their_folder_names_and_tasks(written):
@@ -49,9 +49,15 @@ def test_dpg_is_a_folder_of_one_text_an_item(written, tmp_path):
 @pytest.mark.parametrize(
     ("name", "lines", "message"),
     [
-        ("a.txt", ["a dog", "", "a cat"], r"a\.txt:2: this line is empty"),
-        ("a.txt", ["a dog", "a cat", "a dog"], r"a\.txt:3: this prompt is already on line 1"),
-        ("a.jsonl", [{"prompt": "a"}, "{broken"], r"a\.jsonl:2: this line is not JSON"),
+        ("a.txt", ["a dog", "", "a dog"], r"a\.txt:3: this prompt is already on line 1"),
+        ("a.jsonl", [{"prompt": "a", "seed": -1}], r"a\.jsonl:1: expected a whole number from 0 under \"seed\", got -1"),
+        ("a.jsonl", [{"prompt": "a", "seed": 2**63}], r"a\.jsonl:1: expected a whole number"),
+        ("a.jsonl", [{"prompt": "a", "seed": True}], r"a\.jsonl:1: expected a whole number"),
+        ("a.jsonl", [{"prompt": "a", "id": None}], r"a\.jsonl:1: the id is None"),
+        ("a.jsonl", [r'{"prompt": "a \ud800 b"}'], r"a\.jsonl:1: this holds half a character"),
+        ("a.jsonl", ["[" * 100_000], r"a\.jsonl:1: this is nested too deeply"),
+        ("a.jsonl", ['{"prompt": "a", "id": ' + "1" * 5000 + "}"], r"a\.jsonl:1: Exceeds the limit"),
+        ("a.jsonl", [{"prompt": "a"}, "{broken"], r"a\.jsonl:2: this is not JSON"),
         ("a.jsonl", [{"text": "a"}], r'a\.jsonl:1: expected a text under "prompt", got None'),
         ("a.jsonl", [{"prompt": "  "}], r"a\.jsonl:1: expected a text"),
         ("a.jsonl", [["a dog"]], r"a\.jsonl:1: expected a JSON object, got list"),
@@ -74,10 +80,34 @@ def test_the_same_prompt_with_another_seed_is_not_a_duplicate(written):
     assert [prompt.id for prompt in read_prompts(path)] == ["00000", "00001"]
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
+def test_only_a_line_feed_ends_a_line(tmp_path, mark):
+    text = f"a dog{mark}on grass"
+    (tmp_path / "a.txt").write_text(f"{text}\na cat\n", encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": f"a{mark}b"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [prompt.text for prompt in read_prompts(tmp_path / "a.txt")] == [text, "a cat"]
+    assert [prompt.text for prompt in read_prompts(tmp_path / "a.jsonl")] == [f"a{mark}b"]
+
+
+def test_blank_lines_are_passed_over_and_change_no_id(written):
+    lists = written("a.txt", "", "a dog", "  ", "a cat", ""), written("b.jsonl", {"prompt": "a dog"}, "", {"prompt": "a cat"})
+    for path in lists:
+        assert [(prompt.id, prompt.text) for prompt in read_prompts(path)] == [("00000", "a dog"), ("00001", "a cat")]
+    with pytest.raises(ValueError, match=r"c\.jsonl:3: this is not JSON"):
+        read_prompts(written("c.jsonl", "", "", "{broken"))
+
+
+def test_suffixes_are_read_in_either_case(written, tmp_path):
+    assert read_prompts(written("A.TXT", "a dog"))[0].text == "a dog"
+    assert read_prompts(written("A.JSONL", {"prompt": "a dog"}))[0].text == "a dog"
+    assert read_prompts(written("A.JSON", {"x": {"prompt": "a dog"}}))[0].id == "x"
+    assert [prompt.id for prompt in read_prompts(tmp_path)] == ["A"]
+
+
 def test_missing_and_empty_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="there is no prompts file at"):
         read_prompts(tmp_path / "missing.txt")
-    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ValueError, match="there are no prompts in"):
         read_prompts(tmp_path / "empty.txt")
 

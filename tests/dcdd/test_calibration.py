@@ -108,8 +108,24 @@ def test_the_paper_s_order_never_accepts_a_worse_loss(epsilon):  # C6
 def test_a_target_out_of_reach_is_an_error_and_not_a_clamp(search, entropy):  # C7
     codes, features = unit(256), unit(64, seed=1)
     targets = measure(Calibration(kappa=20), features, codes).vary(mean_entropy=entropy)
-    with pytest.raises(CalibrationError, match="out of reach: kappa from 10 to 60"):
-        calibrate(features, codes, targets, search)
+    with pytest.raises(CalibrationError, match=r"out of reach: kappa from 10 to 60 .* widen --kappa-range"):
+        calibrate(features, codes, targets, search, SearchConfig(kappa_range=(10, 60)))
+
+
+@pytest.mark.parametrize("search", ["joint", "paper"])
+@pytest.mark.parametrize("kappa", [2.0, 27.0, 300.0])
+def test_a_range_that_nobody_gave_is_widened_as_far_as_the_target_needs(search, kappa):
+    codes, features = unit(1024), unit(200, seed=1)
+    targets = measure(Calibration(kappa=kappa), features, codes)
+    report = calibrate(features, codes, targets, search)
+    assert report.sharpness == pytest.approx(kappa, rel=0.05)
+
+
+def test_a_target_beyond_every_range_ends_with_an_error():
+    codes, features = unit(256), unit(64, seed=1)
+    targets = measure(Calibration(kappa=20), features, codes).vary(mean_entropy=1.0)
+    with pytest.raises(CalibrationError, match="out of reach: kappa from 0.1 to 60"):
+        calibrate(features, codes, targets)
 
 
 def test_kappa_never_reaches_the_vlm_unless_taken_literally():  # C8

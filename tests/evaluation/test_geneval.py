@@ -178,7 +178,7 @@ def test_the_official_file_is_read_whole(tmp_path):
 @pytest.mark.parametrize(
     ("text", "clue"),
     [
-        ("a photo of a dog\n", "not a line of JSON"),
+        ("a photo of a dog\n", "this is not JSON"),
         ('{"prompt": "a dog"}\n', '"tag", "include", "prompt"'),
         (line("singel", wanted("dog")), "no task 'singel'"),
         (line("colors"), "`include` is empty"),

@@ -56,6 +56,23 @@ def test_a_janus_vlm_is_a_token_vlm(vlm):
     assert isinstance(vlm, TokenVLM)
 
 
+def test_a_prompt_that_leaves_no_room_for_its_picture_is_named_with_both_numbers(vlm, monkeypatch):
+    positions = vlm.loop.parts.blocks.positions
+    room = positions - vlm.loop.num_tokens
+    fits, long = "dog " * (room - 2), "dog " * (room - 1)  # BOS and BOI come on top
+    vlm.check([fits])
+    monkeypatch.setattr(vlm.loop, "sample", None)
+    for ask in (lambda: vlm.generate([PROMPTS[0], long], seeds=[0, 1], batch_size=1), lambda: vlm.check([long])):
+        with pytest.raises(ValueError, match=rf"'dog dog .* takes {room + 1} positions .* this VLM has {positions}"):
+            ask()
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "?!"])
+def test_a_prompt_without_a_word_is_refused(vlm, prompt):
+    with pytest.raises(ValueError, match="says nothing to this VLM"):
+        vlm.check([prompt])
+
+
 def test_the_blocks_agree_with_llama_model_on_a_whole_sequence():
     llama = tiny_janus(seed=3).model.language_model
     blocks = LlamaBlocks(llama)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import shutil
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from detokenizers.pretrained import llamagen_weights
 from detokenizers.pretrained.captions import StoredCaptions, T5Captions, clean_caption, left_padded
 from detokenizers.pretrained.llamagen import STAGES, LlamaGen, LlamaGenSize, LlamaGenVLM, llamagen_vq, raster_angles
 from detokenizers.pretrained.llamagen_weights import gpt_tensors, half_split, read_official, vq_tensors
+from detokenizers.pretrained.loading import load_tokenizer, load_vlm
 from detokenizers.protocols import TokenVLM
 from tests.pretrained.llamagen_reference import ReferenceGPT, ReferenceVQ
 from tests.pretrained.tiny import soften, tiny_tokenizer
@@ -178,6 +180,42 @@ def test_t5_captions_are_the_encoder_features_of_the_cleaned_prompt():
     torch.testing.assert_close(features[:1, -3:], alone, atol=1e-5, rtol=1e-4)
 
 
+@pytest.fixture
+def t5() -> T5Captions:
+    config = T5Config(vocab_size=32, d_model=12, d_kv=4, d_ff=16, num_layers=1, num_heads=2, pad_token_id=2)
+    return T5Captions(T5EncoderModel(config), tiny_tokenizer(), length=7)
+
+
+def test_a_caption_whose_end_is_cut_off_is_logged_once(t5, caplog):
+    t5(["a red apple " * 3, "dog"])
+    t5(["a red apple " * 3])
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 of the prompts are longer than the 7 tokens that LlamaGen reads and lost their ends, the first: "
+        "'a red apple a red apple a red apple '..."
+    ]
+
+
+@pytest.mark.parametrize("prompt", ["a 红 apple", "a <b>red</b> zeppelin"])
+def test_a_caption_that_is_read_in_part_is_logged(t5, caplog, prompt):
+    t5(["a red apple", prompt])
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 of the prompts are read in part, LlamaGen dropping or not knowing some of their characters, the first: "
+        f"{prompt!r}..."
+    ]
+
+
+@pytest.mark.parametrize("prompt", ["一个红苹果", "https://x.org/cat", "?!", "zeppelin"])
+def test_a_caption_of_which_nothing_is_left_is_refused(t5, prompt):
+    for _ in range(2):
+        with pytest.raises(ValueError, match="nothing is left of the prompt"):
+            t5.check(["a red apple", prompt])
+
+
+def test_stored_features_that_would_be_cut_are_refused():
+    with pytest.raises(ValueError, match="the features of 'dog' have 9 positions, but 7 are read"):
+        StoredCaptions({"dog": torch.zeros(9, 12)}, length=7)(["dog"])
+
+
 @pytest.mark.parametrize(
     ("caption", "cleaned"),
     [
@@ -227,6 +265,21 @@ def test_missing_damaged_and_foreign_files_are_named(folder, tmp_path):
         gpt_tensors({"lm_head.weight": torch.zeros(1)}, heads=2)
     with pytest.raises(ValueError, match="no LlamaGen stage 'XXL'"):
         LlamaGenVLM.from_folder(folder, stage="XXL")
+
+
+def test_a_folder_that_is_not_there_is_never_asked_of_the_hub(folder, tmp_path, monkeypatch):
+    def asked(*arguments: object, **more: object) -> None:
+        raise AssertionError("somebody asked the Hub")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("transformers.utils.hub.cached_files", asked)
+    monkeypatch.setattr("detokenizers.pretrained.loading.snapshot_download", asked)
+    for load in (load_vlm, load_tokenizer):
+        with pytest.raises(ValueError, match="there is no folder 'nope', as llamagen-xl@nope says"):
+            load("llamagen-xl@nope")
+    shutil.copytree(folder, tmp_path / "files")
+    with pytest.raises(ValueError, match="there is no folder files/flan-t5-xl"):
+        load_vlm("llamagen-xl@files")
 
 
 class Trap:

@@ -6,7 +6,8 @@ prompts -VLM, watched-> targets ; images -encoder-> features ; both -search-> re
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoint import atomic
-from ..data.prompts import read_prompts
+from ..data.prompts import Prompt, read_prompts
 from ..data.world import World
 from ..dcdd.calibration import calibrate, encoder_statistics
 from ..dcdd.search import SearchConfig, Step
@@ -30,10 +31,11 @@ TOP = 30
 
 def run(request: Calibrate) -> None:
     """Measure, search, report."""
-    if request.out.suffix != ".json":
+    if request.out.suffix.lower() != ".json":
         raise ValueError(f"--out {request.out} must be a .json file; the plot goes beside it")
-    texts = prompts_of(request)
+    prompts = prompts_of(request)
     vlm = load_vlm(request.vlm, device=device_of(request.device))
+    vlm.check([prompt.text for prompt in prompts])
     tokenizer = vlm.tokenizer
     found = pictures(request.images, request.world, tokenizer.image_size, request.batch, "train", request.smallest)
     encoded = [
@@ -41,7 +43,7 @@ def run(request: Calibrate) -> None:
         for _, images in tqdm(found.batches, desc="encoding", total=len(found.chunks), disable=None)
     ]
     features = torch.cat(encoded)
-    watched = watch(vlm, texts, request)
+    watched = watch(vlm, prompts, request)
     with tqdm(desc=f"search ({request.search})", disable=None) as bar:
 
         def count(_: Step) -> None:
@@ -60,19 +62,25 @@ def run(request: Calibrate) -> None:
     print(table(columns))
     print(
         f"\nkappa {report.calibration.kappa:.3f}, epsilon {report.calibration.epsilon:g}; loss {report.loss:.4f}; "
-        f"beta: {report.beta_effect}\n{len(texts)} prompts, {len(found.ids)} images; {request.out}, {plot}"
+        f"beta: {report.beta_effect}\n{len(prompts)} prompts, {len(found.ids)} images; {request.out}, {plot}"
     )
 
 
-def prompts_of(request: Calibrate) -> list[str]:
-    """A random draw from the prompts file, or captions of the embedded world."""
+def prompts_of(request: Calibrate) -> list[Prompt]:
+    """A random draw from the prompts file, or captions of the embedded world; each with the seed it is drawn with."""
     if request.prompts is None:
-        return [scene.caption for scene in World().prompts(request.num_prompts, request.seed, "train")]
-    texts = [prompt.text for prompt in read_prompts(request.prompts)]
-    return random.Random(request.seed).sample(texts, min(request.num_prompts, len(texts)))
+        scenes = World().prompts(request.num_prompts, request.seed, "train")
+        prompts = [Prompt(f"{row}", scene.caption) for row, scene in enumerate(scenes)]
+    else:
+        prompts = read_prompts(request.prompts)
+        prompts = random.Random(request.seed).sample(prompts, min(request.num_prompts, len(prompts)))
+    return [
+        replace(prompt, seed=item_seed(request.seed, f"{row}")) if prompt.seed is None else prompt
+        for row, prompt in enumerate(prompts)
+    ]
 
 
-def watch(vlm: LlamaTokenVLM, texts: list[str], request: Calibrate) -> TokenStatistics:
+def watch(vlm: LlamaTokenVLM, prompts: Sequence[Prompt], request: Calibrate) -> TokenStatistics:
     """Let the VLM draw, and keep statistics of what it believed at every token."""
     statistics = TokenStatistics(vlm.tokenizer.codebook)
 
@@ -80,11 +88,11 @@ def watch(vlm: LlamaTokenVLM, texts: list[str], request: Calibrate) -> TokenStat
         statistics.update_logits(logits, drawn)
         return logits.new_empty(len(logits), 0)
 
-    for first in tqdm(range(0, len(texts), request.batch), desc="drawing", disable=None):
-        batch = texts[first : first + request.batch]
+    for first in tqdm(range(0, len(prompts), request.batch), desc="drawing", disable=None):
+        batch = prompts[first : first + request.batch]
         vlm.generate(
-            batch,
-            seeds=[item_seed(request.seed, f"{first + index}") for index in range(len(batch))],
+            [prompt.text for prompt in batch],
+            seeds=[prompt.seed or 0 for prompt in batch],
             guidance=guidance_of(request.guidance, vlm),
             temperature=request.temperature,
             observe=observe,

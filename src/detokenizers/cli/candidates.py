@@ -5,7 +5,6 @@ folders -rows_of-> {decoder: [(id, path)]} -matched-> the ids of all, what is mi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +16,7 @@ from ..data.canonical import PNG, AnySize, AsIs, Prepared
 from ..data.images import ImageFile, find
 from ..data.world import Split, World, WorldConfig
 from ..evaluation.protocols import Protocol
+from ..texts import json_of, lines_in
 from .gallery import MANIFEST
 from .sources import truths
 
@@ -96,13 +96,7 @@ def decoders_in(folder: Path) -> list[Path]:
     """The folders our own verbs filled, in the order they were asked for; the first is the baseline."""
     if not (folder / MANIFEST).exists():
         return []
-    first = (folder / MANIFEST).read_text(encoding="utf-8").split("\n", 1)[0]
-    try:
-        return [folder / label for label in json.loads(first)["decoders"]]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise ValueError(
-            f"{folder / MANIFEST} is not one of our manifests; name the folders of pictures instead"
-        ) from None
+    return [folder / label for row in rows_in(folder / MANIFEST)[:1] for label in row["decoders"]]
 
 
 def manifest_of(folder: Path) -> list[dict[str, Any]]:
@@ -116,10 +110,17 @@ def manifest_of(folder: Path) -> list[dict[str, Any]]:
 
 def rows_in(manifest: Path) -> list[dict[str, Any]]:
     """The lines of a manifest."""
-    try:
-        return [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{manifest} is not one of our manifests ({error})") from None
+    rows = [json_of(line, f"{manifest}:{number}") for number, line in lines_in(manifest)]
+    if not rows or not all(map(is_row, rows)):
+        raise ValueError(f"{manifest} is not one of our manifests; name the folders of pictures instead")
+    return rows
+
+
+def is_row(row: Any) -> bool:
+    """Whether a line says what every line of a manifest of ours says."""
+    if not isinstance(row, dict) or not isinstance(row.get("decoders"), list):
+        return False
+    return all(isinstance(text, str) for text in (row.get("id"), row.get("prompt", ""), *row["decoders"]))
 
 
 def matched(rows: Rows, expected: Sequence[str], reference: Sequence[str], *, allow_missing: bool) -> Matched:

@@ -14,8 +14,12 @@ from typing import Any
 
 import tyro
 
+from ..texts import require_whole
+
 FRAME = re.compile(r"[╭╮╰╯│─┌┐└┘]+")
 NOISE = re.compile(r"\[type=.*|\d+ validation errors? for \w+|For further information visit \S+")
+SETTING = re.compile(r"\b([a-z_.]+)(\.\d+)?(?= Input should )")
+"""How pydantic names what does not fit; people know it as an option."""
 DETAILS = ("For full helptext", "Argument helptext")
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -34,7 +38,31 @@ def parse(kind: type, arguments: Sequence[str], *, prog: str, description: str |
     with one_line_complaints(prog):
         # Parts with variants keep the variant of the recipe: variants are recipes, flags are numbers.
         config = (tyro.conf.AvoidSubcommands,)
-        return tyro.cli(kind, prog=prog, description=description, args=list(arguments), config=config)
+        request = tyro.cli(kind, prog=prog, description=description, args=list(arguments), config=config)
+    for option in named_alone(arguments):
+        path = option.removeprefix("--").replace("-", "_").split(".")
+        if () in (value_at(request, path), value_at(getattr(request, "run", None), path)):
+            raise CommandLineError(f"{option} is followed by no value; give it some, or leave it out (see {prog} --help)")
+    return request
+
+
+def named_alone(arguments: Sequence[str]) -> list[str]:
+    """Options with nothing behind them: switches, and lists that somebody left empty."""
+    pairs = zip(arguments, [*arguments[1:], "--"])
+    return [option for option, following in pairs if option.startswith("--") and following.startswith("--")]
+
+
+def value_at(place: Any, path: Sequence[str]) -> Any:
+    """A setting within settings; None where there is none."""
+    for name in path:
+        place = getattr(place, name, None)
+    return place
+
+
+def require_readable(arguments: Sequence[str]) -> None:
+    """Refuse bytes that are no characters: no picture, manifest or report could hold them."""
+    for argument in arguments:
+        require_whole(argument, "the argument")
 
 
 def choose(kinds: Mapping[str, type], arguments: Sequence[str], *, prog: str, description: str) -> None:
@@ -80,4 +108,5 @@ def flatten(box: str) -> str:
         clauses[-1] += words
     said = [" ".join(words).rstrip(".") for words in clauses]
     said = [NOISE.sub("", clause).strip() for clause in said if clause and not clause.startswith(DETAILS)]
+    said = [SETTING.sub(lambda one: f"--{one[1].replace('_', '-')}", clause) for clause in said]
     return "; ".join(sorted(said, key=lambda clause: not clause.startswith("Unrecognized")))

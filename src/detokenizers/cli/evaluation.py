@@ -44,7 +44,7 @@ from .candidates import (
 from .comparing import same_tokens
 from .judging import asked_in, world_judge
 from .real import Real, real_pictures, real_statistics
-from .sources import device_of
+from .sources import device_of, swallowed
 from .tokens import codebook_scores
 from .verbs import Evaluate
 
@@ -77,7 +77,10 @@ class Evaluation:
     def rows(self) -> Rows:
         """The pictures that are judged, by decoder."""
         if not self.request.drawn and not self.request.compare:
-            raise ValueError("name the folders of pictures to judge, or two of them with --compare A B")
+            raise ValueError(
+                "name the folders of pictures to judge, or two of them with --compare A B"
+                f"{swallowed(self.request, 'metrics', 'allow')}"
+            )
         rows = rows_of(self.request.drawn)
         return two_rows(rows, self.request.compare) if self.request.compare else rows
 

@@ -17,18 +17,19 @@ def one_line(error: Exception) -> str | None:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or error.title
-        return f"{where}: {_squeeze(first['msg'])}, got {first['input']!r}"
+        return _squeeze(f"{where}: {first['msg']}, got {first['input']!r}")
     if _out_of_memory(error):
         return "this does not fit in memory; use a smaller --batch, or another --device"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        return _squeeze(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     if isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError):
         return _squeeze(str(error)) or type(error).__name__
     return None
 
 
 def _squeeze(text: str) -> str:
-    line = " ".join(text.split())
+    # Escaped: control characters, and what stands for a byte that is no character and could not be printed.
+    line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in " ".join(text.split()))
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 

@@ -22,6 +22,7 @@ from ..checkpoint import write_text
 from ..data.images import notes_of, save_png, to_tensor, upright
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
+from ..texts import json_of
 
 MANIFEST, SHEET, TOKENS, ORIGINAL = "manifest.jsonl", "sheet.png", "tokens", "original"
 ROWS = 24
@@ -93,9 +94,12 @@ def notes_in(path: Path) -> Notes:
     """The notes kept in a safetensors file of ours."""
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get("notes", "{}"))
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+            notes = json_of((file.metadata() or {}).get("notes", "{}"), str(path))
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not one of our files ({error}); delete it") from None
+    if not isinstance(notes, dict):
+        raise ValueError(f"{path} is not one of our files; delete it")
+    return notes
 
 
 def require_same(path: Path, made: Notes, asked: Notes) -> None:

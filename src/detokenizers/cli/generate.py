@@ -3,14 +3,16 @@
 prompts -> items (id, text, seed) -VLM, in batches, overheard by all decoders-> tokens/ITEM.safetensors
         -each decoder, --decode-batch at a time-> DECODER/ITEM.png -> manifest, contact sheet
 
-What an item looks like depends on its prompt, its id and --seed. Decoders draw one item at a time unless told
-otherwise, so that neither batch size nor an interruption can change a byte; what is there already is not drawn again.
+What an item looks like depends on its prompt and its seed, which its file gives or which follows from its id and --seed.
+Decoders draw one item at a time unless told otherwise, so that neither batch size nor an interruption can change a byte;
+what is there already is not drawn again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,11 +32,18 @@ from ..evaluation.features import item_seed
 from ..pretrained.loading import load_vlm
 from ..pretrained.token_vlm import LlamaTokenVLM
 from ..protocols import Grid, VisualTokens
+from ..texts import require_whole
 from .benchmarks.layouts import layout_of
 from .decoders import BASELINE, CONFIDENCE, Decoder, Listeners, identity, load_decoders, steps_of, taken
 from .gallery import ROWS, TOKENS, Gallery, notes_in, require_same
-from .sources import device_of, guidance_of, truths
+from .sources import device_of, guidance_of, swallowed, truths
 from .verbs import Generate
+
+LONGEST_ID = 255 - len(".safetensors")
+"""Bytes that a file system gives a name, and that our longest suffix leaves."""
+LONGEST_SLUG = 80
+SOLID = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+"""Scripts that put no spaces between words, as Unicode calls their letters."""
 
 
 class Item(NamedTuple):
@@ -56,6 +65,7 @@ def run(request: Generate) -> None:
     for label, decoder in decoders.items():
         if isinstance(decoder, FeatureDecoder | SpaceDecoder):
             raise ValueError(f"{label} draws the features of pictures, and a VLM draws tokens; use it with reconstruct")
+    vlm.check([item.text for item in items])
     studio = Studio(request, vlm, decoders, gallery)
     studio.draw(items)
     if layout:
@@ -180,16 +190,24 @@ def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def items_of(request: Generate, prompts: Sequence[Prompt]) -> list[Item]:
-    """Every prompt `per_prompt` times, with its seed."""
-    # The first picture of a prompt keeps its name and seed however many follow.
-    items = [
-        Item(id, prompt.text, item_seed(request.seed, id))
-        for prompt in prompts
-        for id in [prompt.id, *(f"{prompt.id}-{index}" for index in range(1, request.per_prompt))]
-    ]
+    """Every prompt `per_prompt` times. A seed of the file's is its first picture's, and further ones follow from it."""
+    items: list[Item] = []
+    for prompt in prompts:
+        first = item_seed(request.seed, prompt.id) if prompt.seed is None else prompt.seed
+        items.append(Item(prompt.id, prompt.text, first))
+        # The first picture of a prompt keeps its name and seed however many follow.
+        for index in range(1, request.per_prompt):
+            id = f"{prompt.id}-{index}"
+            seed = item_seed(request.seed, id) if prompt.seed is None else item_seed(prompt.seed, str(index))
+            items.append(Item(id, prompt.text, seed))
     again = [id for id, count in Counter(item.id for item in items).items() if count > 1]
     if again:
         raise ValueError(f"two pictures would be called {again[0]!r}; to draw a prompt several times use --per-prompt")
+    for item in items:
+        if (length := max(len(part.encode()) for part in item.id.split("/"))) > LONGEST_ID:
+            raise ValueError(
+                f"the id {item.id[:40]!r}... is {length} bytes long, and file names have room for {LONGEST_ID}"
+            )
     return items
 
 
@@ -199,6 +217,7 @@ def prompts_of(request: Generate) -> list[Prompt]:
         raise ValueError("--bench-file, --count and --partial belong to a benchmark; name it with --bench")
     if request.split != "prompts" and not request.world:
         raise ValueError(f"--split {request.split} is about captions of the world; say how many to draw with --world N")
+    require_quotes(request.text)
     prompts = [Prompt(slug(text), text) for text in request.text]
     prompts += read_prompts(request.prompts) if request.prompts else []
     prompts += [
@@ -208,13 +227,37 @@ def prompts_of(request: Generate) -> list[Prompt]:
     if not prompts:
         raise ValueError(
             'there is nothing to draw; give prompts ("a dog on grass"), --prompts FILE, --world N or --bench NAME'
+            f"{swallowed(request, 'decoder')}"
         )
     return prompts
 
 
+def require_quotes(texts: Sequence[str]) -> None:
+    """Refuse words that were one prompt before the shell took it apart."""
+    if len(texts) > 1 and all(len(text.split()) == 1 and not is_solid(text) for text in texts):
+        raise ValueError(
+            f'these are {len(texts)} prompts of one word each; for one picture put them in quotes, '
+            f'detok generate "{" ".join(texts)}", and for {len(texts)} pictures in a file, one a line: --prompts FILE'
+        )
+
+
+def is_solid(text: str) -> bool:
+    """Whether a text is in a script that puts no spaces between words."""
+    return any(unicodedata.name(letter, "").startswith(SOLID) for letter in text)
+
+
 def slug(text: str) -> str:
-    """A prompt as a file name."""
-    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80].strip("-")
-    if not name:
+    """A prompt as a file name, in letters of any script.
+
+    A hash of the prompt follows wherever the name is not all of it (capitals, signs, a cut), so that different prompts
+    have different names, and a prompt has the same name in any company.
+    """
+    require_whole(text, "the prompt")
+    if not any(unicodedata.category(letter)[0] in "LNS" for letter in text):
         raise ValueError(f"the prompt {text!r} says nothing")
-    return name
+    letters = unicodedata.normalize("NFC", text.lower())
+    words = "".join(one if unicodedata.category(one)[0] in "LMN" else " " for one in letters).split()
+    name = "-".join(words)[:LONGEST_SLUG].encode()[: 2 * LONGEST_SLUG].decode(errors="ignore").strip("-")
+    if name.replace("-", " ") == text:
+        return name
+    return "-".join(part for part in (name, hashlib.sha256(text.encode()).hexdigest()[:8]) if part)

@@ -21,7 +21,7 @@ from ..pretrained.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
 from .decoders import Decoder, identity, load_decoders, steps_of, taken
 from .gallery import ORIGINAL, Gallery
-from .sources import device_of, pictures
+from .sources import device_of, pictures, swallowed
 from .verbs import Reconstruct
 
 MEASURES = {"psnr": Metric("PSNR", "higher", "dB"), "ssim": Metric("SSIM-uniform7", "higher")}
@@ -30,6 +30,10 @@ RESAMPLES = 1000
 
 def run(request: Reconstruct) -> None:
     """Draw what is missing, measure all, write results and contact sheet."""
+    if not request.images and not request.world:
+        raise ValueError(
+            f"name pictures or folders of them, or ask for --world N scenes{swallowed(request, 'decoder')}"
+        )
     gallery, device = Gallery(request.out), device_of(request.device)
     tokenizer = load_tokenizer(request.vlm, device=device)
     found = pictures(

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from ..config import Config
 from ..data.canonical import batches
 from ..data.images import Images, find, to_tensor
 from ..data.scenes import Truth
@@ -57,6 +58,17 @@ def truths(world: World, number: int, split: Split | Literal["prompts"]) -> list
     if split == "prompts":
         return [scene.truth for scene in world.prompts(number)] if number else []
     return [world.truth(seed, split) for seed in range(number)]
+
+
+def swallowed(request: Config, *options: str) -> str:
+    """What options of several values took, for a message that misses something: perhaps it was among that."""
+    given = {option: getattr(request, option) for option in options}
+    taken = [
+        f"; --{option} takes every word that follows it, here {' '.join(map(repr, values))}: put the rest before it"
+        for option, values in given.items()
+        if values != type(request).model_fields[option].default
+    ]
+    return "".join(taken)
 
 
 def guidance_of(asked: float | None, vlm: LlamaTokenVLM) -> float:

@@ -15,6 +15,7 @@ import tyro
 import yaml
 
 from ..checkpoint import write_text
+from ..texts import text_in, yaml_of
 from ..training import train
 from ..training.processes import is_first
 from .command_line import parse
@@ -61,20 +62,15 @@ def request(recipe: str, arguments: Sequence[str]) -> Training:
 
 def load(recipe: str) -> Run:
     """A recipe by name, or what a run.yaml says; the file's own `recipe` decides which settings it may have."""
-    if Path(recipe).suffix not in (".yaml", ".yml"):
-        return find(recipe)()
     path = Path(recipe)
-    if not path.is_file():
-        raise ValueError(f"there is no config file at {path}")
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return find(recipe)()
     return type(find(name_in(path))()).from_yaml(path)
 
 
 def name_in(path: Path) -> str:
     """The recipe a run.yaml belongs to."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    data = yaml_of(text_in(path, "config file"), str(path))
     if not isinstance(data, dict) or not isinstance(data.get("recipe"), str):
         raise ValueError(f"{path} names no recipe; is it a run.yaml? (`detok recipes NAME` prints one)")
     return data["recipe"]

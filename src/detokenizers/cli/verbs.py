@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from ..config import Config
 
 AtLeastOne = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[int, Field(ge=0)]
 Bench = Literal["geneval", "dpg", "mjhq", "world"]
 Scenes = Literal["validation", "new-captions", "held-out"]
@@ -49,9 +50,10 @@ class Generate(Drawing):
     """
 
     text: Positional[tuple[str, ...]] = ()
-    """What to draw, one prompt an argument."""
+    """What to draw, one prompt an argument, in quotes."""
     prompts: Path | None = None
-    """More of them from a file: .txt (one a line), .jsonl, GenEval, DPG-Bench or MJHQ-30K format."""
+    """More of them from a file: .txt (one a line), .jsonl, GenEval, DPG-Bench or MJHQ-30K format. Blank lines are passed
+    over. A .jsonl line's "seed" is its picture's seed, whatever --seed says."""
     world: NotNegative = 0
     """Also draw this many captions of the embedded world."""
     split: Captions = "prompts"
@@ -158,8 +160,9 @@ class Calibrate(Config):
     """Temperature of the VLM's sampling, as it will be used for drawing."""
     search: Literal["joint", "paper"] = "joint"
     """`joint` re-fits the sharpness for every smoothing value; `paper` follows the paper's order, guarded."""
-    kappa_range: tuple[float, float] = (10.0, 60.0)
-    """Where the sharpness is looked for; the paper's range. Codes that lie close together need more."""
+    kappa_range: tuple[Positive, Positive] | None = None
+    """Where the sharpness is looked for, and nowhere else. Unless given, the paper's 10 to 60, widened where that is
+    needed: codes that lie close together need more."""
     epsilons: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
     """Amounts of smoothing to try. Smoothing fattens the tail, which the loss does not see and a decoder does
     (docs/log.md); `--epsilons 0` leaves it out."""

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from .images import ImageFile, Images, to_tensor, upright
+from .images import ImageFile, Images, opened, to_tensor, upright
 
 Preparation = Callable[[Image.Image, int], Image.Image]
 """A picture to one of `size` x `size` px."""
@@ -84,15 +84,8 @@ class Header(NamedTuple):
 
 def header(path: str | Path) -> Header:
     """Format and size of a picture, without decoding it."""
-    try:
-        with Image.open(path) as image:
-            return Header(image.format or "unknown", *image.size)
-    except FileNotFoundError:
-        raise ValueError(f"there is no picture at {path}") from None
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} is not a picture in a format Pillow can read") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error}); was its download or copy cut off?") from None
+    with opened(path) as image:
+        return Header(image.format or "unknown", *image.size)
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,20 @@ files and folders -find-> (id, path) -upright-> RGB ; uint8 [s s 3] <-to_pixels,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..checkpoint import atomic
+from ..texts import json_of, require_whole
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
@@ -42,6 +44,7 @@ def find(*sources: str | Path) -> list[ImageFile]:
     found = [file for source in sources for file in _files(Path(source))]
     first: dict[str, Path] = {}
     for file in found:
+        require_whole(str(file.path), "the file name")
         if file.id in first:
             raise ValueError(f"{first[file.id]} and {file.path} would share the id {file.id!r}; rename one of them")
         first[file.id] = file.path
@@ -66,29 +69,59 @@ def upright(path: str | Path, formats: frozenset[str] | None = None) -> Image.Im
     Args:
         formats: Pillow's names of the formats accepted, `{"PNG"}` for instance; all it can read unless given.
     """
-    path = Path(path)
+    with opened(path) as image:
+        kind, mode = image.format, image.mode
+        fits, deep = formats is None or kind in formats, mode.startswith(("I", "F"))
+        if fits and not deep:
+            return _rgb(_turned(image))
+    if deep:
+        raise ValueError(f"{path} has {mode} pixels, not 8 bits per channel; convert it to an ordinary PNG first")
+    raise ValueError(
+        f"{path} is a {kind} file, and only {' or '.join(sorted(formats or ()))} is allowed here; "
+        "lossy formats change every distance"
+    )
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """A picture to be read within the block; whatever Pillow trips over there is one line that names the file."""
     try:
         with Image.open(path) as image:
-            if formats is not None and image.format not in formats:
-                raise ValueError(
-                    f"{path} is a {image.format} file, and only {' or '.join(sorted(formats))} is allowed here; "
-                    "lossy formats change every distance"
-                )
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image), path)
+            yield image
     except FileNotFoundError:
         raise ValueError(f"there is no picture at {path}") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not a picture in a format Pillow can read") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large to read safely: {error}") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); was its download or copy cut off?") from None
+    except MemoryError:
+        raise
+    # Damaged files leave Pillow's parsers as anything: struct.error, IndexError, SyntaxError, a nameless ValueError.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} cannot be read ({reason}); was its download or copy cut off?") from None
 
 
-def _rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"{path} has {image.mode} pixels, not 8 bits per channel; convert it to an ordinary PNG first")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientations, and what puts them upright."""
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Upright. `ImageOps.exif_transpose` also writes the other EXIF fields again, and fails at those it cannot write."""
+    image.load()
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -126,8 +159,6 @@ def save_png(
 
 def notes_of(path: str | Path) -> dict[str, Any]:
     """The notes `save_png` wrote into one of our own pictures."""
-    try:
-        with Image.open(path) as image:
-            return {str(key): json.loads(value) for key, value in image.info.items() if isinstance(value, str)}
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} carries no notes of ours ({error})") from None
+    with opened(path) as image:
+        notes = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
+    return {key: json_of(value, f"{path} carries no notes of ours: {key}") for key, value in notes.items()}

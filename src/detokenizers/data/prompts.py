@@ -1,47 +1,52 @@
 """Prompts from the files people have: plain lists and the three benchmarks' own layouts, read into one kind of object.
 
 The format is told by the file itself, never by a flag. Ids become file names and join results, so they are unique and
-harmless; every refusal names the file and the line.
+harmless; every refusal names the file and the line. Blank lines are passed over and counted nowhere but in messages.
 
-    *.txt one prompt a line | *.jsonl {"prompt", "id"?, "category"?, ...} | GenEval evaluation_metadata.jsonl
+    *.txt one prompt a line | *.jsonl {"prompt", "id"?, "seed"?, "category"?, ...} | GenEval evaluation_metadata.jsonl
     MJHQ-30K meta_data.json {id: {"category", "prompt"}} | DPG-Bench folder of one *.txt per item
 
-path -read_prompts-> [Prompt(id, text, category, meta)], in the file's order (DPG: by name).
+path -read_prompts-> [Prompt(id, text, category, seed, meta)], in the file's order (DPG: by name).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-UNSAFE = re.compile(r"[\x00-\x1f\\:*?\"<>|]|^/|^\s*$|(^|/)\.{0,2}(/|$)")
+from ..texts import json_of, lines_in, text_in
+
+UNSAFE = re.compile("[\x00-\x1f\\\\:*?\"<>|\ud800-\udfff]|^/|^\\s*$|(^|/)\\.{0,2}(/|$)")
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One thing to draw. `meta` keeps whatever else its file said (seed, GenEval's `include`, ...)."""
+    """One thing to draw. `meta` keeps whatever else its file said (GenEval's `include`, ...)."""
 
     id: str
     text: str
     category: str | None = None
+    seed: int | None = None
+    """The seed of its picture, where the file gives one."""
     meta: dict[str, Any] = field(default_factory=dict)
 
 
 def read_prompts(path: str | Path) -> list[Prompt]:
     """Read a prompts file or folder; see the module's list of formats."""
     path = Path(path)
+    kind = path.suffix.lower()
     if path.is_dir():
         found = list(_dpg(path))
     elif not path.is_file():
         raise ValueError(f"there is no prompts file at {path}")
-    elif path.suffix not in READERS:
+    elif kind not in READERS:
         raise ValueError(f"{path} is not a prompts file; known are {', '.join(READERS)} and a folder of .txt files")
     else:
-        found = list(READERS[path.suffix](path))
+        found = list(READERS[kind](path))
     if not found:
         raise ValueError(f"there are no prompts in {path}")
     return _unique(found)
@@ -49,38 +54,35 @@ def read_prompts(path: str | Path) -> list[Prompt]:
 
 def _lines(path: Path) -> Iterator[tuple[str, Prompt]]:
     first: dict[str, int] = {}
-    for index, line in enumerate(_rows(path)):
-        where, text = f"{path}:{index + 1}", line.strip()
-        if not text:
-            raise ValueError(f"{where}: this line is empty; one prompt a line, please")
+    for index, (number, line) in enumerate(lines_in(path)):
+        where, text = f"{path}:{number}", line.strip()
         if text in first:
             raise ValueError(
                 f"{where}: this prompt is already on line {first[text]}; use .jsonl with ids to draw it twice"
             )
-        first[text] = index + 1
+        first[text] = number
         yield where, Prompt(f"{index:05d}", text)
 
 
 def _records(path: Path) -> Iterator[tuple[str, Prompt]]:
-    first: dict[tuple[str, str], int] = {}
-    for index, line in enumerate(_rows(path)):
-        where = f"{path}:{index + 1}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: this line is not JSON ({error.msg} at column {error.colno})") from None
-        meta = dict(_fields(record, where))
-        text = _prompt(meta.pop("prompt", None), where)
+    first: dict[tuple[str, int | None], int] = {}
+    for index, (number, line) in enumerate(lines_in(path)):
+        where = f"{path}:{number}"
+        meta = dict(_fields(json_of(line, where), where))
+        text, seed = _prompt(meta.pop("prompt", None), where), _seed(meta.pop("seed", None), where)
         # GenEval's own lines carry no id: the position in the file is its folder name, and `tag` its task.
         geneval = {"tag", "include"} <= set(meta)
         category = meta["tag"] if geneval else meta.pop("category", None)
         if "id" not in meta and not geneval:
-            drawn = text, json.dumps(meta.get("seed"))
-            if drawn in first:
-                raise ValueError(f"{where}: this prompt and seed are already on line {first[drawn]}; give each an id")
-            first[drawn] = index + 1
-        id = str(meta.pop("id", f"{index:05d}"))
-        yield where, Prompt(id, text, None if category is None else str(category), meta)
+            if (text, seed) in first:
+                raise ValueError(
+                    f"{where}: this prompt and seed are already on line {first[text, seed]}; give each an id"
+                )
+            first[text, seed] = number
+        id = meta.pop("id", f"{index:05d}")
+        if type(id) not in (str, int):
+            raise ValueError(f"{where}: the id is {id!r}, not a text or a number")
+        yield where, Prompt(str(id), text, None if category is None else str(category), seed, meta)
 
 
 def _mjhq(path: Path) -> Iterator[tuple[str, Prompt]]:
@@ -88,24 +90,22 @@ def _mjhq(path: Path) -> Iterator[tuple[str, Prompt]]:
         seen = dict(items)
         if len(seen) < len(items):
             repeated = next(key for index, (key, _) in enumerate(items) if key in dict(items[:index]))
-            raise ValueError(f"{path}: the key {repeated!r} is there twice")
+            raise ValueError(f"the key {repeated!r} is there twice")
         return seen
 
-    try:
-        table = json.loads(_text(path), object_pairs_hook=pairs)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: this is not JSON ({error.msg} at column {error.colno})") from None
+    table = json_of(text_in(path), str(path), object_pairs_hook=pairs)
     for id, record in _fields(table, str(path)).items():
         where = f"{path}: {id}"
         meta = dict(_fields(record, where))
-        text = _prompt(meta.pop("prompt", None), where)
+        text, seed = _prompt(meta.pop("prompt", None), where), _seed(meta.pop("seed", None), where)
         category = meta.pop("category", None)
-        yield where, Prompt(id, text, None if category is None else str(category), meta)
+        yield where, Prompt(id, text, None if category is None else str(category), seed, meta)
 
 
 def _dpg(folder: Path) -> Iterator[tuple[str, Prompt]]:
-    for path in sorted(folder.glob("*.txt")):
-        yield str(path), Prompt(path.stem, _prompt(" ".join(_text(path).split()), str(path)))
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file()):
+        if not path.name.startswith("."):
+            yield str(path), Prompt(path.stem, _prompt(" ".join(text_in(path).split()), str(path)))
 
 
 READERS = {".txt": _lines, ".jsonl": _records, ".json": _mjhq}
@@ -134,14 +134,7 @@ def _prompt(value: Any, where: str) -> str:
     return value.strip()
 
 
-def _rows(path: Path) -> list[str]:
-    text = _text(path).removesuffix("\n")
-    return text.split("\n") if text else []
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}:{line}: this is not UTF-8 text") from None
+def _seed(value: Any, where: str) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value <= LARGEST_SEED):
+        raise ValueError(f'{where}: expected a whole number from 0 under "seed", got {value!r}')
+    return value

@@ -10,6 +10,7 @@ targets -bisect kappa, sweep the rest-> steps, each with its loss; the last acce
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Annotated
 
 from pydantic import Field
 
@@ -22,6 +23,12 @@ Measured = Callable[[Calibration], Targets]
 
 class CalibrationError(ValueError):
     """No setting in the searched range reaches the target."""
+
+
+PAPER_RANGE = (10.0, 60.0)
+LIMITS = (0.1, 1e4)
+"""How far the paper's range is widened."""
+Kappa = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Weights(Config):
@@ -37,8 +44,10 @@ class Weights(Config):
 class SearchConfig(Config):
     """Where and how finely to search."""
 
-    # PAPER GAP (docs/dcdd.md#search-grids): only kappa's range and "a small grid", "narrow neighborhoods" are given.
-    kappa_range: tuple[float, float] = (10.0, 60.0)
+    # PAPER GAP (docs/dcdd.md#search-grids): only kappa's range and "a small grid", "narrow neighborhoods" are given. Its
+    # range is that of codes that lie apart as Janus' do; those of a small codebook need several times more.
+    kappa_range: tuple[Kappa, Kappa] | None = None
+    """Where kappa is looked for, and nowhere else; unless given, the paper's 10 to 60, widened as the target needs."""
     taus: tuple[float, ...] = (0.9, 0.925, 0.95, 0.975, 1.0, 1.025, 1.05, 1.075, 1.1)
     epsilons: tuple[float, ...] = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
     betas: tuple[float, ...] = (-0.2, -0.1, 0.0, 0.1, 0.2)
@@ -83,11 +92,13 @@ def bisect_kappa(
         CalibrationError: if the target lies outside what the bracket reaches. It is never clamped.
     """
     low, high = bracket
+    if not low < high:
+        raise CalibrationError(f"kappa from {low:g} to {high:g} is no range; --kappa-range takes the smaller one first")
     broadest, sharpest = mean_entropy(low), mean_entropy(high)
     if not broadest >= target >= sharpest:
         raise CalibrationError(
             f"mean entropy {target:.4f} is out of reach: kappa from {low:g} to {high:g} gives {broadest:.4f} to "
-            f"{sharpest:.4f}; widen kappa_range, or check that features and codebook are those of the VLM's tokenizer"
+            f"{sharpest:.4f}; widen --kappa-range, or check that features and codebook are those of the VLM's tokenizer"
         )
     kappa = low
     for _ in range(max_bisections):
@@ -99,12 +110,28 @@ def bisect_kappa(
     return kappa
 
 
+def widened(
+    mean_entropy: Callable[[float], float], target: float, bracket: tuple[float, float] = PAPER_RANGE
+) -> tuple[float, float]:
+    """The bracket, its ends doubled and halved until the target lies between them or `LIMITS` are reached."""
+    low, high = bracket
+    while mean_entropy(high) > target and high < LIMITS[1]:
+        high = min(2 * high, LIMITS[1])
+    while mean_entropy(low) < target and low > LIMITS[0]:
+        low = max(low / 2, LIMITS[0])
+    return low, high
+
+
 def sharpen(measured: Measured, targets: Targets, settings: SearchConfig, around: Calibration) -> Calibration:
     """Match mean entropy by kappa alone, everything else as it is."""
+
+    def mean_entropy(kappa: float) -> float:
+        return measured(around.vary(kappa=kappa)).mean_entropy
+
     kappa = bisect_kappa(
-        lambda kappa: measured(around.vary(kappa=kappa)).mean_entropy,
+        mean_entropy,
         targets.mean_entropy,
-        settings.kappa_range,
+        settings.kappa_range or widened(mean_entropy, targets.mean_entropy),
         tolerance=min(settings.tolerance, settings.bisection_tolerance),
         max_bisections=settings.max_bisections,
     )

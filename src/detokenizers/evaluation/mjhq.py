@@ -8,7 +8,6 @@ meta_data.json -read-> {id: (category, prompt)} ; features -sort_in-> moments -b
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from ..texts import json_of, text_in
 from .frechet import frechet
 from .results import Metric, Result, measured
 from .statistics import Moments
@@ -43,10 +43,7 @@ def read(path: str | Path, *, partial: bool = False) -> dict[str, Picture]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no MJHQ-30K file at {path}; it is meta_data.json of playgroundai/MJHQ-30K")
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); MJHQ-30K's meta_data.json is expected") from None
+    table = json_of(text_in(path), str(path))
     if not isinstance(table, dict) or not table:
         raise ValueError(f'{path} is not MJHQ-30K\'s meta_data.json: {{id: {{"category", "prompt"}}}}')
     found: dict[str, Picture] = {}

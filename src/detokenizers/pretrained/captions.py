@@ -5,6 +5,8 @@ prompts -clean, T5 encoder-> features [b 120 c], right-padded -rotate-> left-pad
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
+
+log = logging.getLogger(__name__)
 
 
 class Captions(NamedTuple):
@@ -25,6 +29,10 @@ class Captions(NamedTuple):
 
 class CaptionEncoder(Protocol):
     """Where caption features come from; ten gigabytes of T5, or a table made earlier."""
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """Refuse what is no caption, and log what is read in part."""
+        ...
 
     def __call__(self, prompts: Sequence[str]) -> Captions: ...
 
@@ -59,6 +67,18 @@ def clean_caption(caption: str) -> str:
     return caption
 
 
+def lost_letters(prompt: str) -> set[str]:
+    """Letters of a prompt that its cleaning drops altogether."""
+    letters = {letter for letter in unicodedata.normalize("NFKC", prompt).lower() if letter.isalpha()}
+    return letters - set(clean_caption(prompt))
+
+
+def log_some(prompts: Sequence[str], what: str) -> None:
+    """Say what happened to some prompts, naming the first."""
+    if prompts:
+        log.warning("%d of the prompts are %s, the first: %.60r...", len(prompts), what, prompts[0])
+
+
 class T5Captions(nn.Module):
     """A frozen T5 encoder (flan-t5-xl at full size) as `CaptionEncoder`."""
 
@@ -67,6 +87,7 @@ class T5Captions(nn.Module):
         self.encoder = encoder.eval().requires_grad_(False)
         self.words = words
         self.length = length
+        self.checked: set[str] = set()
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
@@ -79,8 +100,34 @@ class T5Captions(nn.Module):
             first = str(error).strip().splitlines()[0]
             raise ValueError(f"cannot load the T5 caption encoder from {source}: {first}") from None
 
+    def check(self, prompts: Sequence[str]) -> None:
+        """Log, once, the prompts whose end is cut off or of which something is not read.
+
+        Raises:
+            ValueError: a prompt of which nothing is left after the cleaning, or nothing that T5 knows.
+        """
+        fresh = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.checked]
+        coded = {prompt: self.words(clean_caption(prompt), verbose=False)["input_ids"] for prompt in fresh}
+        special = set(self.words.all_special_ids)
+        for prompt, ids in coded.items():
+            if special.issuperset(ids):
+                raise ValueError(
+                    f"nothing is left of the prompt {prompt[:50]!r} for LlamaGen, whose cleaning drops CJK characters, "
+                    "addresses and markup and whose T5 reads English; word it otherwise"
+                )
+        self.checked.update(fresh)
+        log_some(
+            [prompt for prompt, ids in coded.items() if len(ids) > self.length],
+            f"longer than the {self.length} tokens that LlamaGen reads and lost their ends",
+        )
+        log_some(
+            [prompt for prompt, ids in coded.items() if self.words.unk_token_id in ids or lost_letters(prompt)],
+            "read in part, LlamaGen dropping or not knowing some of their characters",
+        )
+
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Captions:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.check(prompts)
         coded = self.words(
             [clean_caption(prompt) for prompt in prompts], max_length=self.length, padding="max_length",
             truncation=True, padding_side="right", return_tensors="pt",
@@ -96,10 +143,17 @@ class StoredCaptions:
         self.table = table
         self.length = length
 
-    def __call__(self, prompts: Sequence[str]) -> Captions:
+    def check(self, prompts: Sequence[str]) -> None:
+        """Raise a ValueError for a prompt without features, and for features of more positions than there are."""
         if missing := [prompt for prompt in prompts if prompt not in self.table]:
             raise ValueError(f"no stored caption features for {missing[0]!r} ({len(missing)} prompts in all)")
-        rows = [self.table[prompt][: self.length] for prompt in prompts]
+        if long := [prompt for prompt in prompts if len(self.table[prompt]) > self.length]:
+            positions = len(self.table[long[0]])
+            raise ValueError(f"the features of {long[0]!r} have {positions} positions, but {self.length} are read")
+
+    def __call__(self, prompts: Sequence[str]) -> Captions:
+        self.check(prompts)
+        rows = [self.table[prompt] for prompt in prompts]
         features = torch.stack([torch.cat([row, row.new_zeros(self.length - len(row), row.shape[1])]) for row in rows])
         visible = torch.tensor([[place < len(row) for place in range(self.length)] for row in rows])
         return left_padded(features, visible.to(features.device))

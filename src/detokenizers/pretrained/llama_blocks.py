@@ -133,6 +133,7 @@ class LlamaBlocks:
         self.model = model
         self.layers = [_layer(block) for block in cast(list[LlamaDecoderLayer], list(model.layers))]
         self.norm = _Norm(model.norm)
+        self.positions: int = config.max_position_embeddings
         self.heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads or config.num_attention_heads
         self.width: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -62,6 +62,7 @@ class LlamaGenSize(Config):
 
 STAGES = {"t2i_XL_stage1_256": LlamaGenSize(), "t2i_XL_stage2_512": LlamaGenSize(grid=32)}
 """The official text-to-image checkpoints."""
+TEXT_ENCODER = "flan-t5-xl"
 
 
 class CaptionProjection(nn.Module):
@@ -182,7 +183,9 @@ class LlamaGenVLM(LlamaTokenVLM):
                 raise ValueError(f"there is no LlamaGen stage {stage!r}; known are {', '.join(STAGES)}")
             size = STAGES[stage]
         if captions is None:
-            captions = T5Captions.from_pretrained(folder / "flan-t5-xl", dtype=dtype)
+            if not (folder / TEXT_ENCODER).is_dir():
+                raise ValueError(f"there is no folder {folder / TEXT_ENCODER}; LlamaGen reads captions with the T5 in it")
+            captions = T5Captions.from_pretrained(folder / TEXT_ENCODER, dtype=dtype)
         with torch.device("meta"):
             model, vq = LlamaGen(size), llamagen_vq(size)
         path = folder / f"{stage}.pt"
@@ -193,6 +196,10 @@ class LlamaGenVLM(LlamaTokenVLM):
         for part in parts:
             nn.Module.to(part, dtype)
         return cls(model, vq, captions, compile=compile).to(device)
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """Refuse what is no caption; every caption takes the same number of positions."""
+        self.captions.check(prompts)
 
     @torch.no_grad()
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:

@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from ..checkpoint import resolve
 from .janus import JanusVLM
-from .llamagen import STAGES, LlamaGenVLM, llamagen_vq
+from .llamagen import STAGES, TEXT_ENCODER, LlamaGenVLM, llamagen_vq
 from .llamagen_weights import read_official, vq_tensors
 from .token_vlm import LlamaTokenVLM
 from .vq import JanusVQ
@@ -71,6 +71,11 @@ def llamagen_in(name: str) -> LlamaGenFiles | None:
         return None
     if kind not in LLAMAGEN:
         raise ValueError(f"there is no {kind!r}; {' and '.join(LLAMAGEN)} are known, as in llamagen-xl@FOLDER")
+    if not Path(folder).is_dir():
+        raise ValueError(
+            f"there is no folder {folder!r}, as {name} says; it should hold {LLAMAGEN[kind]}.pt, vq_ds16_t2i.pt and "
+            f"{TEXT_ENCODER}/"
+        )
     return LlamaGenFiles(LLAMAGEN[kind], Path(folder))
 
 

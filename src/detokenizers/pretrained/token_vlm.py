@@ -32,6 +32,20 @@ class LlamaTokenVLM(nn.Module, ABC):
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
         """Embed prompts: b rows, then with two branches b unconditional rows."""
 
+    def check(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts that this VLM cannot read. `generate` begins with it, and many prompts are worth checking before.
+
+        Raises:
+            ValueError: a prompt has unknown words, or is too long for its picture to follow.
+        """
+        room = self.loop.parts.blocks.positions - self.loop.num_tokens
+        for prompt in dict.fromkeys(prompts):
+            if (taken := self.prefix([prompt], 1).embeddings.shape[1]) > room:
+                raise ValueError(
+                    f"the prompt {prompt[:50]!r}... takes {taken} positions and its picture {self.loop.num_tokens}, but "
+                    f"this VLM has {room + self.loop.num_tokens}; say it in fewer words"
+                )
+
     @property
     def device(self) -> torch.device:
         return self.loop.parts.blocks.weight.device
@@ -64,10 +78,11 @@ class LlamaTokenVLM(nn.Module, ABC):
             progress: called with tokens done and tokens to do.
 
         Raises:
-            ValueError: unknown words, seeds that do not match the prompts, or logits that are not finite.
+            ValueError: a prompt that `check` refuses, seeds that do not match the prompts, or logits that are not finite.
         """
         guidance = self.guidance if guidance is None else guidance
         _check_request(prompts, len(seeds), "seeds", guidance, temperature)
+        self.check(prompts)
         branches, steps = _branches(guidance), self.loop.num_tokens
         ids, observed = [], []
         for first in range(0, len(prompts), batch_size):
@@ -121,6 +136,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         """
         guidance = self.guidance if guidance is None else guidance
         _check_request(prompts, len(ids), "rows of token ids", guidance, temperature)
+        self.check(prompts)
         if ids.shape[1] != self.loop.num_tokens:
             raise ValueError(f"{ids.shape[1]} tokens per image, but this VLM draws {self.loop.num_tokens}")
         branches = _branches(guidance)

@@ -47,7 +47,7 @@ class Journal:
     def _read(self) -> None:
         text = self.path.read_text(encoding="utf-8")
         self._whole = not text or text.endswith("\n")
-        for line in text.splitlines():
+        for line in text.split("\n"):
             try:
                 row = json.loads(line)
                 self.said[row["key"]] = row["answer"]

@@ -21,7 +21,7 @@ from typing import Protocol
 from PIL import Image
 
 from ...checkpoint import write_text
-from ...data.images import save_png
+from ...data.images import save_png, upright
 from ...data.prompts import Prompt
 from ...data.scenes import caption
 from ...data.world import World, WorldConfig
@@ -105,7 +105,7 @@ class DPG:
                 hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
                 notes, id = {"prompt": item.text, "samples": hashes}, f"{GRIDS}/{item.id}"
                 if gallery.lacks(label, id, notes):
-                    save_png(gallery.path(label, id), joined([Image.open(path) for path in paths]), notes)
+                    save_png(gallery.path(label, id), joined([upright(path) for path in paths]), notes)
 
 
 class MJHQ:

@@ -17,7 +17,7 @@ from ...evaluation.bootstrap import LEVEL
 from ...evaluation.prompt_scores import RESAMPLES
 from ...evaluation.results import provenance
 from ..candidates import decoders_in
-from ..sources import device_of
+from ..sources import device_of, swallowed
 from ..verbs import Evaluate
 
 SHARED = {"drawn", "bench", "seed", "device", "out"}
@@ -74,7 +74,9 @@ def default(name: str) -> object:
 def folders_of(request: Evaluate) -> dict[str, Path]:
     """Folders in the official layout by decoder; one that `detok generate` left is one a decoder."""
     if not request.drawn:
-        raise ValueError(f"name the folder of pictures that --bench {request.bench} scores")
+        raise ValueError(
+            f"name the folder of pictures that --bench {request.bench} scores{swallowed(request, 'allow')}"
+        )
     found: dict[str, Path] = {}
     for folder in request.drawn:
         if not folder.is_dir():

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, cat
 from tqdm import tqdm
 
-from ...data.canonical import batches
+from ...data.canonical import batches, header
 from ...data.images import ImageFile, find, to_tensor
 from ...data.layout import place
 from ...data.scenes import Truth, caption
@@ -105,8 +104,8 @@ Pictures = Callable[[Sequence[str]], Float[Tensor, "b 3 s s"]]
 def pictures_of(files: Sequence[ImageFile]) -> Pictures:
     """Pictures on disk, as large as the first."""
     paths = {file.id: file for file in files}
-    with Image.open(files[0].path) as first:
-        side = min(first.size)
+    first = header(files[0].path)
+    side = min(first.width, first.height)
     return lambda ids: cat([one.images for one in batches([paths[id] for id in ids], side, len(ids))])
 
 

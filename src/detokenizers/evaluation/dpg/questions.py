@@ -98,6 +98,8 @@ def _rows(path: Path) -> list[tuple[str, dict[str, str]]]:
             return [(f"{path}:{reader.line_num}", dict(row)) for row in reader]
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; DPG-Bench's csv is expected") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except csv.Error as error:
         raise ValueError(f"{path} cannot be read as csv: {error}") from None
 

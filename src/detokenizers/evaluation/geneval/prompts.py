@@ -9,11 +9,12 @@ under GenEval's names, which differ for the three that would be ambiguous.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from ...texts import json_of, lines_in
 
 TASKS = {"single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "position": 100, "color_attr": 100}
 """The tasks in the paper's order, with their official number of prompts: 553 in all."""
@@ -64,24 +65,17 @@ def read(path: str | Path, *, partial: bool = False) -> list[Ask]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no GenEval file at {path}; it is prompts/evaluation_metadata.jsonl of geneval")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text; GenEval's evaluation_metadata.jsonl is expected") from None
-    asks = [ask(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+    asks = [ask(line, f"{path}:{number}") for number, line in lines_in(path)]
     require_tasks(asks, str(path), partial=partial)
     return asks
 
 
 def ask(line: str, where: str) -> Ask:
     """Read one line; `where` names it in errors."""
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: this is not a line of JSON ({error.msg}); GenEval's format is expected") from None
+    record = json_of(line, where)
     if not isinstance(record, dict) or not {"tag", "include", "prompt"} <= set(record):
         raise ValueError(f'{where}: a line of GenEval is {{"tag", "include", "prompt"}}, not {line[:60]!r}')
-    if record["tag"] not in TASKS:
+    if record["tag"] not in tuple(TASKS):  # it may be anything, and not everything can be a key
         raise ValueError(f"{where}: there is no task {record['tag']!r}; GenEval has {', '.join(TASKS)}")
     if not isinstance(record["prompt"], str) or not record["prompt"].strip():
         raise ValueError(f"{where}: the prompt is {record['prompt']!r}, not a text")
