@@ -19,7 +19,7 @@ from detokenizers.dcdd.calibration import (
     measure,
 )
 from detokenizers.dcdd.lcdm import Expectation, expected_codes, probabilities
-from detokenizers.dcdd.search import bisect_kappa
+from detokenizers.dcdd.search import SummaryWeights, bisect_kappa
 from detokenizers.dcdd.statistics import TokenStatistics, normalized_entropy
 
 CODES = torch.tensor([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])
@@ -124,7 +124,7 @@ def test_a_range_that_nobody_gave_is_widened_as_far_as_the_target_needs(search, 
 def test_a_target_beyond_every_range_ends_with_an_error():
     codes, features = unit(256), unit(64, seed=1)
     targets = measure(Calibration(kappa=20), features, codes).vary(mean_entropy=1.0)
-    with pytest.raises(CalibrationError, match="out of reach: kappa from 0.1 to 60"):
+    with pytest.raises(CalibrationError, match=r"out of reach: kappa from 0\.1 to 60"):
         calibrate(features, codes, targets)
 
 
@@ -285,3 +285,16 @@ def test_an_observer_can_measure_the_vlm_before_calibration():
     assert observe(logits, ids).shape == (5, 12)
     assert watched.table1() == plain.table1()
     assert watched.geometry() == plain.geometry()
+
+
+def test_equation_16_fills_the_tail_for_a_little_confidence_and_the_summaries_do_not():
+    """A VLM slightly more confident than any encoder of its entropy: smoothing buys that confidence with the tail."""
+    codes, features = unit(256), unit(64, seed=1)
+    true = encoder_statistics(features, codes, Calibration(kappa=60)).targets()
+    vlm = true.vary(mean_confidence=true.mean_confidence + 0.05, q95_confidence=true.q95_confidence + 0.05)
+    settings = SearchConfig(kappa_range=(10, 600))
+    quantiles = calibrate(features, codes, vlm, settings=settings)
+    summaries = calibrate(features, codes, vlm, settings=settings.vary(weights=SummaryWeights()))
+    assert summaries.calibration.epsilon == 0 < quantiles.calibration.epsilon
+    assert summaries.achieved.mean_tail_entropy == pytest.approx(true.mean_tail_entropy, abs=0.02)
+    assert quantiles.achieved.mean_tail_entropy > 0.9

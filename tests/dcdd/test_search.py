@@ -7,8 +7,10 @@ from pydantic import ValidationError
 
 from detokenizers.dcdd.belief import Calibration
 from detokenizers.dcdd.search import (
+    PAPER_RANGE,
     CalibrationError,
     SearchConfig,
+    SummaryWeights,
     Weights,
     bisect_kappa,
     joint_search,
@@ -34,7 +36,8 @@ def world(calibration: Calibration) -> Targets:
 
 def test_the_grids_are_those_of_the_spec():
     settings = SearchConfig()
-    assert settings.kappa_range == (10, 60)
+    assert settings.kappa_range is None
+    assert PAPER_RANGE == (10, 60)
     assert settings.taus == pytest.approx([0.9 + 0.025 * step for step in range(9)])
     assert settings.epsilons == (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
     assert settings.betas == (-0.2, -0.1, 0, 0.1, 0.2)
@@ -55,6 +58,14 @@ def test_the_loss_weighs_mean_entropy_first_and_confidence_by_half():
     assert loss(nothing, achieved) == loss(achieved, nothing), "too little is as bad as too much"
     alone = Weights(mean_entropy=0, q95_entropy=2, mean_confidence=0, q95_confidence=0)
     assert loss(achieved, nothing, alone) == pytest.approx(0.4)
+
+
+def test_the_summaries_objective_is_the_four_features_that_the_decoder_reads():
+    one = {"mean_confidence": 0.1, "mean_margin": 0.2, "mean_topk_mass": 0.3, "mean_tail_entropy": 0.4}
+    rest = {"mean_entropy": 9.0, "q95_entropy": 9.0, "q95_confidence": 9.0, "num_tokens": 1}
+    achieved, nothing = Targets(**one, **rest), Targets(**dict.fromkeys(one, 0.0), **dict.fromkeys(rest, 0))
+    assert loss(achieved, nothing, SummaryWeights()) == pytest.approx(1.0)
+    assert loss(achieved, nothing, SummaryWeights(mean_tail_entropy=0)) == pytest.approx(0.6)
 
 
 def test_bisection_asks_no_further_once_it_is_near_enough():
@@ -95,7 +106,7 @@ def test_the_joint_search_stops_where_smoothing_alone_is_more_entropy_than_wante
         asked.add(calibration.epsilon)
         return world(calibration)
 
-    settings = SETTINGS.vary(epsilons=(0.04, 0.0, 0.01, 0.02, 0.03))
+    settings = SETTINGS.vary(epsilons=(0.04, 0.0, 0.01, 0.02, 0.03), kappa_range=(10, 60))
     steps = list(joint_search(watched, statistics(0.17), settings, Calibration()))
     assert [step.calibration.epsilon for step in steps] == [0, 0.01], "at 0.02 no kappa up to 60 gives 0.17"
     assert asked == {0, 0.01, 0.02}

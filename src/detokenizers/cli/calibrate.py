@@ -18,7 +18,7 @@ from ..checkpoint import atomic
 from ..data.prompts import Prompt, read_prompts
 from ..data.world import World
 from ..dcdd.calibration import calibrate, encoder_statistics
-from ..dcdd.search import SearchConfig, Step
+from ..dcdd.search import SearchConfig, Step, SummaryWeights, Weights
 from ..dcdd.statistics import TokenStatistics
 from ..evaluation.features import item_seed
 from ..pretrained.loading import load_vlm
@@ -49,7 +49,8 @@ def run(request: Calibrate) -> None:
         def count(_: Step) -> None:
             bar.update()
 
-        settings = SearchConfig(kappa_range=request.kappa_range, epsilons=request.epsilons)
+        weights = {"quantiles": Weights, "summaries": SummaryWeights}[request.objective]()
+        settings = SearchConfig(kappa_range=request.kappa_range, epsilons=request.epsilons, weights=weights)
         report = calibrate(features, tokenizer.codebook, watched.targets(), request.search, settings, on_step=count)
     columns = {
         "VLM": watched,

@@ -236,7 +236,7 @@ def require_quotes(texts: Sequence[str]) -> None:
     """Refuse words that were one prompt before the shell took it apart."""
     if len(texts) > 1 and all(len(text.split()) == 1 and not is_solid(text) for text in texts):
         raise ValueError(
-            f'these are {len(texts)} prompts of one word each; for one picture put them in quotes, '
+            f"these are {len(texts)} prompts of one word each; for one picture put them in quotes, "
             f'detok generate "{" ".join(texts)}", and for {len(texts)} pictures in a file, one a line: --prompts FILE'
         )
 

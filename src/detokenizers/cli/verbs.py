@@ -166,6 +166,9 @@ class Calibrate(Config):
     epsilons: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
     """Amounts of smoothing to try. Smoothing fattens the tail, which the loss does not see and a decoder does
     (docs/log.md); `--epsilons 0` leaves it out."""
+    objective: Literal["quantiles", "summaries"] = "quantiles"
+    """What the search compares beside mean entropy: quantiles of entropy and confidence (Eq. 16), or the means of the
+    four uncertainty features that the decoder reads (section 4.2), of which the tail entropy is one."""
     seed: NotNegative = 0
     """Decides the tokens the VLM draws."""
     batch: AtLeastOne = 8

@@ -97,8 +97,14 @@ def measure(
     *,
     code_prior: Float[Tensor, "v"] | None = None,
     chunk: int | None = None,
+    summaries: bool = False,
 ) -> Targets:
-    """The four statistics of an encoder's calibrated beliefs (Eqs. 11-12), streamed, at most 4096 tokens at a time."""
+    """The statistics of an encoder's calibrated distributions (Eqs. 11-12), streamed, at most 4096 tokens at a time.
+
+    `summaries` adds the means of the uncertainty features (Eq. 8), which take several times as long.
+    """
+    if summaries:
+        return encoder_statistics(features, codebook, calibration, code_prior=code_prior).targets()
     confidence, entropies = [], []
     for part in features.flatten(0, -2).split(chunk or rows_at_a_time(codebook.shape[0], features.device)):
         p = calibration.proxy(part, codebook, code_prior)
@@ -158,11 +164,14 @@ def calibrate(
     if not torch.isfinite(features).all():
         raise ValueError("the features hold NaN or infinity; were they encoded in half precision?")
     seen: dict[str, Targets] = {}
+    summaries = settings.weights.kind == "summaries"
 
     def measured(calibration: Calibration) -> Targets:
         key = calibration.model_dump_json()
         if key not in seen:
-            seen[key] = measure(calibration, features, codebook, code_prior=code_prior, chunk=chunk)
+            seen[key] = measure(
+                calibration, features, codebook, code_prior=code_prior, chunk=chunk, summaries=summaries
+            )
         return seen[key]
 
     history = []

@@ -10,7 +10,7 @@ targets -bisect kappa, sweep the rest-> steps, each with its loss; the last acce
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -32,13 +32,28 @@ Kappa = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Weights(Config):
-    """Of the four terms of Eq. 16; the paper says only that mean entropy comes first."""
+    """Of the four terms of Eq. 16 (B.2); the paper says only that mean entropy comes first."""
 
     # PAPER GAP (docs/dcdd.md#loss-weights): two weights were printed, their values are lost.
+    kind: Literal["quantiles"] = "quantiles"
     mean_entropy: float = 1.0
     q95_entropy: float = 0.25
     mean_confidence: float = 0.5
     q95_confidence: float = 0.25
+
+
+class SummaryWeights(Config):
+    """Of the four summaries of section 4.2, the uncertainty features that the decoder reads (Eq. 8), by their means.
+
+    Eq. 16 does not contain the tail entropy, so smoothing that fills the tail costs nothing there; here it does.
+    """
+
+    # PAPER GAP (docs/dcdd.md#two-objectives): section 4.2 names these four, B.2 and Eq. 16 four others.
+    kind: Literal["summaries"] = "summaries"
+    mean_confidence: float = 1.0
+    mean_margin: float = 1.0
+    mean_topk_mass: float = 1.0
+    mean_tail_entropy: float = 1.0
 
 
 class SearchConfig(Config):
@@ -58,7 +73,8 @@ class SearchConfig(Config):
     max_bisections: int = Field(default=30, ge=1)
     rounds: int = Field(default=3, ge=1)
     """Of the paper's order."""
-    weights: Weights = Weights()
+    weights: Annotated[Weights | SummaryWeights, Field(discriminator="kind")] = Weights()
+    """What the loss compares: `quantiles` (Eq. 16) or `summaries` (section 4.2). Kappa matches mean entropy in both."""
 
 
 class Step(Config):
@@ -71,11 +87,10 @@ class Step(Config):
     accepted: bool
 
 
-def loss(achieved: Targets, targets: Targets, weights: Weights = Weights()) -> float:  # noqa: B008
-    """Weighted absolute differences of the four statistics (Eq. 16)."""
-    return sum(
-        weight * abs(getattr(achieved, name) - getattr(targets, name)) for name, weight in weights.model_dump().items()
-    )
+def loss(achieved: Targets, targets: Targets, weights: Weights | SummaryWeights = Weights()) -> float:  # noqa: B008
+    """Weighted absolute differences of four statistics (Eq. 16, or those of section 4.2)."""
+    terms = weights.model_dump(exclude={"kind"}).items()
+    return sum(weight * abs(getattr(achieved, name) - getattr(targets, name)) for name, weight in terms)
 
 
 def bisect_kappa(
