@@ -58,7 +58,10 @@ def refusal(capsys, tmp_path):
         (["generate", PROMPT, "--device", "abacus", "--out", "x"], "abacus"),
         (["generate", "--out", "x"], "nothing to draw"),
         (["generate", "a", "red", "apple", "--out", "x"], 'generate "a red apple", and for 3 pictures in a file'),
-        (["generate", "--decoder", "vq", PROMPT, "--out", "x"], "--decoder takes every word that follows it, here 'vq' 'a"),
+        (
+            ["generate", "--decoder", "vq", PROMPT, "--out", "x"],
+            "--decoder takes every word that follows it, here 'vq' 'a",
+        ),
         (["reconstruct", "--decoder", "vq", "photos", "--out", "x"], "here 'vq' 'photos': put the rest before it"),
         (["evaluate", "--metrics", "fd-world", "out"], "--metrics takes every word that follows it"),
         (["generate", "caf\udce9 au lait", "--out", "x"], "'caf\\udce9 au lait' is not text in UTF-8"),
@@ -68,7 +71,10 @@ def refusal(capsys, tmp_path):
         (["calibrate", "--world", "2", "--epsilons", "--out", "x.json"], "--epsilons is followed by no value"),
         (["calibrate", "--world", "2", "--epsilons", "2", "--out", "x.json"], "--epsilons Input should be less than 1"),
         (["calibrate", "--world", "2", "--kappa-range", "60", "10", "--out", "x.json"], "the smaller one first"),
-        (["calibrate", "--world", "2", "--kappa-range", "10", "nan", "--out", "x.json"], "--kappa-range Input should be"),
+        (
+            ["calibrate", "--world", "2", "--kappa-range", "10", "nan", "--out", "x.json"],
+            "--kappa-range Input should be",
+        ),
         (["evaluate", "out", "--world", "2", "--metrics"], "--metrics is followed by no value"),
         (["train", "dcdd.mini", "--net.axes", "--out", "x"], "--net.axes"),
         (["train", "nowhere.YAML", "--out", "x"], "there is no config file at nowhere.YAML"),
@@ -104,7 +110,11 @@ def test_an_id_longer_than_a_file_name_is_refused_before_anything_is_drawn(refus
 
 
 def test_a_prompt_that_cannot_be_read_is_named_before_the_first_is_drawn(refusal, tmp_path):
-    for bad, clue in (("word " * 200, "does not know 'word'"), ("dog " * 200, "takes 202 positions"), ("?!", "nothing")):
+    for bad, clue in (
+        ("word " * 200, "does not know 'word'"),
+        ("dog " * 200, "takes 202 positions"),
+        ("?!", "nothing"),
+    ):
         (tmp_path / "p.txt").write_text(f"{PROMPT}\n{bad}\n")
         ask = ("--prompts", tmp_path / "p.txt", "--batch", "1", "--out", tmp_path / "out")
         assert clue in refusal("generate", *ask)

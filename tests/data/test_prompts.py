@@ -50,7 +50,11 @@ def test_dpg_is_a_folder_of_one_text_an_item(written, tmp_path):
     ("name", "lines", "message"),
     [
         ("a.txt", ["a dog", "", "a dog"], r"a\.txt:3: this prompt is already on line 1"),
-        ("a.jsonl", [{"prompt": "a", "seed": -1}], r"a\.jsonl:1: expected a whole number from 0 under \"seed\", got -1"),
+        (
+            "a.jsonl",
+            [{"prompt": "a", "seed": -1}],
+            r"a\.jsonl:1: expected a whole number from 0 under \"seed\", got -1",
+        ),
         ("a.jsonl", [{"prompt": "a", "seed": 2**63}], r"a\.jsonl:1: expected a whole number"),
         ("a.jsonl", [{"prompt": "a", "seed": True}], r"a\.jsonl:1: expected a whole number"),
         ("a.jsonl", [{"prompt": "a", "id": None}], r"a\.jsonl:1: the id is None"),
@@ -90,7 +94,10 @@ def test_only_a_line_feed_ends_a_line(tmp_path, mark):
 
 
 def test_blank_lines_are_passed_over_and_change_no_id(written):
-    lists = written("a.txt", "", "a dog", "  ", "a cat", ""), written("b.jsonl", {"prompt": "a dog"}, "", {"prompt": "a cat"})
+    lists = (
+        written("a.txt", "", "a dog", "  ", "a cat", ""),
+        written("b.jsonl", {"prompt": "a dog"}, "", {"prompt": "a cat"}),
+    )
     for path in lists:
         assert [(prompt.id, prompt.text) for prompt in read_prompts(path)] == [("00000", "a dog"), ("00001", "a cat")]
     with pytest.raises(ValueError, match=r"c\.jsonl:3: this is not JSON"):

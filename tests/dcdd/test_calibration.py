@@ -124,7 +124,7 @@ def test_a_range_that_nobody_gave_is_widened_as_far_as_the_target_needs(search, 
 def test_a_target_beyond_every_range_ends_with_an_error():
     codes, features = unit(256), unit(64, seed=1)
     targets = measure(Calibration(kappa=20), features, codes).vary(mean_entropy=1.0)
-    with pytest.raises(CalibrationError, match="out of reach: kappa from 0.1 to 60"):
+    with pytest.raises(CalibrationError, match=r"out of reach: kappa from 0\.1 to 60"):
         calibrate(features, codes, targets)
 
 

@@ -42,7 +42,9 @@ def parse(kind: type, arguments: Sequence[str], *, prog: str, description: str |
     for option in named_alone(arguments):
         path = option.removeprefix("--").replace("-", "_").split(".")
         if () in (value_at(request, path), value_at(getattr(request, "run", None), path)):
-            raise CommandLineError(f"{option} is followed by no value; give it some, or leave it out (see {prog} --help)")
+            raise CommandLineError(
+                f"{option} is followed by no value; give it some, or leave it out (see {prog} --help)"
+            )
     return request
 
 

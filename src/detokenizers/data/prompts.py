@@ -19,7 +19,7 @@ from typing import Any
 
 from ..texts import json_of, lines_in, text_in
 
-UNSAFE = re.compile("[\x00-\x1f\\\\:*?\"<>|\ud800-\udfff]|^/|^\\s*$|(^|/)\\.{0,2}(/|$)")
+UNSAFE = re.compile('[\x00-\x1f\\\\:*?"<>|\ud800-\udfff]|^/|^\\s*$|(^|/)\\.{0,2}(/|$)')
 LARGEST_SEED = 2**63 - 1
 
 

@@ -184,7 +184,9 @@ class LlamaGenVLM(LlamaTokenVLM):
             size = STAGES[stage]
         if captions is None:
             if not (folder / TEXT_ENCODER).is_dir():
-                raise ValueError(f"there is no folder {folder / TEXT_ENCODER}; LlamaGen reads captions with the T5 in it")
+                raise ValueError(
+                    f"there is no folder {folder / TEXT_ENCODER}; LlamaGen reads captions with the T5 in it"
+                )
             captions = T5Captions.from_pretrained(folder / TEXT_ENCODER, dtype=dtype)
         with torch.device("meta"):
             model, vq = LlamaGen(size), llamagen_vq(size)
