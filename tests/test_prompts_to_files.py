@@ -1,5 +1,5 @@
-"""From prompts to file names and seeds: every script has names, different prompts have different ones, and a seed that a
-file gives is the seed of its picture."""
+"""From prompts to file names and seeds: every script has names, different prompts have different ones, and a seed that
+a file gives is the seed of its picture."""
 
 from __future__ import annotations
 

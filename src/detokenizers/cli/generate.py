@@ -3,9 +3,9 @@
 prompts -> items (id, text, seed) -VLM, in batches, overheard by all decoders-> tokens/ITEM.safetensors
         -each decoder, --decode-batch at a time-> DECODER/ITEM.png -> manifest, contact sheet
 
-What an item looks like depends on its prompt and its seed, which its file gives or which follows from its id and --seed.
-Decoders draw one item at a time unless told otherwise, so that neither batch size nor an interruption can change a byte;
-what is there already is not drawn again.
+What an item looks like depends on its prompt and its seed, which its file gives, or which follows from its id and
+--seed. Decoders draw one item at a time unless told otherwise, so that neither batch size nor an interruption can
+change a byte; what is there already is not drawn again.
 """
 
 from __future__ import annotations

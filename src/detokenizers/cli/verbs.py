@@ -52,8 +52,8 @@ class Generate(Drawing):
     text: Positional[tuple[str, ...]] = ()
     """What to draw, one prompt an argument, in quotes."""
     prompts: Path | None = None
-    """More of them from a file: .txt (one a line), .jsonl, GenEval, DPG-Bench or MJHQ-30K format. Blank lines are passed
-    over. A .jsonl line's "seed" is its picture's seed, whatever --seed says."""
+    """More of them from a file: .txt (one a line), .jsonl, GenEval, DPG-Bench or MJHQ-30K format. Blank lines are
+    passed over. A .jsonl line's "seed" is its picture's seed, whatever --seed says."""
     world: NotNegative = 0
     """Also draw this many captions of the embedded world."""
     split: Captions = "prompts"

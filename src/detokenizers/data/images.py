@@ -115,7 +115,7 @@ TURNS = {
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    """Upright. `ImageOps.exif_transpose` also writes the other EXIF fields again, and fails at those it cannot write."""
+    """Upright. `ImageOps.exif_transpose` also writes the other EXIF fields again, and fails where it cannot."""
     image.load()
     turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return image if turn is None else image.transpose(turn)

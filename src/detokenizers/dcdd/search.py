@@ -59,8 +59,8 @@ class SummaryWeights(Config):
 class SearchConfig(Config):
     """Where and how finely to search."""
 
-    # PAPER GAP (docs/dcdd.md#search-grids): only kappa's range and "a small grid", "narrow neighborhoods" are given. Its
-    # range is that of codes that lie apart as Janus' do; those of a small codebook need several times more.
+    # PAPER GAP (docs/dcdd.md#search-grids): only kappa's range and "a small grid", "narrow neighborhoods" are given.
+    # The range suits codes that lie as far apart as Janus' do; those of a small codebook need several times more.
     kappa_range: tuple[Kappa, Kappa] | None = None
     """Where kappa is looked for, and nowhere else; unless given, the paper's 10 to 60, widened as the target needs."""
     taus: tuple[float, ...] = (0.9, 0.925, 0.95, 0.975, 1.0, 1.025, 1.05, 1.075, 1.1)

@@ -33,7 +33,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         """Embed prompts: b rows, then with two branches b unconditional rows."""
 
     def check(self, prompts: Sequence[str]) -> None:
-        """Refuse prompts that this VLM cannot read. `generate` begins with it, and many prompts are worth checking before.
+        """Refuse prompts that this VLM cannot read. `generate` begins with it; before many calls it is worth one.
 
         Raises:
             ValueError: a prompt has unknown words, or is too long for its picture to follow.
@@ -42,8 +42,8 @@ class LlamaTokenVLM(nn.Module, ABC):
         for prompt in dict.fromkeys(prompts):
             if (taken := self.prefix([prompt], 1).embeddings.shape[1]) > room:
                 raise ValueError(
-                    f"the prompt {prompt[:50]!r}... takes {taken} positions and its picture {self.loop.num_tokens}, but "
-                    f"this VLM has {room + self.loop.num_tokens}; say it in fewer words"
+                    f"the prompt {prompt[:50]!r}... takes {taken} positions and its picture {self.loop.num_tokens}, "
+                    f"but this VLM has {room + self.loop.num_tokens}; say it in fewer words"
                 )
 
     @property
@@ -78,7 +78,7 @@ class LlamaTokenVLM(nn.Module, ABC):
             progress: called with tokens done and tokens to do.
 
         Raises:
-            ValueError: a prompt that `check` refuses, seeds that do not match the prompts, or logits that are not finite.
+            ValueError: a prompt that `check` refuses, seeds that do not match the prompts, logits that are not finite.
         """
         guidance = self.guidance if guidance is None else guidance
         _check_request(prompts, len(seeds), "seeds", guidance, temperature)
