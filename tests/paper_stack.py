@@ -37,8 +37,8 @@ FLUX = FluxConfig(
     layers=1, single_layers=1, heads=2, head_dim=16, axes=(4, 4, 8), text_dim=16, pooled_dim=16, latent_channels=4
 )
 TRAIN = (
-    f"--images.size {PIXELS} --train.steps 2 --train.batch-size 2 --train.log-every 1 --decoder.net.text.num-tokens 8 "
-    "--decoder.condition.width 8 --decoder.condition.groups 4 --decoder.steps 1"
+    f"--images.size {PIXELS} --train.steps 2 --train.workers 1 --train.batch-size 2 --train.log-every 1 "
+    "--decoder.net.text.num-tokens 8 --decoder.condition.width 8 --decoder.condition.groups 4 --decoder.steps 1"
 )
 """What a script must be told to train on all this."""
 ASKS = [

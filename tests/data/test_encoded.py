@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
 import torch
+from PIL import Image
 
 from detokenizers.data import encoded as module
 from detokenizers.data.encoded import encoded
+from detokenizers.data.sources import Folder
 
 
 class Numbers:
@@ -49,6 +53,40 @@ def test_every_row_is_encoded_once_and_found_in_any_order(tmp_path):
     assert found["half"].dtype == torch.float16
     assert arrays[range(6, 10)]["row"].tolist() == [6, 7, 8, 9]
     assert [path.name for path in sorted(tmp_path.iterdir())] == [f"0000{number}.safetensors" for number in range(3)]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(19):
+        picture = Image.effect_noise((30 + number, 41), 90).convert("RGB")
+        picture.save(tmp_path / "photos" / f"{number:02d}.jpg")
+    return tmp_path / "photos"
+
+
+def test_workers_read_pictures_ahead_and_leave_the_same_bytes(tmp_path, photos):
+    source, readers = Folder(str(photos), 32), []
+
+    def mean(images, rows):
+        readers.append(len(multiprocessing.active_children()))
+        return {"mean": images.mean((2, 3)), "row": torch.tensor(list(rows))}
+
+    for workers in (0, 2):
+        arrays = encoded(source, mean, tmp_path / str(workers), batch=3, workers=workers)
+        assert arrays[range(19)]["row"].tolist() == list(range(19))
+    alone, helped = (sorted((tmp_path / name).iterdir()) for name in ("0", "2"))
+    assert [path.read_bytes() for path in alone] == [path.read_bytes() for path in helped]
+    assert (readers[0], readers[-1]) == (0, 2)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_picture_is_named_whoever_reads_it(tmp_path, photos, workers):
+    (photos / "11.jpg").write_bytes((photos / "11.jpg").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"^.+11\.jpg (cannot be read|is not a picture).+$"):
+        encoded(Folder(str(photos), 32), encode, tmp_path / "out", batch=3, workers=workers)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00000.safetensors"]
+    assert not multiprocessing.active_children()
 
 
 def test_a_cut_off_encoding_goes_on_where_it_was(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..ahead import ahead
 from ..checkpoint import fingerprint, save_tensors
 from .sources import Source
 
@@ -57,11 +58,12 @@ class Encoded:
 
 
 @torch.no_grad()
-def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32) -> Encoded:
+def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32, workers: int = 0) -> Encoded:
     """Every row of a source through `encode`, from the shards in `folder` where they exist.
 
     `folder` must belong to this source and these encoders (name it by their fingerprints): shards in it are trusted.
-    Of several processes (`torchrun`, `accelerate launch`) each encodes its part, and waits for the others.
+    Of several processes (`torchrun`, `accelerate launch`) each encodes its part, and waits for the others. With
+    `workers`, that many other processes read pictures while this one encodes; the arrays are the same.
 
     Raises:
         ValueError: the source is empty, or `encode` gives NaN.
@@ -71,21 +73,22 @@ def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32) ->
     starts = range(0, len(source), SHARD)
     shards = [folder / f"{number:05d}.safetensors" for number in range(len(starts))]
     first, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    mine = range(first, len(shards), processes)
-    for number in tqdm(mine, desc=f"encoding {len(source)} images", disable=None if first == 0 else True):
-        if not shards[number].exists():
-            rows = range(starts[number], min(starts[number] + SHARD, len(source)))
-            save_tensors(shards[number], _encode(source, encode, rows, batch))
+    mine = [number for number in range(first, len(shards), processes) if not shards[number].exists()]
+    rows = {number: range(starts[number], min(starts[number] + SHARD, len(source))) for number in mine}
+    batches = [some[start : start + batch] for some in rows.values() for start in range(0, len(some), batch)]
+    with ahead(source.images, batches, workers if batches else 0) as images:
+        for number in tqdm(mine, desc=f"encoding {len(source)} images", disable=None if first == 0 else True):
+            save_tensors(shards[number], _encode(images, encode, rows[number], batch))
     while not all(shard.exists() for shard in shards):  # no barrier: those of torch give up after minutes
         time.sleep(0.2)
     return Encoded(shards, len(source))
 
 
-def _encode(source: Source, encode: Encode, rows: range, batch: int) -> dict[str, Tensor]:
+def _encode(images: Iterator[Tensor], encode: Encode, rows: range, batch: int) -> dict[str, Tensor]:
     parts: list[Mapping[str, Tensor]] = []
     for start in range(0, len(rows), batch):
         some = rows[start : start + batch]
-        parts.append({name: array.cpu() for name, array in encode(source.images(some), some).items()})
+        parts.append({name: array.cpu() for name, array in encode(next(images), some).items()})
     arrays = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     for name, array in arrays.items():
         if array.is_floating_point() and not torch.isfinite(array).all():

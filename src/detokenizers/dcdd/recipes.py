@@ -32,6 +32,7 @@ PAPER = TrainConfig(
     ema_decay=0.0,
     precision="bf16",
     checkpointing=True,
+    workers=8,
 )
 """4 x A100-80G in the paper, 8 images each, which fits with checkpointing; `accelerate launch` spreads the batch."""
 

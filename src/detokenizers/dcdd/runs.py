@@ -104,7 +104,8 @@ class DCDDRun(Config):
                 arrays["observed"] = seen.half()
             return arrays
 
-        arrays = encoded(source, partial(encode, source), self._shards(source, tokenizer, space, vlm))
+        shards = self._shards(source, tokenizer, space, vlm)
+        arrays = encoded(source, partial(encode, source), shards, workers=self.train.workers)
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
             rows = shuffled_rows(part, size, len(source))

@@ -6,7 +6,7 @@ WorldNetRun -> TokenizerRun, AutoencoderRun -> VLMRun ; the decoder on top is a 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +218,11 @@ class VLMRun(MiniRun):
             Path(self.cache) / f"tokens-{reader_fingerprint(vq)[:12]}-{self.world.fingerprint()[:12]}-{self.scenes}"
         )
         vq.to(computing_device())
-        tokens = encoded(scenes, lambda images, _: {"tokens": vq.tokens(vq.features(images)).to(torch.int16)}, folder)
+
+        def encode(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
+            return {"tokens": vq.tokens(vq.features(images)).to(torch.int16)}
+
+        tokens = encoded(scenes, encode, folder, workers=self.train.workers)
 
         def both_ways(captions: list[str], tokens: Tensor, images: Callable[[int], Tensor]) -> dict[str, Tensor]:
             drawn = [[ids["bos"], *words.encode(text, add_special_tokens=False), ids["boi"]] for text in captions]

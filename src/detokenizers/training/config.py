@@ -35,7 +35,8 @@ class TrainConfig(Config):
     accumulate: int = Field(default=1, ge=1)
     """Rounds that one optimiser step is spread over, to need less memory."""
     workers: int = Field(default=0, ge=0)
-    """Processes that make batches ahead of time, so that an accelerator does not wait for scenes to be rendered."""
+    """Processes that read pictures and make batches ahead of time, so that an accelerator does not wait for files to be
+    decoded or scenes to be rendered; so many for each process that trains."""
     checkpointing: bool = False
     """Compute activations a second time in the backward pass, to need less memory; up to a third slower."""
     precision: Literal["no", "bf16", "fp16"] = "no"

@@ -16,7 +16,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .ahead import ahead
+from ..ahead import ahead
 from .config import TrainConfig, lr_factor
 from .draws import SEEDS, item_seeds, mixed
 from .ema import EMA
@@ -84,7 +84,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     )
     rounds, processes = config.accumulate, accelerator.num_processes
     parts = range(first * rounds * processes + accelerator.process_index, config.steps * rounds * processes, processes)
-    with ahead(job.batches, parts, share, config.workers) as made:
+    with ahead(lambda part: job.batches(part, share), parts, config.workers) as made:
         for step in progress:
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = group["peak"] * lr_factor(step, config)

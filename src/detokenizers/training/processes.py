@@ -57,8 +57,8 @@ def start(config: TrainConfig, folder: str) -> Accelerator:
     if accelerator.is_fsdp2 and config.precision == "fp16":
         raise ValueError("under FSDP2 train.precision is bf16 or no, not fp16; bf16 needs no loss scale")
     if accelerator.is_fsdp2 and config.precision == "bf16":
-        # Shards, moments and the sum of gradients stay fp32. What is given to the objective is not cast, or accelerate's
-        # policy would round the latents and the distributions along with the net's weights.
+        # Shards, moments and the sum of gradients stay fp32. What is given to the objective is not cast: accelerate's
+        # own policy would round the latents and the distributions along with the net's weights.
         plugin = accelerator.state.fsdp_plugin
         plugin.mixed_precision_policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False

@@ -8,28 +8,27 @@ import os
 import pytest
 import torch
 
+from detokenizers.ahead import ahead
 from detokenizers.checkpoint import load_tensors
 from detokenizers.data.sources import Scenes
 from detokenizers.training import train
-from detokenizers.training.ahead import ahead
 from detokenizers.training.schedules import Constant
 from detokenizers.training.state import STATE
 from tests import stack
-
-from . import toy
+from tests.training import toy
 
 
 def test_workers_render_the_same_scenes_in_the_same_order():
     scenes = Scenes(stack.WORLD, 40)
 
-    def batches(part, size):
-        rows = range(part * size, (part + 1) * size)
+    def batches(part):
+        rows = range(part * 2, (part + 1) * 2)
         return {"images": scenes.images(rows), "maker": torch.tensor(os.getpid())}
 
     parts = range(1, 20, 3)
-    with ahead(batches, parts, 2, workers=2) as made:
+    with ahead(batches, parts, workers=2) as made:
         found = list(made)
-    assert all(torch.equal(batch["images"], batches(part, 2)["images"]) for batch, part in zip(found, parts))
+    assert all(torch.equal(batch["images"], batches(part)["images"]) for batch, part in zip(found, parts))
     assert len(found) == len(parts)
     makers = {int(batch["maker"]) for batch in found}
     assert len(makers) == 2
@@ -64,10 +63,10 @@ def test_an_error_of_a_batch_is_raised_as_it_is_and_the_workers_go(tmp_path, wor
 def test_without_workers_a_batch_is_made_when_it_is_asked_for():
     asked: list[int] = []
 
-    def batches(part, size):
+    def make(part):
         asked.append(part)
-        return toy.images(part, size)
+        return toy.images(part, 2)
 
-    with ahead(batches, range(9), 2, workers=0) as made:
+    with ahead(make, range(9), workers=0) as made:
         next(made), next(made)
     assert asked == [0, 1]

@@ -1,0 +1,63 @@
+"""Things made ahead of time by other processes, so that an accelerator does not wait while pictures are read or scenes
+are rendered.
+
+`make(part)` is a pure function, so who calls it and when changes no bit. With no workers it is called when its result
+is asked for, in this process.
+
+make, parts -workers, a few parts each ahead-> results in the order of the parts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+P, R = TypeVar("P"), TypeVar("R")
+
+
+class Parts(Dataset[Any], Generic[P, R]):
+    """Results by position; an error is handed over as what it is, for the first process to raise."""
+
+    def __init__(self, make: Callable[[P], R], parts: Sequence[P]) -> None:
+        self.make, self.parts = make, parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, position: int) -> R | Exception:
+        try:
+            return self.make(self.parts[position])
+        except Exception as error:
+            return error
+
+
+@contextmanager
+def ahead(make: Callable[[P], R], parts: Sequence[P], workers: int) -> Iterator[Iterator[R]]:
+    """What `make` gives for each part, one after the other; the workers are gone when the block ends, however it ends.
+
+    Workers are forked, since what `make` closes over cannot be pickled; they must leave accelerators alone.
+    """
+    loader = DataLoader(
+        Parts(make, parts),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
+        generator=torch.Generator(),  # the loader's own draw; the default generator belongs to the training
+    )
+    found = iter(loader)
+
+    def made() -> Iterator[R]:
+        for result in found:
+            if isinstance(result, Exception):
+                raise result
+            yield result
+
+    try:
+        yield made()
+    finally:
+        if workers:
+            found._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
