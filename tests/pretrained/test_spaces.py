@@ -8,8 +8,8 @@ from diffusers import AutoencoderKL
 
 from detokenizers.pretrained.spaces import VAE, Pixels, VAEConfig, build_vae, save_vae, set_statistics
 from detokenizers.protocols import ImageSpace
-from tests.pretrained.tiny import spread_norms
 from tests.pictures import FLAT_AND_TEXTURED
+from tests.pretrained.tiny import spread_norms
 
 TINY = VAEConfig(channels=4, block_channels=(8, 8, 8), norm_groups=4)
 

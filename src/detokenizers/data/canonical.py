@@ -3,7 +3,7 @@
 A kernel or a crop moves a Fréchet distance by more than most papers' gains, so preparations are parts with names that a
 protocol spells out, and where a protocol prepares nothing, a picture of another size or format is an error.
 
-path -upright-> RGB -preparation-> uint8 [s s 3] ; header(path) -> what the other files must be like
+path -a loader-> RGB -preparation-> uint8 [s s 3] ; header(path) -> what the other files must be like
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from .images import upright
+from ..nn.pixels import centre_box
+from .images import LOADERS, Load
 
 Preparation = Callable[[Image.Image, int], Image.Image]
 """A picture to one of `size` x `size` px."""
@@ -27,7 +28,7 @@ PNG = frozenset({"PNG"})
 def square_bicubic(picture: Image.Image, size: int) -> Image.Image:
     """Centre square first, then one antialiased bicubic resize: what the rest of this package does."""
     side = min(picture.size)
-    square = centre(picture, side)
+    square = picture.crop(centre_box(picture.size, side))
     return square if side == size else square.resize((size, size), Image.Resampling.BICUBIC)
 
 
@@ -36,7 +37,7 @@ def short_side(picture: Image.Image, size: int, kernel: Image.Resampling) -> Ima
     side = min(picture.size)
     width, height = (int(size * length / side) for length in picture.size)
     resized = picture if side == size else picture.resize((width, height), kernel)
-    return centre(resized, size)
+    return resized.crop(centre_box(resized.size, size))
 
 
 def short_side_bicubic(picture: Image.Image, size: int) -> Image.Image:
@@ -53,13 +54,7 @@ def adm(picture: Image.Image, size: int) -> Image.Image:
         picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
     scale = size / min(picture.size)
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
-    return centre(picture, size)
-
-
-def centre(picture: Image.Image, side: int) -> Image.Image:
-    """The middle square of this side."""
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture if picture.size == (side, side) else picture.crop((left, top, left + side, top + side))
+    return picture.crop(centre_box(picture.size, size, "floor"))
 
 
 PREPARATIONS: dict[str, Preparation] = {
@@ -101,9 +96,10 @@ class Prepared:
     preparation: str
     size: int
     formats: frozenset[str] | None = None
+    load: Load = "upright-on-white"
 
     def __call__(self, path: str | Path) -> UInt8[np.ndarray, "s s 3"]:
-        picture = upright(path, self.formats)
+        picture = LOADERS[self.load](path, self.formats)
         if min(picture.size) < self.size:
             raise ValueError(
                 f"{path} is {picture.width}x{picture.height} px, but at least {self.size} px are needed; "
@@ -116,8 +112,10 @@ class Prepared:
 class AnySize:
     """Reads pictures as they are, whatever their size and format; the network's own resize makes them alike."""
 
+    load: Load = "upright-on-white"
+
     def __call__(self, path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
-        return np.asarray(upright(path))
+        return np.asarray(LOADERS[self.load](path, None))
 
 
 @dataclass(frozen=True)
@@ -127,16 +125,17 @@ class AsIs:
     width: int
     height: int
     formats: frozenset[str] | None = None
+    load: Load = "upright-on-white"
 
     @classmethod
-    def alike(cls, first: str | Path, size: int | None, *, png_only: bool) -> AsIs:
+    def alike(cls, first: str | Path, size: int | None, *, png_only: bool, load: Load = "upright-on-white") -> AsIs:
         """Demand `size` px, or else what the first file is; and its format."""
         like = header(first)
         formats = PNG if png_only else frozenset({like.format})
-        return cls(size or like.width, size or like.height, formats)
+        return cls(size or like.width, size or like.height, formats, load)
 
     def __call__(self, path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
-        picture = upright(path, self.formats)
+        picture = LOADERS[self.load](path, self.formats)
         if picture.size != (self.width, self.height):
             raise ValueError(
                 f"{path} is {picture.width}x{picture.height} px, but this protocol resizes nothing and the pictures "

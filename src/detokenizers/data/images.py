@@ -10,9 +10,9 @@ files.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..checkpoint import atomic
+from ..nn.pixels import Rounding, centre_box, quantised
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
@@ -77,8 +78,7 @@ def read(path: str | Path, size: int, *, smallest: int | None = None) -> UInt8[n
             f"{path} is {picture.width}x{picture.height} px, but at least {smallest} px are needed; "
             "ask for a smaller size or leave it out"
         )
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
+    square = picture.crop(centre_box(picture.size, side))
     return np.asarray(square if side == size else square.resize((size, size), Image.Resampling.BICUBIC))
 
 
@@ -88,7 +88,23 @@ def upright(path: str | Path, formats: frozenset[str] | None = None) -> Image.Im
     Args:
         formats: Pillow's names of the formats accepted, `{"PNG"}` for instance; all it can read unless given.
     """
-    path = Path(path)
+    return _opened(Path(path), formats, lambda image: _on_white(ImageOps.exif_transpose(image)))
+
+
+def as_stored(path: str | Path, formats: frozenset[str] | None = None) -> Image.Image:
+    """One picture as `Image.open(path).convert("RGB")` has it: rotation is not applied, transparency is dropped."""
+    return _opened(Path(path), formats, lambda image: image.convert("RGB"))
+
+
+Load = Literal["upright-on-white", "pil-rgb"]
+LOADERS: dict[Load, Callable[[str | Path, frozenset[str] | None], Image.Image]] = {
+    "upright-on-white": upright,
+    "pil-rgb": as_stored,
+}
+"""What becomes of a file's rotation and transparency: ours, and what the field's loaders do."""
+
+
+def _opened(path: Path, formats: frozenset[str] | None, rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
     try:
         with Image.open(path) as image:
             if formats is not None and image.format not in formats:
@@ -97,7 +113,11 @@ def upright(path: str | Path, formats: frozenset[str] | None = None) -> Image.Im
                     "lossy formats change every distance"
                 )
             image.load()
-            return _rgb(ImageOps.exif_transpose(image), path)
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(
+                    f"{path} has {image.mode} pixels, not 8 bits per channel; convert it to an ordinary PNG first"
+                )
+            return rgb(image)
     except FileNotFoundError:
         raise ValueError(f"there is no picture at {path}") from None
     except UnidentifiedImageError:
@@ -108,9 +128,7 @@ def upright(path: str | Path, formats: frozenset[str] | None = None) -> Image.Im
         raise ValueError(f"{path} cannot be read ({error}); was its download or copy cut off?") from None
 
 
-def _rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"{path} has {image.mode} pixels, not 8 bits per channel; convert it to an ordinary PNG first")
+def _on_white(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -138,12 +156,9 @@ def to_tensor(pixels: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
     return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def to_pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
-    """[-1, 1] to the nearest of the levels 0..255; overshoot is clipped, NaN is an error."""
-    if not torch.isfinite(images).all():
-        raise ValueError("this image holds NaN or infinity; the decoder that drew it diverged")
-    levels = ((images.detach().double() + 1) * 127.5).round().clamp(0, 255)
-    return levels.to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+def to_pixels(images: Float[Tensor, "b 3 h w"], rounding: Rounding = "nearest") -> UInt8[np.ndarray, "b h w 3"]:
+    """[-1, 1] to levels 0..255; overshoot is clipped, NaN is an error."""
+    return quantised(images, rounding).permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
 def to_pil(image: Float[Tensor, "3 h w"]) -> Image.Image:

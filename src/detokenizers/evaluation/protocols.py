@@ -17,6 +17,7 @@ from .results import Metric
 INCEPTION = "inception"
 """The name of TF-Inception, whose distances alone may be called FID."""
 Preparation = Literal["square-bicubic", "short-side-bicubic", "short-side-lanczos", "adm", "as-is", "any-size"]
+Load = Literal["upright-on-white", "pil-rgb"]
 Look = Literal["network", "clean-bicubic-299"]
 
 
@@ -24,7 +25,7 @@ class Protocol(Config):
     """One set of rules. Equal fields, comparable numbers; the version grows when a field changes."""
 
     name: str
-    version: int = 1
+    version: int = 2
     num_images: int | None = None
     """N on either side; `None` leaves it open, and then nothing is called FID."""
     size: int | None = None
@@ -35,7 +36,11 @@ class Protocol(Config):
     """The same for drawn pictures."""
     png_only: bool = True
     """Refuse drawn pictures that went through JPEG or WebP, which alone moves an FID."""
-    quantisation: str = "round to uint8 before every metric"
+    load: Load = "pil-rgb"
+    """What becomes of camera rotation and transparency. `pil-rgb` is `Image.open(...).convert("RGB")`, which every
+    loader of the published numbers calls: neither is looked at. `upright-on-white` turns and composites, as we do."""
+    quantisation: str = "round to the nearest level of uint8 before every metric"
+    """A drawn picture was rounded when it was written, by whoever drew it; ours to the nearest level too."""
     extractor: str = INCEPTION
     """Who looks for FD, KD and PRDC when the metric does not name somebody else."""
     look: Look = "network"
@@ -95,7 +100,12 @@ def world() -> Protocol:
 
     Pictures become the net's own size: square centre crop, one antialiased bicubic resize.
     """
-    ours = {"prepare": "square-bicubic", "prepare_drawn": "square-bicubic", "png_only": False}
+    ours = {
+        "prepare": "square-bicubic",
+        "prepare_drawn": "square-bicubic",
+        "png_only": False,
+        "load": "upright-on-white",
+    }
     return Protocol(
         name="world",
         extractor="world",
