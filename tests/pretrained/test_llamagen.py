@@ -114,6 +114,16 @@ def test_an_item_depends_on_its_prompt_and_seed_not_on_its_batch(vlm):
     assert torch.equal(together.ids, torch.cat(alone))
 
 
+@pytest.mark.parametrize("guidance", [1.0, 0.5, 0.0, -2.0])
+def test_guidance_of_one_and_less_is_none_as_officially(vlm, reference, guidance):
+    ids = torch.arange(32).view(2, 16)
+    conditional = reference_beliefs(reference, ids, 1.0)
+    forced = vlm.teacher_forced(PROMPTS, ids, guidance=guidance, observe=lambda logits, ids: logits)
+    assert (forced - conditional).abs().max() < 1e-3
+    drawn = vlm.generate(PROMPTS, seeds=[0, 1], guidance=guidance)
+    assert torch.equal(drawn.ids, vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0).ids)
+
+
 def test_top_k_narrows_the_draw_but_not_the_observed_belief(vlm):
     drawn = vlm.generate(PROMPTS, seeds=[0, 1], top_k=1, observe=soften)
     assert torch.equal(drawn.ids, vlm.generate(PROMPTS, seeds=[7, 8], greedy=True).ids)

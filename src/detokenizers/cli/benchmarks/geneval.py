@@ -113,10 +113,8 @@ def judges_of(request: Evaluate) -> Judges:
             f"GenEval needs a detector and a CLIP, by folder or Hub id: --judge {OFFICIAL} --colour-judge {CLIP_OPENAI}"
         )
     device = device_of(request.device)
-    detector, clip = (
-        Mask2Former.load(request.judge, device=device),
-        CLIP.load(request.colour_judge, crop="round").to(device),
-    )
+    detector = Mask2Former.load(request.judge, device=device)
+    clip = CLIP.load(request.colour_judge, crop="round").to(device)  # open_clip's crop, as in the official script
 
     def detect(picture: Any) -> list[Detection]:
         found = detector(picture)
