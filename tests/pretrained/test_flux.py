@@ -319,7 +319,9 @@ def test_released_weights_load_by_folder_and_start_at_the_same_velocity(tmp_path
     net.transformer.save_pretrained(tmp_path / "transformer")
     net.transformer.x_embedder = widened
     loaded = PretrainedFlux(name=str(tmp_path), dtype="float32", text=NoText()).build(4 * CONDITION, blank)
-    assert torch.equal(loaded(*inputs()), net(*inputs()))
+    weights = net.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in loaded.state_dict().items() if "cond" not in name)
+    torch.testing.assert_close(loaded(*inputs()), net(*inputs()), atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="cannot load a FLUX transformer"):
         PretrainedFlux(name=str(tmp_path / "nowhere")).build(4, blank)
 
