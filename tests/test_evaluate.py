@@ -145,7 +145,7 @@ def test_everything_a_number_depends_on_is_in_the_results(trio):
     assert ask(trio / "near", "--reference", trio / "real", "--out", trio / "out") == 0
     found = result(trio / "out")
     assert found["protocol"]["name"] == "world"
-    assert {"quantisation", "prepare", "neighbours", "ddof", "look"} <= set(found["protocol"])
+    assert {"load", "quantisation", "prepare", "neighbours", "ddof", "look"} <= set(found["protocol"])
     assert found["tf32"] is False
     assert len(found["reference"]["hash"]) == 64
     assert {"torch", "pillow", "numpy"} <= set(found["versions"])
@@ -381,7 +381,7 @@ def test_at_another_n_the_distance_has_another_name_and_a_tag(trio, capsys):
 def test_statistics_of_another_published_protocol_are_refused(trio, capsys):
     ask(trio / "real", "--protocol", "dcdd-imagenet", "--save-reference", trio / "stats.safetensors")
     how = ("--reference", trio / "stats.safetensors", "--protocol", "adm-256", "--metrics", "fid", "--allow", "any-n")
-    assert "made under the protocol dcdd-imagenet v1, not adm-256 v1" in refused(capsys, trio / "other", *how)
+    assert "made under the protocol dcdd-imagenet v2, not adm-256 v2" in refused(capsys, trio / "other", *how)
 
 
 @pytest.mark.usefixtures("stand_ins")

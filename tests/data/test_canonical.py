@@ -6,6 +6,8 @@ from PIL import Image
 
 from detokenizers.data.canonical import PNG, PREPARATIONS, AnySize, AsIs, Header, Prepared, header
 
+ORIENTATION = 0x0112
+
 
 @pytest.fixture
 def photo(tmp_path):
@@ -21,6 +23,36 @@ def photo(tmp_path):
 def test_the_short_side_is_resized_before_the_centre_is_taken(photo, name, kernel):
     resized = Image.open(photo).resize((33, 24), kernel)
     assert np.array_equal(Prepared(name, 24)(photo), np.asarray(resized.crop((4, 0, 28, 24))))
+
+
+def test_the_short_sides_centre_is_torchvision_s_and_adm_s_its_own(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 27, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    for name, left in (("short-side-bicubic", 2), ("short-side-lanczos", 2), ("adm", 1)):
+        assert np.array_equal(Prepared(name, 24)(tmp_path / "wide.png"), pixels[:, left : left + 24])
+    assert np.array_equal(read(tmp_path / "wide.png", 24), pixels[:, 2:26])
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        lambda load: Prepared("short-side-bicubic", 16, load=load),
+        lambda load: AnySize(load),
+        lambda load: AsIs(16, 16, load=load),
+    ],
+    ids=["prepared", "any size", "as is"],
+)
+def test_rotation_and_transparency_are_what_the_loader_makes_of_them(reader, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3  # upside down
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    theirs = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
+    assert np.array_equal(reader("pil-rgb")(tmp_path / "a.png"), theirs)
+    ours = reader("upright-on-white")(tmp_path / "a.png")
+    opacity = pixels[::-1, ::-1, 3:] / 255
+    on_white = pixels[::-1, ::-1, :3] * opacity + 255 * (1 - opacity)
+    np.testing.assert_allclose(ours, on_white, atol=1.01)
 
 
 def test_adm_halves_with_a_box_first(photo):

@@ -55,6 +55,21 @@ def test_a_single_object_is_right_when_it_is_found_and_sure_enough():
     assert verdict(text, found((CAT, 0.9, LEFT))).reasons == ("expected dog >= 1, found 0",)
 
 
+@pytest.mark.parametrize(("threshold", "counting"), [(0.3, False), (0.9, True)])
+def test_a_score_of_exactly_the_threshold_in_fp32_does_not_count(threshold, counting):
+    exactly = np.float32(threshold)
+    above = float(np.nextafter(exactly, np.float32(1)))
+    assert not found((DOG, float(exactly), LEFT), counting=counting)
+    assert found((DOG, above, LEFT), counting=counting)
+
+
+def test_of_equal_scores_the_later_detection_comes_first():
+    three = np.array([0.5, 0.7, 0.5], np.float32)
+    order = np.argsort(three, kind="stable")[::-1]
+    several = found(*[(DOG, float(score), (float(place), 0.0, 20.0, 20.0)) for place, score in enumerate(three)])
+    assert [one.box[0] for one in several["dog"]] == order.tolist() == [1, 2, 0]
+
+
 def test_two_objects_need_both():
     text = line("two_object", wanted("dog"), wanted("cat"))
     assert verdict(text, found((DOG, 0.5, LEFT), (CAT, 0.5, RIGHT))).correct

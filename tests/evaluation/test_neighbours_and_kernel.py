@@ -75,6 +75,25 @@ def test_density_and_coverage_equal_brute_force_exactly(sets, k, block, monkeypa
     np.testing.assert_array_equal(coverage.numpy(), expected_coverage)
 
 
+def test_an_image_on_the_surface_of_a_ball_is_outside_of_it():
+    """In whole numbers, whose distances are exact. Around their mean, which is no whole number, they are not."""
+    generator = torch.Generator().manual_seed(0)
+    real, drawn = torch.randint(0, 6, (2, 30, 3), generator=generator)
+    squares = (real[:, None] - torch.cat([real, drawn])).square().sum(-1)
+    inside = squares[:, 30:] < squares[:, :30].sort(1).values[:, 2:3]
+    assert (squares[:, 30:] == squares[:, :30].sort(1).values[:, 2:3]).sum() > 20, "many of them are ties"
+    found = density_coverage(real.float(), drawn.float(), k=2)
+    assert (2 * found.density).tolist() == inside.sum(0).tolist()
+    assert found.coverage.bool().tolist() == inside.any(1).tolist()
+
+
+def test_distances_that_fp32_cannot_tell_apart_are_ties_in_fp32_only():
+    real = torch.tensor([[0.0, 0.0], [4096.0, 1.0]])
+    nearer = torch.tensor([[-4096.0, 0.0]])
+    assert density_coverage(real, nearer, k=1).coverage.tolist() == [0, 0]
+    assert density_coverage(real.double(), nearer.double(), k=1).coverage.tolist() == [1, 0]
+
+
 def test_copies_of_the_real_set_cover_it_and_far_images_neither_cover_nor_lie_within(sets):
     real, _ = sets
     assert density_coverage(real, real).coverage.all()

@@ -79,3 +79,10 @@ def test_our_numbers_stand_above_the_papers_under_its_protocol_only():
     assert "| DCDD, 30 steps (DCDD, Table 6) | 17.70 | 0.595 | 0.141 |" in text
     assert beside(result | {"protocol": {"name": "world"}}) is None
     assert beside(result | {"kind": "generation"}) is None
+
+
+def test_published_numbers_are_read_as_their_loaders_read_and_ours_are_turned_upright():
+    loads = {name: protocols.protocol(name).load for name in protocols.PROTOCOLS}
+    assert loads.pop("world") == "upright-on-white"
+    assert set(loads.values()) == {"pil-rgb"}
+    assert all("nearest" in rules().quantisation for rules in protocols.PROTOCOLS.values())

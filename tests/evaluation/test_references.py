@@ -32,7 +32,7 @@ def test_statistics_come_back_with_their_hash_and_number(tmp_path, rows):
 def test_statistics_of_another_protocol_are_refused_whatever_its_metrics(tmp_path, rows):
     path = tmp_path / "stats.safetensors"
     save_reference(path, Moments.of(rows, INCEPTION.identity), protocol("rfid-in50k"), "abc")
-    with pytest.raises(ValueError, match="made under the protocol rfid-in50k v1, not adm-256 v1"):
+    with pytest.raises(ValueError, match="made under the protocol rfid-in50k v2, not adm-256 v2"):
         load_reference(path, protocol("adm-256"), INCEPTION)
     others = protocol("rfid-in50k").vary(unpaired=("kid",))
     assert load_reference(path, others, INCEPTION).moments.count == 50

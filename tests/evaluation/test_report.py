@@ -127,7 +127,7 @@ def test_tables_show_values_intervals_directions_and_provenance(reconstructed, g
     assert f"| blurred | {value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}] |" in text
     assert "| same | – |" in text
     assert "N = 24 against 24 real images; seed 0" in text
-    assert "protocol world v1" in text
+    assert "protocol world v2, files read as upright-on-white" in text
     assert "Prompt agreement" in tables.markdown(generated)
     tables.save(generated, tmp_path)
     assert json.loads((tmp_path / "results.json").read_text()) == generated

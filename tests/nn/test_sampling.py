@@ -43,3 +43,12 @@ def test_top_k_keeps_the_k_likeliest_codes_in_proportion():
     counts = torch.bincount(ids, minlength=4) / 20000
     torch.testing.assert_close(counts, torch.tensor([4 / 7, 0, 3 / 7, 0]), atol=0.015, rtol=0)
     assert torch.equal(draw(p.log()[None], torch.tensor([0.5]), top_k=9), draw(p.log()[None], torch.tensor([0.5])))
+
+
+def test_top_k_keeps_all_that_tie_with_the_last_as_llamagen_does():
+    logits = torch.tensor([2.0, 0.0, 1.0, 1.0, 1.0]).expand(20000, 5)
+    removed = logits[:1] < torch.topk(logits[:1], 2)[0][..., -1, None]
+    expected = logits[0].masked_fill(removed[0], -torch.inf).softmax(-1)
+    counts = torch.bincount(draw(logits, uniforms([9], 20000)[0], top_k=2), minlength=5) / 20000
+    torch.testing.assert_close(counts, expected, atol=0.015, rtol=0)
+    assert (counts > 0).tolist() == [True, False, True, True, True]

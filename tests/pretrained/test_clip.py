@@ -106,7 +106,11 @@ def test_a_torch_file_will_do_where_there_is_no_safetensors(folder, clip, tmp_pa
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_text((folder / name).read_text())
     torch.save(tiny().state_dict(), tmp_path / "pytorch_model.bin")
-    assert torch.equal(CLIP.load(tmp_path).texts(["cat"]), clip.texts(["cat"]))
+    loaded = CLIP.load(tmp_path)
+    weights = clip.model.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in loaded.model.state_dict().items())
+    # The two files leave the weights at other alignments, and with them a matrix product takes another order.
+    torch.testing.assert_close(loaded.texts(["cat"]), clip.texts(["cat"]), atol=1e-5, rtol=1e-5)
 
 
 def test_a_folder_without_tokenizer_is_named(tmp_path):

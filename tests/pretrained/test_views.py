@@ -13,8 +13,8 @@ from detokenizers.pretrained.dinov2 import IMAGENET
 from detokenizers.pretrained.views import View
 from tests.pretrained.fixed_weights import images, levels
 
-OPENAI = View(224, MEAN, STD, crop=True)
-SHAPES = [(224, 224), (64, 64), (300, 500), (401, 233)]
+OPENAI = View(224, MEAN, STD, crop="floor")
+SHAPES = [(224, 224), (64, 64), (300, 500), (401, 233), (224, 227)]
 
 
 def pictures(pixels: torch.Tensor) -> list[Image.Image]:
@@ -28,11 +28,17 @@ def test_clip_sees_what_transformers_clip_processor_makes(shape):
     torch.testing.assert_close(OPENAI(images(pixels)), expected, atol=1e-6, rtol=1e-5)
 
 
+def test_genevals_clip_cuts_where_torchvision_cuts():
+    pixels = levels(1, 3, 224, 227)
+    shown = View(224, (0, 0, 0), (1, 1, 1), crop="round")(images(pixels))
+    torch.testing.assert_close(255 * shown, pixels[..., 2:226].float())
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_dinov2_sees_the_whole_picture_at_224_as_dgm_eval_does(shape):
     pixels = levels(2, 3, *shape)
     processor = BitImageProcessorPil(
-        size={"height": 224, "width": 224}, do_center_crop=False, image_mean=IMAGENET.mean, image_std=IMAGENET.std
+        size={"height": 224, "width": 224}, do_center_crop=None, image_mean=IMAGENET.mean, image_std=IMAGENET.std
     )
     expected = processor(pictures(pixels), return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(IMAGENET(images(pixels)), expected, atol=1e-6, rtol=1e-5)
@@ -40,9 +46,9 @@ def test_dinov2_sees_the_whole_picture_at_224_as_dgm_eval_does(shape):
 
 def test_shrinking_is_antialiased():
     stripes = images((torch.arange(448) % 2 * 255).to(torch.uint8).expand(1, 3, 448, 448))
-    grey = View(224, (0, 0, 0), (1, 1, 1), crop=False)(stripes)[:, :, :, 4:-4]
+    grey = View(224, (0, 0, 0), (1, 1, 1), crop=None)(stripes)[:, :, :, 4:-4]
     assert (grey - 0.5).abs().max() < 0.01
 
 
 def test_a_view_says_what_it_does():
-    assert (str(IMAGENET), str(OPENAI)) == ("PIL bicubic 224", "PIL bicubic 224, centre crop")
+    assert (str(IMAGENET), str(OPENAI)) == ("PIL bicubic 224", "PIL bicubic 224, centre crop (floor)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from transformers import JanusVQVAE
 from detokenizers.pretrained.janus_size import janus_config
 from detokenizers.pretrained.vq import JanusVQ
 from detokenizers.protocols import Grid, VisualTokenizer
-from tests.pretrained.tiny import TINY
+from tests.pictures import FLAT_AND_TEXTURED
+from tests.pretrained.tiny import TINY, spread_norms
 
 
 def tiny_vq(seed: int = 0) -> JanusVQVAE:
@@ -77,6 +79,21 @@ def test_decoding_ids_is_what_transformers_decodes(vq, images):
     theirs = vq.model.decode(ids).clamp(-1, 1)
     torch.testing.assert_close(vq.decode_ids(ids), theirs, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(vq.decode(vq.codebook[ids]), vq.decode_ids(ids))
+
+
+@pytest.mark.parametrize("picture", FLAT_AND_TEXTURED, ids=FLAT_AND_TEXTURED.keys())
+def test_features_and_pictures_are_those_of_transformers_flat_or_textured(picture):
+    theirs = spread_norms(JanusVQVAE(janus_config(TINY.vary(image_size=64, grid=16)).vq_config)).eval()
+    ours, images = JanusVQ(deepcopy(theirs)), FLAT_AND_TEXTURED[picture](64)
+    with torch.no_grad():
+        raw = theirs.quant_conv(theirs.encoder(images))
+    features = F.normalize(raw.flatten(2).mT, dim=-1)
+    torch.testing.assert_close(ours.features(images), features, atol=1e-4, rtol=0)
+    for codes in (features, features[:, :1].expand_as(features)):
+        plane = codes.mT.unflatten(2, (16, 16)).contiguous()
+        with torch.no_grad():
+            drawn = theirs.decoder(theirs.post_quant_conv(plane)).clamp(-1, 1)
+        torch.testing.assert_close(ours.decode(codes), drawn, atol=1e-4, rtol=0)
 
 
 def test_decoding_is_continuous_in_the_codes_and_stays_in_range(vq):

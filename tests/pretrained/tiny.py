@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
+from torch import nn
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from detokenizers.pretrained.janus import JanusSize, JanusVLM, build_janus
 from detokenizers.pretrained.words import word_tokenizer
 
+Net = TypeVar("Net", bound=nn.Module)
 WORDS = ["a", "an", "the", "red", "green", "apple", "dog", "cat", "wooden", "table", "two", "and", "on", "ice-cream"]
 CHAT = (
     "{{ bos_token }}{% for message in messages %}the {% for part in message['content'] %}{{ part['text'] }}"
@@ -39,6 +43,17 @@ def tiny_janus(size: JanusSize = TINY, seed: int = 0) -> JanusForConditionalGene
 
 def tiny_vlm(size: JanusSize = TINY, seed: int = 0) -> JanusVLM:
     return JanusVLM(tiny_janus(size, seed), tiny_tokenizer())
+
+
+def spread_norms(net: Net) -> Net:
+    """A random net whose norms have weights and biases, as trained ones do: at 1 and 0 a flat picture is flat for all
+    layers, and even contiguous fp32 is noise."""
+    torch.manual_seed(0)
+    for norm in net.modules():
+        if isinstance(norm, nn.GroupNorm):
+            nn.init.normal_(norm.weight, 1, 0.3)
+            nn.init.normal_(norm.bias, 0, 0.3)
+    return net
 
 
 def soften(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

@@ -156,17 +156,18 @@ def matched(rows: Rows, expected: Sequence[str], reference: Sequence[str], *, al
 def drawn_reader(files: Sequence[ImageFile], protocol: Protocol, size: int | None) -> Read:
     """How the protocol reads drawn pictures."""
     if protocol.prepare_drawn == "as-is" or size is None:
-        return AsIs.alike(files[0].path, size, png_only=protocol.png_only)
-    return Prepared(protocol.prepare_drawn, size, PNG if protocol.png_only else None, protocol.smallest)
+        return AsIs.alike(files[0].path, size, png_only=protocol.png_only, load=protocol.load)
+    formats = PNG if protocol.png_only else None
+    return Prepared(protocol.prepare_drawn, size, formats, protocol.smallest, protocol.load)
 
 
 def reference_reader(files: Sequence[ImageFile], protocol: Protocol, size: int | None) -> Read:
     """How the protocol reads real pictures, which may be JPEG."""
     if protocol.prepare == "any-size":
-        return AnySize()
+        return AnySize(protocol.load)
     if protocol.prepare == "as-is" or size is None:
-        return AsIs.alike(files[0].path, size, png_only=False)
-    return Prepared(protocol.prepare, size, smallest=protocol.smallest)
+        return AsIs.alike(files[0].path, size, png_only=False, load=protocol.load)
+    return Prepared(protocol.prepare, size, smallest=protocol.smallest, load=protocol.load)
 
 
 def prompts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -6,7 +6,7 @@ must be measured on the crops it was trained on; `smallest` refuses them instead
 preparation: a kernel or a crop moves a Fréchet distance by more than most papers' gains. Where a protocol prepares
 nothing, a picture of another size or format is an error.
 
-path -upright-> RGB -preparation-> uint8 [s s 3] -batches-> ids, images [b 3 s s] in [-1, 1], one batch in memory
+path -a loader-> RGB -preparation-> uint8 [s s 3] -batches-> ids, images [b 3 s s] in [-1, 1], one batch in memory
 header(path) -> what the other files must be like
 """
 
@@ -22,7 +22,8 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
-from .images import ImageFile, Images, opened, to_tensor, upright
+from ..nn.pixels import centre_box
+from .images import LOADERS, ImageFile, Images, Load, opened, to_tensor
 
 Preparation = Callable[[Image.Image, int], Image.Image]
 """A picture to one of `size` x `size` px."""
@@ -36,7 +37,7 @@ def short_side(picture: Image.Image, size: int, kernel: Image.Resampling) -> Ima
     side = min(picture.size)
     width, height = (int(size * length / side) for length in picture.size)
     resized = picture if side == size else picture.resize((width, height), kernel)
-    return centre(resized, size)
+    return resized.crop(centre_box(resized.size, size))
 
 
 def short_side_bicubic(picture: Image.Image, size: int) -> Image.Image:
@@ -53,13 +54,7 @@ def adm(picture: Image.Image, size: int) -> Image.Image:
         picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
     scale = size / min(picture.size)
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
-    return centre(picture, size)
-
-
-def centre(picture: Image.Image, side: int) -> Image.Image:
-    """The middle square of this side."""
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture if picture.size == (side, side) else picture.crop((left, top, left + side, top + side))
+    return picture.crop(centre_box(picture.size, size, "floor"))
 
 
 PREPARATIONS: dict[str, Preparation] = {
@@ -96,9 +91,10 @@ class Prepared:
     size: int
     formats: frozenset[str] | None = None
     smallest: int = 1
+    load: Load = "upright-on-white"
 
     def __call__(self, path: str | Path) -> UInt8[np.ndarray, "s s 3"]:
-        picture = upright(path, self.formats)
+        picture = LOADERS[self.load](path, self.formats)
         short, long = sorted(picture.size)
         if short < self.smallest:
             raise ValueError(
@@ -136,8 +132,10 @@ def batches(files: Iterable[ImageFile], size: int, batch_size: int = 32, *, smal
 class AnySize:
     """Reads pictures as they are, whatever their size and format; the network's own resize makes them alike."""
 
+    load: Load = "upright-on-white"
+
     def __call__(self, path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
-        return np.asarray(upright(path))
+        return np.asarray(LOADERS[self.load](path, None))
 
 
 @dataclass(frozen=True)
@@ -147,16 +145,17 @@ class AsIs:
     width: int
     height: int
     formats: frozenset[str] | None = None
+    load: Load = "upright-on-white"
 
     @classmethod
-    def alike(cls, first: str | Path, size: int | None, *, png_only: bool) -> AsIs:
+    def alike(cls, first: str | Path, size: int | None, *, png_only: bool, load: Load = "upright-on-white") -> AsIs:
         """Demand `size` px, or else what the first file is; and its format."""
         like = header(first)
         formats = PNG if png_only else frozenset({like.format})
-        return cls(size or like.width, size or like.height, formats)
+        return cls(size or like.width, size or like.height, formats, load)
 
     def __call__(self, path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
-        picture = upright(path, self.formats)
+        picture = LOADERS[self.load](path, self.formats)
         if picture.size != (self.width, self.height):
             raise ValueError(
                 f"{path} is {picture.width}x{picture.height} px, but this protocol resizes nothing and the pictures "

@@ -9,10 +9,10 @@ files and folders -find-> (id, path) -upright-> RGB ; uint8 [s s 3] <-to_pixels,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..checkpoint import atomic
+from ..nn.pixels import Rounding, quantised
 from ..texts import json_of, require_whole
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -69,11 +70,28 @@ def upright(path: str | Path, formats: frozenset[str] | None = None) -> Image.Im
     Args:
         formats: Pillow's names of the formats accepted, `{"PNG"}` for instance; all it can read unless given.
     """
+    return _read(path, formats, lambda image: _on_white(_turned(image)))
+
+
+def as_stored(path: str | Path, formats: frozenset[str] | None = None) -> Image.Image:
+    """One picture as `Image.open(path).convert("RGB")` has it: rotation is not applied, transparency is dropped."""
+    return _read(path, formats, lambda image: image.convert("RGB"))
+
+
+Load = Literal["upright-on-white", "pil-rgb"]
+LOADERS: dict[Load, Callable[[str | Path, frozenset[str] | None], Image.Image]] = {
+    "upright-on-white": upright,
+    "pil-rgb": as_stored,
+}
+"""What becomes of a file's rotation and transparency: ours, and what the field's loaders do."""
+
+
+def _read(path: str | Path, formats: frozenset[str] | None, rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
     with opened(path) as image:
         kind, mode = image.format, image.mode
         fits, deep = formats is None or kind in formats, mode.startswith(("I", "F"))
         if fits and not deep:
-            return _rgb(_turned(image))
+            return rgb(image)
     if deep:
         raise ValueError(f"{path} has {mode} pixels, not 8 bits per channel; convert it to an ordinary PNG first")
     raise ValueError(
@@ -121,7 +139,7 @@ def _turned(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -133,12 +151,9 @@ def to_tensor(pixels: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
     return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def to_pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
-    """[-1, 1] to the nearest of the levels 0..255; overshoot is clipped, NaN is an error."""
-    if not torch.isfinite(images).all():
-        raise ValueError("this image holds NaN or infinity; the decoder that drew it diverged")
-    levels = ((images.detach().double() + 1) * 127.5).round().clamp(0, 255)
-    return levels.to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+def to_pixels(images: Float[Tensor, "b 3 h w"], rounding: Rounding = "nearest") -> UInt8[np.ndarray, "b h w 3"]:
+    """[-1, 1] to levels 0..255; overshoot is clipped, NaN is an error."""
+    return quantised(images, rounding).permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
 def to_pil(image: Float[Tensor, "3 h w"]) -> Image.Image:

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import Config
+from ..nn.channels_last import ExactGroupNorm
 from ..protocols import Grid
 
 NUM_UNCERTAINTY = 4
@@ -86,7 +87,7 @@ class CondEncoder(nn.Module):
         self.channels_per_token = config.grid.channels_per_token(self.channels)
         self.fc = _widened(nn.Linear(code_dim, config.width), columns - code_dim)
         self.conv = nn.Conv2d(config.width, config.width, config.kernel, padding=config.kernel // 2)
-        self.norm = nn.GroupNorm(groups, config.width) if config.norm == "group" else nn.Identity()
+        self.norm = ExactGroupNorm(groups, config.width) if config.norm == "group" else nn.Identity()
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(

@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..nn.pixels import quantised
+
 PEAK = 255.0
 CACHED = 2**16
 """Pixels worked on at once: more of them fall out of the cache and are slower."""
@@ -26,9 +28,7 @@ CACHED = 2**16
 
 def levels(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """The uint8 levels of images in [-1, 1], as float64 whole numbers 0..255 on the CPU; overshoot is clipped."""
-    if not torch.isfinite(images).all():
-        raise ValueError("these images hold NaN or infinity; a decoder that diverged cannot be scored")
-    return ((images.detach().cpu().double() + 1) * (PEAK / 2)).round().clamp(0, PEAK)
+    return quantised(images.cpu()).double()
 
 
 def canonical(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:

@@ -3,7 +3,10 @@
 Every real image gets a ball that just holds its k nearest real neighbours. Density counts how many balls a drawn image
 falls into, over k (it may exceed 1); coverage is the share of balls that hold a drawn image. Both depend on N and k.
 
-features of real [n f] and drawn [m f] -float64 distances, in blocks-> density per drawn image, coverage per real image.
+Ties are decided as in the authors' code: scikit-learn's Euclidean distances, summed in float64 and rounded to the
+features' own precision, and a ball without its surface.
+
+features of real [n f] and drawn [m f] -distances, in blocks-> density per drawn image, coverage per real image.
 """
 
 from __future__ import annotations
@@ -35,19 +38,23 @@ def density_coverage(real: Float[Tensor, "n f"], drawn: Float[Tensor, "m f"], k:
         raise ValueError(
             f"{len(real)} real images have no {k} nearest neighbours each; k goes from 1 to {len(real) - 1}"
         )
-    # Distances do not feel a shift, and centred features lose fewest digits in |x|^2 + |y|^2 - 2 x·y.
-    centre = real.detach().cpu().double().mean(0)
-    real, drawn = real.detach().cpu().double() - centre, drawn.detach().cpu().double() - centre
-    radii = torch.cat([squares(block, real).kthvalue(k + 1).values for block in real.split(BLOCK)])
+    real, drawn = real.detach().cpu(), drawn.detach().cpu().to(real.dtype)
+    radii = []
+    for start, block in enumerate(real.split(BLOCK)):
+        to_real = distances(block, real)
+        to_real[:, start * BLOCK :].fill_diagonal_(0)
+        radii.append(to_real.kthvalue(k + 1).values)
     density = torch.zeros(len(drawn), dtype=torch.float64)
     covered = []
-    for block, radius in zip(real.split(BLOCK), radii.split(BLOCK)):
-        inside = squares(block, drawn) < radius[:, None]
+    for block, radius in zip(real.split(BLOCK), radii):
+        inside = distances(block, drawn) < radius[:, None]
         density += inside.sum(0)
         covered.append(inside.any(1))
     return Neighbourhoods(density / k, torch.cat(covered).double())
 
 
-def squares(x: Float[Tensor, "n f"], y: Float[Tensor, "m f"]) -> Float[Tensor, "n m"]:
-    """Squared distances of all pairs."""
-    return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp(min=0)
+def distances(x: Float[Tensor, "n f"], y: Float[Tensor, "m f"]) -> Float[Tensor, "n m"]:
+    """Euclidean distances of all pairs, in the precision of the features."""
+    wide, other = x.double(), y.double()
+    squares = -2 * wide @ other.T + wide.square().sum(1)[:, None] + other.square().sum(1)
+    return squares.to(x.dtype).clamp(min=0).sqrt()

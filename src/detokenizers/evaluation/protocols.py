@@ -17,6 +17,7 @@ from .results import Metric
 INCEPTION = "inception"
 """The name of TF-Inception, whose distances alone may be called FID."""
 Preparation = Literal["short-side-bicubic", "short-side-lanczos", "adm", "as-is", "any-size"]
+Load = Literal["upright-on-white", "pil-rgb"]
 Look = Literal["network", "clean-bicubic-299"]
 
 
@@ -24,7 +25,7 @@ class Protocol(Config):
     """One set of rules. Equal fields, comparable numbers; the version grows when a field changes."""
 
     name: str
-    version: int = 1
+    version: int = 2
     num_images: int | None = None
     """N on either side; `None` leaves it open, and then nothing is called FID."""
     size: int | None = None
@@ -37,7 +38,11 @@ class Protocol(Config):
     """Shortest side of a picture that is prepared; at 1 none is refused, and small ones are enlarged, as everywhere."""
     png_only: bool = True
     """Refuse drawn pictures that went through JPEG or WebP, which alone moves an FID."""
-    quantisation: str = "round to uint8 before every metric"
+    load: Load = "pil-rgb"
+    """What becomes of camera rotation and transparency. `pil-rgb` is `Image.open(...).convert("RGB")`, which every
+    loader of the published numbers calls: neither is looked at. `upright-on-white` turns and composites, as we do."""
+    quantisation: str = "round to the nearest level of uint8 before every metric"
+    """A drawn picture was rounded when it was written, by whoever drew it; ours to the nearest level too."""
     extractor: str = INCEPTION
     """Who looks for FD, KD and PRDC when the metric does not name somebody else."""
     look: Look = "network"
@@ -97,7 +102,12 @@ def world() -> Protocol:
 
     Pictures become the net's own size by the rule of all verbs. Version 1 cut out the centre before it resized.
     """
-    ours = {"prepare": "short-side-bicubic", "prepare_drawn": "short-side-bicubic", "png_only": False}
+    ours = {
+        "prepare": "short-side-bicubic",
+        "prepare_drawn": "short-side-bicubic",
+        "png_only": False,
+        "load": "upright-on-white",
+    }
     return Protocol(
         name="world",
         version=2,

@@ -107,7 +107,8 @@ def footnote(result: Result) -> str:
     reference = f" against {result['n_reference']} real images" if result.get("n_reference") else ""
     settings = "".join(f"; {name} {value}" for name, value in result["settings"].items())
     level = f"{result['intervals']['level']:.0%}"
-    protocol = f"protocol {made['name']} v{made['version']}; " if (made := result.get("protocol")) else ""
+    made = result.get("protocol")
+    protocol = f"protocol {made['name']} v{made['version']}, files read as {made['load']}; " if made else ""
     return (
         f"N = {result['n']}{reference}; seed {result['seed']}{settings}; brackets: {level} intervals over images; "
         f"{protocol}{_looked(result)}; {result['device']}; {versions}."

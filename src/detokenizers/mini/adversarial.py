@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..config import Config
+from ..nn.channels_last import channels_last
 
 
 class AdversaryConfig(Config):
@@ -51,7 +52,7 @@ class Adversary(nn.Module):
             layers += [nn.Conv2d(width, 2 * width, 4, 2, 1), nn.GroupNorm(8, 2 * width), nn.LeakyReLU(0.2)]
             width *= 2
         layers += [nn.Conv2d(width, 2 * width, 4, 1, 1), nn.GroupNorm(8, 2 * width), nn.LeakyReLU(0.2)]
-        self.patches = nn.Sequential(*layers, nn.Conv2d(2 * width, 1, 4, 1, 1))
+        self.patches = channels_last(nn.Sequential(*layers, nn.Conv2d(2 * width, 1, 4, 1, 1)))
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 hp wp"]:

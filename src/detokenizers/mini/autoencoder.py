@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..nn.channels_last import channels_last
 from ..nn.world_net import WorldNet
 from ..training.draws import normal_like
 from .perceptual import perceptual_loss, pixel_loss
@@ -35,7 +36,7 @@ class AutoencoderObjective(nn.Module):
         keep_latents: bool = False,
     ) -> None:
         super().__init__()
-        self.vae = vae.to(memory_format=torch.channels_last)
+        self.vae = channels_last(vae)
         self.judge = judge.requires_grad_(False).eval() if judge else None
         self.kl, self.perceptual = kl, perceptual
         self.vae.requires_grad_(True)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..nn.channels_last import channels_last
 from ..nn.world_net import WorldNet
 from ..training.draws import mixed
 from ..training.processes import everywhere
@@ -47,7 +48,7 @@ class TokenizerObjective(nn.Module):
         adversary: Adversary | None = None,
     ) -> None:
         super().__init__()
-        self.vq = vq.to(memory_format=torch.channels_last)
+        self.vq = channels_last(vq)
         self.codes: nn.Embedding = vq.quantize.embedding.requires_grad_(False)
         self.judge = judge.requires_grad_(False).eval()
         self.adversary = adversary

@@ -36,14 +36,13 @@ def draw(logits: Float[Tensor, "b v"], u: Float[Tensor, "b"], top_k: int = 0) ->
     Args:
         logits: fp32 log-probabilities up to a constant per row.
         u: one number in [0, 1) per row, from `uniforms`.
-        top_k: keep only the k most likely codes; all of them when 0.
+        top_k: keep only the k most likely codes, and all that are as likely as the last of them; all when 0.
 
     Returns:
         Code indices; a code of probability zero is never drawn.
     """
-    codes = None
     if 0 < top_k < logits.shape[-1]:
-        logits, codes = logits.topk(top_k)
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
     cdf = logits.softmax(-1).cumsum(-1)
     place = torch.searchsorted(cdf, (u[:, None] * cdf[:, -1:]), right=True).clamp_(max=cdf.shape[-1] - 1)
-    return (place if codes is None else codes.gather(-1, place)).squeeze(-1)
+    return place.squeeze(-1)

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer, PreTrainedTokenizerBase
 
+from ..nn.pixels import CropRule
 from .hub_folder import load_model, resolved
 from .published import CLIP_DATACOMP, CLIP_OPENAI
 from .views import View
@@ -34,20 +35,21 @@ class CLIP(nn.Module):
     Args:
         model, words: as transformers loads them.
         name: what a score made with it is called after, e.g. `clip-vit-large-patch14`.
+        crop: `floor` is transformers' processor, which torchmetrics' CLIPScore uses; `round` is open_clip's, GenEval's.
     """
 
-    def __init__(self, model: CLIPModel, words: PreTrainedTokenizerBase, name: str) -> None:
+    def __init__(self, model: CLIPModel, words: PreTrainedTokenizerBase, name: str, crop: CropRule = "floor") -> None:
         super().__init__()
         self.name = name
         self.identity: str | None = None
         self.model = model.eval().float().requires_grad_(False)
         self.words = words
         config: Any = model.config
-        self.view = View(config.vision_config.image_size, MEAN, STD, crop=True)
+        self.view = View(config.vision_config.image_size, MEAN, STD, crop)
         self.window: int = config.text_config.max_position_embeddings
 
     @classmethod
-    def load(cls, name: str | Path = CLIP_OPENAI) -> Self:
+    def load(cls, name: str | Path = CLIP_OPENAI, crop: CropRule = "floor") -> Self:
         """From a folder, or the pinned commit of one of the two published repositories.
 
         Raises:
@@ -63,7 +65,7 @@ class CLIP(nn.Module):
                 f"{source.folder}/config.json asks for {' and '.join(sorted(found))}, but {name} was trained with "
                 f"{expected}; fetch the published config"
             )
-        net = cls(model, cls.load_words(source.folder), str(name).rstrip("/").split("/")[-1])
+        net = cls(model, cls.load_words(source.folder), str(name).rstrip("/").split("/")[-1], crop)
         net.identity = source.identity
         return net
 

@@ -22,7 +22,7 @@ from .hub_folder import load_model, resolved
 from .published import DINOV2
 from .views import View
 
-IMAGENET = View(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop=False)
+IMAGENET = View(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop=None)
 OFFSET = 0.1
 """What Meta's code adds to the number of patches before dividing: it shifts where position embeddings are read."""
 

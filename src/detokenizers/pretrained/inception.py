@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..nn.pixels import quantised
 from .digest import sha256_of
 from .inception_blocks import ConvNormReLU, average, block_a, block_b, block_c, block_d, block_e, halve, maximum
 from .published import INCEPTION, locate
 from .torch_state import load_state, read_state
-from .views import pixels, tf1_bilinear
+from .views import tf1_bilinear
 
 SIZE = 299
 
@@ -70,7 +71,7 @@ class Inception(nn.Module):
     @torch.no_grad()
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2048"]:
         """Pooled features (pool3) in fp32, of images of any size in [-1, 1], rounded to 8 bits first."""
-        return self.pooled(tf1_bilinear(pixels(images).float(), SIZE))
+        return self.pooled(tf1_bilinear(quantised(images).float(), SIZE))
 
     @torch.no_grad()
     def pooled(self, levels: Float[Tensor, "b 3 299 299"]) -> Float[Tensor, "b 2048"]:

@@ -136,7 +136,7 @@ class JanusVLM(LlamaTokenVLM):
             max_tokens: the longest answer.
             batch_size: images read together.
         """
-        tower = self.model.config.vision_config
+        tower: Any = self.model.config.vision_config
         if images.shape[1:] != (3, tower.image_size, tower.image_size):
             raise ValueError(
                 f"this VLM reads [b 3 {tower.image_size} {tower.image_size}] images, not {list(images.shape)}"
@@ -150,10 +150,11 @@ class JanusVLM(LlamaTokenVLM):
             eos_token_id=words.eos_token_id,
             pad_token_id=words.pad_token_id,
         )
+        generate: Any = GenerationMixin.generate
         answers: list[str] = []
         for some in images.split(batch_size):
             asked = ids.expand(len(some), -1)
-            said: Any = GenerationMixin.generate(  # Janus' own adds guidance, which text has not
+            said = generate(  # Janus' own adds guidance, which text has not
                 self.model,
                 asked,
                 generation_config=settings,

@@ -203,6 +203,10 @@ class LlamaGenVLM(LlamaTokenVLM):
         """Refuse what is no caption; every caption takes the same number of positions."""
         self.captions.check(prompts)
 
+    def branches(self, guidance: float) -> int:
+        """The official loop guides above 1 only; at 1 and below it draws from the conditional logits as they are."""
+        return 2 if guidance > 1 else 1
+
     @torch.no_grad()
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
         """Project captions: b rows, then with two branches the learnt prefix, under the caption's own mask."""

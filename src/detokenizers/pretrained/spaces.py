@@ -18,10 +18,10 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ..checkpoint import resolve, save_tensors, write_text
 from ..config import Config
+from ..nn.channels_last import channels_last
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -101,8 +101,7 @@ class VAE(nn.Module):
 
     def __init__(self, autoencoder: AutoencoderKL) -> None:
         super().__init__()
-        self.autoencoder = autoencoder.requires_grad_(False).eval()
-        convert_conv2d_weight_memory_format(autoencoder, torch.channels_last)  # 2-3x faster convolutions on CPU
+        self.autoencoder = channels_last(autoencoder.requires_grad_(False).eval())
         self.channels: int = autoencoder.config["latent_channels"]
         self.stride: int = 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
 

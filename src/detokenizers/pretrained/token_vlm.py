@@ -46,6 +46,10 @@ class LlamaTokenVLM(nn.Module, ABC):
                     f"but this VLM has {room + self.loop.num_tokens}; say it in fewer words"
                 )
 
+    def branches(self, guidance: float) -> int:
+        """Rows an item: at w = 1 guidance returns the conditional logits, so the unconditional half need not run."""
+        return 1 if guidance == 1.0 else 2
+
     @property
     def device(self) -> torch.device:
         return self.loop.parts.blocks.weight.device
@@ -69,7 +73,7 @@ class LlamaTokenVLM(nn.Module, ABC):
             prompts: one per image.
             seeds: one per image.
             guidance: classifier-free guidance weight w in `u + w (c - u)`, the VLM's own unless given; 1 drops the
-                unconditional half.
+                unconditional half, and for LlamaGen anything below it too.
             temperature: divides the guided logits.
             observe: sees guided, tempered, unfiltered fp32 logits `[b v]` and drawn tokens `[b]` at every step.
             greedy: take the most likely token instead of drawing.
@@ -83,7 +87,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         guidance = self.guidance if guidance is None else guidance
         _check_request(prompts, len(seeds), "seeds", guidance, temperature)
         self.check(prompts)
-        branches, steps = _branches(guidance), self.loop.num_tokens
+        branches, steps = self.branches(guidance), self.loop.num_tokens
         ids, observed = [], []
         for first in range(0, len(prompts), batch_size):
             batch = prompts[first : first + batch_size]
@@ -139,7 +143,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         self.check(prompts)
         if ids.shape[1] != self.loop.num_tokens:
             raise ValueError(f"{ids.shape[1]} tokens per image, but this VLM draws {self.loop.num_tokens}")
-        branches = _branches(guidance)
+        branches = self.branches(guidance)
         return self.loop.believe(
             self.prefix(prompts, branches),
             ids.to(self.device),
@@ -148,11 +152,6 @@ class LlamaTokenVLM(nn.Module, ABC):
             temperature=temperature,
             observe=observe,
         )
-
-
-def _branches(guidance: float) -> int:
-    """At w = 1 guidance returns the conditional logits, so the unconditional half need not run."""
-    return 1 if guidance == 1.0 else 2
 
 
 def _check_request(prompts: Sequence[str], given: int, what: str, guidance: float, temperature: float) -> None:

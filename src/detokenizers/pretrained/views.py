@@ -3,7 +3,7 @@
 The resize moves a Fréchet distance by more than most papers' improvements, so it belongs to the network, not to a
 setting: PIL's antialiased bicubic for DINOv2 and CLIP, TensorFlow 1's bilinear without antialiasing for Inception.
 
-images [b 3 h w] in [-1, 1] -pixels-> uint8 -View | tf1_bilinear-> what the network reads
+images [b 3 h w] in [-1, 1] -quantised-> uint8 -View | tf1_bilinear-> what the network reads
 """
 
 from __future__ import annotations
@@ -12,22 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from ..nn.pixels import CropRule, centre_box, quantised
+
 Triple = tuple[float, float, float]
-
-
-def pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
-    """The nearest of the levels 0..255, on the images' own device; overshoot is clipped."""
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images are [b 3 h w] in [-1, 1], got {tuple(images.shape)}")
-    if not torch.isfinite(images).all():
-        raise ValueError("these images hold NaN or infinity")
-    # In float64 where the device has it: a level should not hang on the last digit.
-    wide = torch.float32 if images.device.type == "mps" else torch.float64
-    return ((images.detach().to(wide) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def tf1_bilinear(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c s s"]:
@@ -52,30 +43,29 @@ class View:
     """PIL's bicubic on 8-bit pixels to `size`, then mean and standard deviation.
 
     Args:
-        crop: the shorter side becomes `size` and the centre is kept; without it both sides become `size`.
+        crop: how the centre is cut once the shorter side is `size`; without it both sides become `size`.
     """
 
     size: int
     mean: Triple
     std: Triple
-    crop: bool
+    crop: CropRule | None
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
         """What the network reads, on the images' device in fp32; each image on its own, so batches change nothing."""
-        rows = pixels(images).permute(0, 2, 3, 1).cpu().numpy()
+        rows = quantised(images).permute(0, 2, 3, 1).cpu().numpy()
         seen = np.stack([np.asarray(self._resized(Image.fromarray(row))) for row in rows])
         scaled = torch.from_numpy(seen).to(images.device).permute(0, 3, 1, 2).float() / 255
         mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (self.mean, self.std))
         return (scaled - mean) / std
 
     def _resized(self, picture: Image.Image) -> Image.Image:
-        if not self.crop:
+        if self.crop is None:
             return picture.resize((self.size, self.size), Image.Resampling.BICUBIC)
         shorter = min(picture.size)
         width, height = (int(self.size * side / shorter) for side in picture.size)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-        left, top = (width - self.size) // 2, (height - self.size) // 2
-        return picture.crop((left, top, left + self.size, top + self.size))
+        return picture.crop(centre_box(picture.size, self.size, self.crop))
 
     def __str__(self) -> str:
-        return f"PIL bicubic {self.size}{', centre crop' if self.crop else ''}"
+        return f"PIL bicubic {self.size}{f', centre crop ({self.crop})' if self.crop else ''}"

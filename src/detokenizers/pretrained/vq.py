@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import JanusVQVAE
 
+from detokenizers.nn.channels_last import channels_last
 from detokenizers.protocols import Grid
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class JanusVQ(nn.Module):
         side = int(model.config.num_patches)
         self.grid = Grid(side, side)
         self.image_size = side * 2 ** (len(model.config.channel_multiplier) - 1)
-        self.model = model.eval().requires_grad_(False)
+        self.model = channels_last(model.eval().requires_grad_(False))
         self._codebook = self._unit_rows()
 
     def _unit_rows(self) -> Float[Tensor, "v d"]:

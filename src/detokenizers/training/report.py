@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoint import atomic, write_text
+from ..nn.pixels import quantised
 
 LOG, CURVE, PREVIEW = "log.jsonl", "loss.png", "preview.png"
 HELD_OUT = "held_out"
@@ -76,7 +77,7 @@ def draw_curve(log: Path, out: Path) -> None:
 
 def save_preview(images: Float[Tensor, "b 3 h w"], out: Path, columns: int = 8, scale: int = 2) -> None:
     """Tile images in [-1, 1] into one PNG, `columns` to a row."""
-    tiles = ((images.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    tiles = quantised(images.float().cpu().nan_to_num()).permute(0, 2, 3, 1).numpy()
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, _ = tiles.shape
     sheet = np.full((-(-count // columns) * height, columns * width, 3), 255, np.uint8)

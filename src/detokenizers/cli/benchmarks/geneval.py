@@ -113,14 +113,15 @@ def judges_of(request: Evaluate) -> Judges:
             f"GenEval needs a detector and a CLIP, by folder or Hub id: --judge {OFFICIAL} --colour-judge {CLIP_OPENAI}"
         )
     device = device_of(request.device)
-    detector, clip = Mask2Former.load(request.judge, device=device), CLIP.load(request.colour_judge).to(device)
+    detector = Mask2Former.load(request.judge, device=device)
+    clip = CLIP.load(request.colour_judge, crop="round").to(device)  # open_clip's crop, as in the official script
 
     def detect(picture: Any) -> list[Detection]:
         found = detector(picture)
         rows = zip(found.classes.tolist(), found.scores.tolist(), found.boxes.tolist(), found.masks.numpy())
         return [Detection(kind, sure, tuple(box), mask) for kind, sure, box, mask in rows if sure > 0]
 
-    return Judges(detect, ColourJudge(clip), f"{detector.identity}, {clip.identity}")
+    return Judges(detect, ColourJudge(clip), f"{detector.identity}, {clip.identity} by {clip.view}")
 
 
 def judged(prompts: Mapping[str, Drawn], judges: Judges, journal: Journal, name: str) -> Tasks:

@@ -45,13 +45,14 @@ def kept(
     nms: float = NMS,
     max_objects: int = MAX_OBJECTS,
 ) -> Objects:
-    """Sort out what counts as found, class by class."""
-    threshold = COUNTING_CONFIDENCE if counting else CONFIDENCE
+    """Sort out what counts as found, class by class; of equal scores the later detection comes first, as officially."""
+    # Official scores are fp32, and so is the threshold they are compared with: exactly float32(.3) is not above it.
+    threshold = np.float32(COUNTING_CONFIDENCE if counting else CONFIDENCE)
     found: Objects = {}
-    for one in sorted(detections, key=lambda one: -one.score):
+    for one in sorted(reversed(list(detections)), key=lambda one: -one.score):
         if not 0 <= one.kind < len(CLASSES):
             raise ValueError(f"the detector found class {one.kind}; GenEval has COCO's 0 to {len(CLASSES) - 1}")
-        if one.score > threshold:
+        if np.float32(one.score) > threshold:
             found.setdefault(CLASSES[one.kind], []).append(one)
     return {name: suppressed(objects[:max_objects], nms) for name, objects in found.items()}
 
