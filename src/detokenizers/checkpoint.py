@@ -100,7 +100,7 @@ def fingerprint(tensors: Mapping[str, Tensor] | Tensor) -> str:
         tensor = tensors[name].detach().cpu()
         tensor = (tensor.float() if tensor.is_floating_point() else tensor.long()).contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.view(-1).numpy().data)
     return digest.hexdigest()
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ..data.canonical import PNG, AnySize, AsIs, Prepared
 from ..data.images import ImageFile, find
+from ..data.marks import MANIFEST
 from ..data.world import Split, World, WorldConfig
 from ..evaluation.protocols import Protocol
-from .gallery import MANIFEST
 from .sources import truths
 
 Rows = dict[str, list[ImageFile]]

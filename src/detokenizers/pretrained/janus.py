@@ -104,6 +104,10 @@ class JanusVLM(LlamaTokenVLM):
         words.chat_template = words.chat_template or _processor_template(source, local)
         return cls(model, words, compile=compile).to(device)
 
+    def columns(self, prompt: str) -> int:
+        """Tokens of the prompt in its form."""
+        return len(self.form.ids(prompt))
+
     @torch.no_grad()
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
         """Embed prompts: `branches` * b rows, left-padded."""

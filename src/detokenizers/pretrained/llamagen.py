@@ -194,6 +194,10 @@ class LlamaGenVLM(LlamaTokenVLM):
             nn.Module.to(part, dtype)
         return cls(model, vq, captions, compile=compile).to(device)
 
+    def columns(self, prompt: str) -> int:
+        """The same for all: captions come padded."""
+        return 0
+
     @torch.no_grad()
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
         """Project captions: b rows, then with two branches the learnt prefix, under the caption's own mask."""
