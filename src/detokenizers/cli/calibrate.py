@@ -6,7 +6,7 @@ prompts -VLM, watched-> targets ; images -encoder-> features ; both -search-> re
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..checkpoint import atomic
 from ..data.prompts import read_prompts
 from ..data.world import World
-from ..dcdd.calibration import calibrate, encoder_statistics
+from ..dcdd.calibration import CalibrationReport, calibrate, encoder_statistics
 from ..dcdd.search import SearchConfig, Step
 from ..dcdd.statistics import TokenStatistics
 from ..evaluation.features import item_seed
@@ -32,6 +32,8 @@ def run(request: Calibrate) -> None:
     """Measure, search, report."""
     if request.out.suffix != ".json":
         raise ValueError(f"--out {request.out} must be a .json file; the plot goes beside it")
+    plot = request.out.with_suffix(".png")
+    require_place(request.out, plot, request.images)
     texts = prompts_of(request)
     vlm = load_vlm(request.vlm, device=device_of(request.device))
     tokenizer = vlm.tokenizer
@@ -54,14 +56,26 @@ def run(request: Calibrate) -> None:
         "encoder, raw": encoder_statistics(features, tokenizer.codebook),
         "encoder, calibrated": encoder_statistics(features, tokenizer.codebook, report.calibration),
     }
-    plot = request.out.with_suffix(".png")
-    draw_curves({name: column.mean_curve(TOP) for name, column in columns.items()}, plot)
     report.save(request.out)
+    draw_curves({name: column.mean_curve(TOP) for name, column in columns.items()}, plot)
     print(table(columns))
     print(
         f"\nkappa {report.calibration.kappa:.3f}, epsilon {report.calibration.epsilon:g}; loss {report.loss:.4f}; "
         f"beta: {report.beta_effect}\n{len(texts)} prompts, {len(found.ids)} images; {request.out}, {plot}"
     )
+
+
+def require_place(out: Path, plot: Path, images: Sequence[Path]) -> None:
+    """Refuse to draw the plot among the pictures, or over a file that no calibration left."""
+    for folder in images:
+        if folder.is_dir() and folder.resolve() in out.resolve().parents:
+            raise ValueError(
+                f"--out {out} lies in {folder}, whose pictures its plot {plot.name} would join; choose another folder"
+            )
+    if out.exists():
+        CalibrationReport.load(out)  # fails where the file is none of ours and would be lost
+    elif plot.exists():
+        raise ValueError(f"{plot} belongs to no calibration and would be lost; choose another --out")
 
 
 def prompts_of(request: Calibrate) -> list[str]:

@@ -93,8 +93,13 @@ def weights_of(tensors: Mapping[str, Tensor]) -> str:
 
 
 def evenly(count: int, most: int) -> int:
-    """Rows of each batch when `count` items go into the fewest batches of at most `most`, all of one size."""
-    return -(-count // -(-count // most)) if count else 1
+    """Rows of every batch when `count` items go into batches of at most `most`, all of one size.
+
+    Sizes are 1, 2 and multiples of four: with others several threads share rows out unevenly, and round differently.
+    """
+    wanted = -(-count // -(-count // most)) if count else 1
+    rows = wanted if wanted <= 2 else -(-wanted // 4) * 4
+    return rows if rows <= most else max(1, most // 4 * 4 or min(most, 2))
 
 
 def filled(items: Sequence[Item], rows: int) -> list[Item]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..checkpoint import write_text
 from ..data.images import notes_of, read, save_png, to_tensor
-from ..data.marks import MANIFEST, SHEET, require_ours
+from ..data.marks import MANIFEST, MARK, SHEET, require_ours
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
 
@@ -82,7 +82,7 @@ class Gallery:
         columns = {label: torch.cat([self.image(label, row["id"]) for row in few]) for label in labels}
         captions = [row.get("prompt", row["id"]) for row in few]
         sheet = contact_sheet(captions, columns, note=note, heat=heat, heat_label="uncertainty of each token")
-        save_png(self.folder / SHEET, sheet)
+        save_png(self.folder / SHEET, sheet, MARK)
         return self.folder / SHEET
 
     def image(self, label: str, id: str) -> Float[Tensor, "1 3 s s"]:

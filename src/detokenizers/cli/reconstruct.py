@@ -21,7 +21,7 @@ from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..evaluation.tables import table
 from ..pretrained.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
-from .decoders import Decoder, filled, identity, load_decoders, steps_of, taken, weights_of
+from .decoders import Decoder, evenly, filled, identity, load_decoders, steps_of, taken, weights_of
 from .gallery import ORIGINAL, Gallery
 from .sources import device_of, pictures
 from .verbs import Reconstruct
@@ -35,12 +35,14 @@ def run(request: Reconstruct) -> None:
     gallery, device = Gallery(request.out), device_of(request.device)
     require_ours(request.out, RESULTS)
     tokenizer = load_tokenizer(request.vlm, device=device)
-    found = pictures(request.images, request.world, tokenizer.image_size, request.decode_batch, request.split)
+    # Chunks of a size in which a picture does not depend on its company, and as many rows in the last one.
+    size = evenly(request.decode_batch, request.decode_batch)
+    found = pictures(request.images, request.world, tokenizer.image_size, size, request.split)
     decoders = load_decoders(request.decoder, tokenizer, device)
     steps = steps_of(request.steps, decoders)
     weights = {label: identity(decoder) for label, decoder in decoders.items()}
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
-    vlm_weights, size = weights_of(tokenizer.state_dict()), max(map(len, found.chunks))
+    vlm_weights, size = weights_of(tokenizer.state_dict()), evenly(len(found.ids), size)
     gallery.expect([{"id": id, "decoders": list(decoders)} for id in found.ids])
     for ids, images in tqdm(found.batches, desc="reconstructing", total=len(found.chunks), disable=None):
         seen = {id: {"picture": fingerprint(image)[:16]} for id, image in zip(ids, images)}

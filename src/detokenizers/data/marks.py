@@ -3,6 +3,7 @@ we drew is taken for somebody's picture.
 
     generate, reconstruct  manifest.jsonl, a line of JSON per item, with `id` and `decoders`
     evaluate, reconstruct  results.json, with `decoders` and our `versions`
+    both                   sheet.png and evaluation.png, with a note inside
 
 folder -is_manifest, is_results-> ours or not ; folder -require_ours-> go on, or one clear error
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 MANIFEST, SHEET = "manifest.jsonl", "sheet.png"
 RESULTS, TABLE, EVALUATION = "results.json", "results.md", "evaluation.png"
@@ -44,12 +47,24 @@ WRITTEN = {
 SHEETS = {SHEET: MANIFEST, EVALUATION: RESULTS}
 
 
+MARK = {"made_by": "detokenizers"}
+"""The note inside our contact sheets."""
+
+
 def is_sheet(path: Path) -> bool:
     """Whether a picture is a contact sheet of ours, and not one of the pictures of its folder."""
-    if path.name not in SHEETS:
+    if path.name not in SHEETS or not path.exists():
         return False
-    record = SHEETS[path.name]
-    return WRITTEN[record][1](path.with_name(record))
+    record = SHEETS[path.name]  # beside sheets of before there was a mark
+    return _is_marked(path) or WRITTEN[record][1](path.with_name(record))
+
+
+def _is_marked(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return picture.info.keys() >= MARK.keys()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def require_ours(folder: Path, *records: str) -> None:
@@ -63,7 +78,9 @@ def require_ours(folder: Path, *records: str) -> None:
         raise ValueError(f"--out {folder} is a file; give a folder")
     for record in records:
         names, ours = WRITTEN[record]
-        if not ours(folder / record) and (taken := [name for name in names if (folder / name).exists()]):
+        if not ours(folder / record) and (
+            taken := [name for name in names if (folder / name).exists() and not is_sheet(folder / name)]
+        ):
             raise ValueError(
                 f"{folder / taken[0]} was not written by detok and would be lost; move it, or choose another --out"
             )

@@ -24,7 +24,7 @@ from .ema import EMA
 from .job import Job, Pace
 from .processes import gathered, is_sharded, lay_out_plainly, mean, start, whole
 from .report import CURVE, HELD_OUT, LOG, PREVIEW, Log, draw_curve, save_preview
-from .state import load_state, remove_leftovers, save_state
+from .state import STATE, load_state, remove_leftovers, save_state
 
 
 def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
@@ -113,6 +113,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
                 if due and main and job.held_out and not is_sharded(job.objective):
                     with ema.in_place():
                         row[HELD_OUT] = _held_out(job, accelerator.device)
+                        _check(row, config, folder)
                 if log:
                     log.write(row)
                 accelerator.log(row, step=step)
@@ -176,10 +177,12 @@ def _agreed(accelerator: Accelerator, due: bool) -> bool:
 
 
 def _check(row: dict[str, float], config: TrainConfig, folder: Path) -> None:
-    names = ["loss"] if config.precision == "fp16" else ["loss", "grad_norm"]  # a loss scale overflows now and then
-    for name in names:
-        if not math.isfinite(row[name]):
+    names = {"loss", HELD_OUT} | ({"grad_norm"} if config.precision != "fp16" else set())  # a loss scale overflows
+    for name, value in row.items():
+        if name in names and not math.isfinite(value):
+            kept = (folder / STATE).exists()
+            where = f"into a new folder; {folder} keeps its last good state" if kept else "into the same folder"
             raise ValueError(
-                f"the {name.replace('_', ' ')} became {row[name]} at step {row['step']}; lower lr ({config.lr}) or use "
-                f"fp32 (the last good state is kept in {folder})"
+                f"the {name.replace('_', ' ')} became {value} at step {row['step']}; train with a lower train.lr "
+                f"(it is {config.lr}) or in fp32, {where}"
             )
