@@ -58,7 +58,8 @@ def save_tensors(
         return (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().clone()
 
     with atomic(path) as temporary:
-        metadata = {"format": "pt"} | ({"notes": notes} if notes else {})
+        # One entry: safetensors writes several in an order of chance, and equal files should be equal to the byte.
+        metadata = {"notes": notes} if notes else {"format": "pt"}
         save_file({name: stored(tensor) for name, tensor in tensors.items()}, temporary, metadata=metadata)
 
 

@@ -31,6 +31,7 @@ class Folder:
 
     def __init__(self, files: Sequence[ImageFile], read: Read) -> None:
         self.paths = {file.id: file.path for file in files}
+        self.roots = {file.path.parents[file.id.count("/")].resolve() for file in files}
         self.reader = read
 
     def read(self, id: str) -> NDArray[np.uint8]:

@@ -16,14 +16,17 @@ from ..data.images import save_png, to_tensor
 from ..data.marks import EVALUATION, MARK
 from ..evaluation.one_pass import Side
 from ..evaluation.sheets import contact_sheet
-from .candidates import Rows
+from .candidates import Folder, Rows
 from .gallery import TOKENS
 
 SHOWN = 8
 
 
-def sheet(out: Path, measured: Sequence[str], sides: Mapping[str, Side]) -> Path:
-    """Draw the first pictures of every side, beside the report that keeps it from being taken for a picture."""
+def sheet(out: Path, measured: Sequence[str], sides: Mapping[str, Side]) -> Path | None:
+    """Draw the first pictures of every side; None where other programs would find the sheet among the pictures."""
+    for side in sides.values():
+        if isinstance(side, Folder) and {out.resolve(), *out.resolve().parents} & side.roots:
+            return None
     ids = measured[:SHOWN]
     columns = {name: [to_tensor(np.asarray(side.read(id))[None]) for id in ids] for name, side in sides.items()}
     alike = {name: torch.cat(column) for name, column in columns.items() if len({one.shape for one in column}) == 1}

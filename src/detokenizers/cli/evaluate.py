@@ -40,7 +40,7 @@ def run(request: Evaluate) -> None:
         return
     save(result, evaluation.out)
     shown = sheet(evaluation.out, result["ids"], evaluation.sides)
-    print(f"{markdown(result)}\nLook at {shown}\n", end="")
+    print(markdown(result) + (f"\nLook at {shown}\n" if shown else ""), end="")
 
 
 def remember(evaluation: Evaluation, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 OUT/DECODER/ITEM.png, OUT/tokens/ITEM.safetensors, OUT/manifest.jsonl, OUT/sheet.png.
 A picture is written whole or not at all, so what is there is done; one that was made otherwise is an error. The
-manifest is written before the first picture, and knows all that was ever drawn into the folder.
+manifest is there as soon as a picture is, and knows all that was ever drawn into the folder.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ class Gallery:
         return False
 
     def keep(self, label: str, id: str, image: Float[Tensor, "3 h w"], notes: Notes) -> None:
-        """Write a picture with its notes and the versions that drew it; before the first, the manifest."""
-        if self.expected:
-            self._write({row["id"]: row for row in self.expected} | self.rows())
-            self.expected = ()
+        """Write a picture with its notes and the versions that drew it; after the first, the manifest."""
         save_png(self.path(label, id), image, {**notes, "versions": VERSIONS})
+        if self.expected:
+            known = self.rows()
+            self._write(known | {row["id"]: row for row in self.expected if row["id"] not in known})
+            self.expected = ()
 
     def show(
         self,

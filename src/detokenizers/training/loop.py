@@ -65,13 +65,16 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     saved = time.monotonic()
 
     def keep(step: int) -> None:
+        if main and job.preview and not is_sharded(job.objective):
+            with ema.in_place():
+                try:  # before the state, so that weights which cannot draw any more do not replace those which can
+                    save_preview(job.preview(job.objective.eval()), folder / PREVIEW)
+                except ValueError as error:
+                    raise _diverged(f"nothing can be drawn after step {step} ({error})", config, folder) from None
+            job.objective.train()
         save_state(folder, job.objective, optimizer.optimizer, ema, step, write=main)
         if main:
             draw_curve(folder / LOG, folder / CURVE)
-            if job.preview and not is_sharded(job.objective):
-                with ema.in_place():
-                    save_preview(job.preview(job.objective.eval()), folder / PREVIEW)
-                job.objective.train()
 
     progress = tqdm(
         range(first, config.steps),
@@ -180,9 +183,10 @@ def _check(row: dict[str, float], config: TrainConfig, folder: Path) -> None:
     names = {"loss", HELD_OUT} | ({"grad_norm"} if config.precision != "fp16" else set())  # a loss scale overflows
     for name, value in row.items():
         if name in names and not math.isfinite(value):
-            kept = (folder / STATE).exists()
-            where = f"into a new folder; {folder} keeps its last good state" if kept else "into the same folder"
-            raise ValueError(
-                f"the {name.replace('_', ' ')} became {value} at step {row['step']}; train with a lower train.lr "
-                f"(it is {config.lr}) or in fp32, {where}"
-            )
+            raise _diverged(f"the {name.replace('_', ' ')} became {value} at step {row['step']}", config, folder)
+
+
+def _diverged(what: str, config: TrainConfig, folder: Path) -> ValueError:
+    kept = (folder / STATE).exists()
+    where = f"into a new folder; {folder} keeps its last good state" if kept else "into the same folder"
+    return ValueError(f"{what}; train with a lower train.lr (it is {config.lr}) or in fp32, {where}")
