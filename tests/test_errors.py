@@ -170,6 +170,7 @@ def test_a_folder_of_another_run_is_refused(refusal, tmp_path):
     (folder / "holiday.txt").write_text("mine")
     assert "not empty" in refusal("train", "mini.world_net", "--out", folder)
     (folder / "run.yaml").write_text("recipe: mini.vlm\n")
+    (folder / "model.safetensors").write_text("trained")
     assert "mini.vlm" in refusal("train", "mini.world_net", "--out", folder)
     assert (folder / "run.yaml").read_text() == "recipe: mini.vlm\n"
 
@@ -179,6 +180,7 @@ def test_a_run_is_not_continued_with_settings_that_make_other_weights(refusal, t
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "run.yaml").write_text(capsys.readouterr().out.split("\n\n", 1)[1])
+    (folder / "world_net.safetensors").write_text("trained")
     assert "train.lr" in refusal("train", "mini.world_net", "--train.lr", "0.5", "--out", folder)
 
 

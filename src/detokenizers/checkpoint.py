@@ -62,7 +62,8 @@ def save_tensors(
         return (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().clone()
 
     with atomic(path) as temporary:
-        metadata = {"format": "pt"} | ({"notes": notes} if notes else {})
+        # One entry: safetensors writes several in an order of chance, and equal files should be equal to the byte.
+        metadata = {"notes": notes} if notes else {"format": "pt"}
         save_file({name: stored(tensor) for name, tensor in tensors.items()}, temporary, metadata=metadata)
 
 
@@ -104,7 +105,7 @@ def fingerprint(tensors: Mapping[str, Tensor] | Tensor) -> str:
         tensor = tensors[name].detach().cpu()
         tensor = (tensor.float() if tensor.is_floating_point() else tensor.long()).contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.view(-1).numpy().data)
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 import os
 import struct
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from detokenizers.data.canonical import batches, header, read
 from detokenizers.data.images import ImageFile, find, notes_of, save_png, to_pixels, to_tensor, upright
+from detokenizers.data.marks import MANIFEST, MARK
 from detokenizers.evaluation.pairwise import levels
 
 
@@ -219,3 +221,86 @@ def test_a_diverged_image_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="NaN"):
         save_png(tmp_path / "a.png", torch.full((3, 8, 8), float("nan")))
     assert not list(tmp_path.iterdir())
+
+
+def picture_at(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".ipynb_checkpoints/a-checkpoint.png", "._a.png", "__MACOSX/a.png", "sub/.a.png.jm16jp73.png", ".trash/x/a.png"],
+)
+def test_hidden_files_and_leftovers_are_no_pictures(tmp_path, capsys, name):
+    picture_at(tmp_path / "a.png")
+    hidden = picture_at(tmp_path / name)
+    hidden.write_bytes(b"half a picture")
+    assert [file.id for file in find(tmp_path)] == ["a"]
+    line = capsys.readouterr().err
+    assert line.startswith(f"detok: 1 pictures in {tmp_path}; left out: 1 hidden (")
+    assert line.count("\n") == 1
+
+
+def test_every_format_that_can_be_read_is_found_and_others_are_named(tmp_path, capsys):
+    suffixes = ("avif", "jfif", "jp2", "JPG", "ppm", "tga")
+    for index, suffix in enumerate(suffixes):
+        picture_at(tmp_path / f"{index}.{suffix}")
+    for name in ("phone.heic", "logo.svg", "notes.txt"):
+        (tmp_path / name).write_text("no picture of ours")
+    found = find(tmp_path)
+    assert len(found) == len(suffixes)
+    assert all(read(file.path, 8).shape == (8, 8, 3) for file in found)
+    assert "6 pictures" in (line := capsys.readouterr().err)
+    assert "2 of formats that are not read (logo.svg, phone.heic)" in line
+
+
+def test_linked_folders_are_entered_once(tmp_path, capsys):
+    picture_at(tmp_path / "elsewhere" / "e.png")
+    picture_at(tmp_path / "d" / "a.png")
+    (tmp_path / "d" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "d" / "circle").symlink_to(tmp_path / "d")
+    (tmp_path / "d" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert [file.id for file in find(tmp_path / "d")] == ["a", "link/e"]
+    line = capsys.readouterr().err
+    assert "1 links to folders already counted (circle)" in line
+    assert "1 links to nothing (gone.png)" in line
+
+
+def test_a_folder_that_cannot_be_entered_is_named(tmp_path, capsys, monkeypatch):
+    picture_at(tmp_path / "a.png")
+    picture_at(tmp_path / "locked" / "b.png")
+    enter = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return enter(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [file.id for file in find(tmp_path)] == ["a"]
+    assert "1 unreadable (Permission denied) (locked)" in capsys.readouterr().err
+
+
+def test_a_plain_folder_is_read_without_a_word(tmp_path, capsys):
+    picture_at(tmp_path / "sub" / "a.png")
+    find(tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_our_own_verbs_drew_below_a_source_is_no_picture_of_it(tmp_path, capsys):
+    picture_at(tmp_path / "a.png")
+    picture_at(tmp_path / "out" / "vq" / "a.png")
+    (tmp_path / "out" / MANIFEST).write_text('{"id": "a", "decoders": ["vq"]}\n')
+    save_png(tmp_path / "evaluation.png", torch.zeros(3, 8, 8), MARK)
+    picture_at(tmp_path / "sheet.png")
+    assert [file.id for file in find(tmp_path)] == ["a", "sheet"]
+    assert [file.id for file in find(tmp_path / "out" / "vq")] == ["a"]
+    assert "1 drawn by detok (out)" in capsys.readouterr().err
+
+
+def test_a_folder_of_hidden_pictures_alone_says_why_it_is_empty(tmp_path):
+    picture_at(tmp_path / ".thumbs" / "a.png")
+    with pytest.raises(ValueError, match=r"there are no pictures in .+left out: 1 hidden \(\.thumbs\)"):
+        find(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -99,3 +101,21 @@ def test_the_parts_of_a_batch_are_its_rows(parts):
     for step in (0, 3, 11):
         split = [row for part in range(parts) for row in shuffled_rows(step * parts + part, 8 // parts, 30)]
         assert split == shuffled_rows(step, 8, 30)
+
+
+def test_a_fingerprint_is_of_contents_wherever_they_lie_and_whatever_their_dates(folder, tmp_path_factory):
+    before = Folder(str(folder), 16).fingerprint()
+    elsewhere = tmp_path_factory.mktemp("copies") / "b"
+    shutil.copytree(folder, elsewhere)
+    assert Folder(str(elsewhere), 16).fingerprint() == before
+
+    state, content = (folder / "a.png").stat(), bytearray((folder / "a.png").read_bytes())
+    content[-1] ^= 1
+    (folder / "a.png").write_bytes(content)
+    os.utime(folder / "a.png", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (folder / "a.png").stat().st_size == state.st_size
+    changed = Folder(str(folder), 16).fingerprint()
+    assert changed != before
+
+    (folder / "a.txt").write_text("a red dog")
+    assert Folder(str(folder), 16).fingerprint() not in (before, changed)

@@ -18,7 +18,7 @@ INCEPTION = Extractor(TinyNet(), "inception")
 
 @pytest.fixture
 def rows():
-    return torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    return torch.randn(50, 12, generator=torch.Generator().manual_seed(0))
 
 
 def test_statistics_come_back_with_their_hash_and_number(tmp_path, rows):
@@ -90,3 +90,48 @@ def test_a_truncated_npz_and_a_missing_file_are_refused(tmp_path):
         load_reference(tmp_path / "stats.npz", protocol("adm-256"), INCEPTION)
     with pytest.raises(ValueError, match="there is no reference at"):
         load_reference(tmp_path / "nothing.npz", protocol("adm-256"), INCEPTION)
+
+
+ODD = np.eye(12)
+ODD[0, 1] = 0.5
+BROKEN = {
+    "NaN": (np.zeros(12), np.eye(12) * np.nan, "holds NaN or infinity"),
+    "infinity": (np.full(12, np.inf), np.eye(12), "holds NaN or infinity"),
+    "asymmetric": (np.zeros(12), ODD, "not symmetric"),
+    "indefinite": (np.zeros(12), np.diag([1.0] * 11 + [-0.1]), "negative variances"),
+    "negative": (np.zeros(12), -np.eye(12), "negative variances"),
+    "another width": (np.zeros(8), np.eye(8), "statistics of 8 numbers a picture, and inception gives 12"),
+    "text": (np.zeros(12), np.full((12, 12), "x"), "does not hold `mu` and `sigma`"),
+    "no numbers": (np.zeros(0), np.zeros((0, 0)), "statistics of 0 numbers"),
+}
+
+
+@pytest.mark.parametrize(("mean", "covariance", "clue"), BROKEN.values(), ids=BROKEN)
+def test_statistics_that_are_no_gaussian_are_refused_in_one_line_that_names_the_file(tmp_path, mean, covariance, clue):
+    np.savez(tmp_path / "stats.npz", mu=mean, sigma=covariance)
+    with pytest.raises(ValueError, match=clue) as caught:
+        load_reference(tmp_path / "stats.npz", protocol("adm-256"), INCEPTION)
+    assert "stats.npz" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["array", "nothing"])
+def test_an_npz_that_is_none_is_refused(tmp_path, content):
+    with (tmp_path / "stats.npz").open("wb") as file:
+        if content == "array":
+            np.save(file, np.eye(3))
+    with pytest.raises(ValueError, match=r"stats\.npz does not hold `mu` and `sigma`"):
+        load_reference(tmp_path / "stats.npz", protocol("adm-256"), INCEPTION)
+
+
+def test_our_own_statistics_are_held_to_the_same(tmp_path):
+    broken = Moments(WORLD.identity, 10, torch.zeros(12, dtype=torch.float64), -torch.eye(12, dtype=torch.float64))
+    save_reference(tmp_path / "stats.safetensors", broken, protocol("world"), "abc")
+    with pytest.raises(ValueError, match="negative variances"):
+        load_reference(tmp_path / "stats.safetensors", protocol("world"), WORLD)
+
+
+def test_covariances_of_fewer_pictures_than_numbers_and_of_float32_are_fine(tmp_path, rows):
+    for seen in (rows[:3].double().numpy(), rows.numpy(), np.zeros((4, 12))):
+        np.savez(tmp_path / "stats.npz", mu=seen.mean(0), sigma=np.cov(seen, rowvar=False).astype(np.float32))
+        assert load_reference(tmp_path / "stats.npz", protocol("adm-256"), INCEPTION).moments.mean.shape == (12,)

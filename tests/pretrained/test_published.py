@@ -69,6 +69,7 @@ def test_a_verified_file_that_is_swapped_later_is_noticed(home):
 
 
 def test_an_untouched_file_is_read_only_once(home, monkeypatch):
+    monkeypatch.setattr(digest, "REST", 0)
     path = put(home / "cache" / "net.pth")
     assert sha256_of(path) == SHA256
 
@@ -79,11 +80,18 @@ def test_an_untouched_file_is_read_only_once(home, monkeypatch):
     assert sha256_of(path) == SHA256
 
 
-def test_a_note_that_is_not_ours_is_no_proof(home):
+def test_a_file_that_was_just_written_is_not_remembered(home):
+    """Another edit in the same tick of the clock would leave size and times as they are."""
+    sha256_of(put(home / "new.pth"))
+    assert not (home / "cache" / "detokenizers" / "sha256").exists()
+
+
+def test_a_note_that_is_not_ours_is_no_proof(home, monkeypatch):
+    monkeypatch.setattr(digest, "REST", 0)
     path = put(home / "net.pth")
     sha256_of(path)
     (note,) = (home / "cache" / "detokenizers" / "sha256").iterdir()
-    for text in ("", "[]", "{}", '{"stamp": null, "sha256": "0"}'):
+    for text in ("", "[]", "{}", '{"folder": "elsewhere", "files": {"net.pth": ["0", []]}}'):
         note.write_text(text)
         assert sha256_of(path) == SHA256
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..checkpoint import atomic
 from ..data.prompts import Prompt, read_prompts
 from ..data.world import World
-from ..dcdd.calibration import calibrate, encoder_statistics
+from ..dcdd.calibration import CalibrationReport, calibrate, encoder_statistics
 from ..dcdd.search import SearchConfig, Step, SummaryWeights, Weights
 from ..dcdd.statistics import TokenStatistics
 from ..evaluation.features import item_seed
@@ -33,6 +33,8 @@ def run(request: Calibrate) -> None:
     """Measure, search, report."""
     if request.out.suffix.lower() != ".json":
         raise ValueError(f"--out {request.out} must be a .json file; the plot goes beside it")
+    plot = request.out.with_suffix(".png")
+    require_place(request.out, plot, request.images)
     prompts = prompts_of(request)
     vlm = load_vlm(request.vlm, device=device_of(request.device))
     vlm.check([prompt.text for prompt in prompts])
@@ -57,14 +59,26 @@ def run(request: Calibrate) -> None:
         "encoder, raw": encoder_statistics(features, tokenizer.codebook),
         "encoder, calibrated": encoder_statistics(features, tokenizer.codebook, report.calibration),
     }
-    plot = request.out.with_suffix(".png")
-    draw_curves({name: column.mean_curve(TOP) for name, column in columns.items()}, plot)
     report.save(request.out)
+    draw_curves({name: column.mean_curve(TOP) for name, column in columns.items()}, plot)
     print(table(columns))
     print(
         f"\nkappa {report.calibration.kappa:.3f}, epsilon {report.calibration.epsilon:g}; loss {report.loss:.4f}; "
         f"beta: {report.beta_effect}\n{len(prompts)} prompts, {len(found.ids)} images; {request.out}, {plot}"
     )
+
+
+def require_place(out: Path, plot: Path, images: Sequence[Path]) -> None:
+    """Refuse to draw the plot among the pictures, or over a file that no calibration left."""
+    for folder in images:
+        if folder.is_dir() and folder.resolve() in out.resolve().parents:
+            raise ValueError(
+                f"--out {out} lies in {folder}, whose pictures its plot {plot.name} would join; choose another folder"
+            )
+    if out.exists():
+        CalibrationReport.load(out)  # fails where the file is none of ours and would be lost
+    elif plot.exists():
+        raise ValueError(f"{plot} belongs to no calibration and would be lost; choose another --out")
 
 
 def prompts_of(request: Calibrate) -> list[Prompt]:

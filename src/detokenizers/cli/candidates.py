@@ -6,6 +6,7 @@ folders -rows_of-> {decoder: [(id, path)]} -matched-> the ids of all, what is mi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 from ..data.canonical import PNG, AnySize, AsIs, Prepared
 from ..data.images import ImageFile, find
+from ..data.marks import MANIFEST
 from ..data.world import Split, World, WorldConfig
 from ..evaluation.protocols import Protocol
+from ..pretrained.digest import sha256s_of
 from ..texts import json_of, lines_in
-from .gallery import MANIFEST
 from .sources import truths
 
 Rows = dict[str, list[ImageFile]]
@@ -29,19 +31,20 @@ class Folder:
 
     def __init__(self, files: Sequence[ImageFile], read: Read) -> None:
         self.paths = {file.id: file.path for file in files}
-        self.roots = {file.path.parents[file.id.count("/")] for file in files}
+        self.roots = {file.path.parents[file.id.count("/")].resolve() for file in files}
         self.reader = read
 
     def read(self, id: str) -> NDArray[np.uint8]:
         return self.reader(self.paths[id])
 
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """Of the files' contents, by id."""
+        return dict(zip(self.paths, sha256s_of(list(self.paths.values()))))
+
     def stamp(self, id: str) -> str:
-        """Size and time of the file, and how it is read."""
-        try:
-            state = self.paths[id].stat()
-        except OSError as error:
-            raise ValueError(f"cannot read {self.paths[id]}: {error.strerror}") from None
-        return f"{state.st_size} {state.st_mtime_ns} {self.reader}"
+        """What is in the file, and how it is read."""
+        return f"{self.hashes[id]} {self.reader}"
 
 
 class SceneSide:

@@ -13,25 +13,25 @@ import torch
 
 from ..checkpoint import load_tensors
 from ..data.images import save_png, to_tensor
+from ..data.marks import EVALUATION, MARK
 from ..evaluation.one_pass import Side
 from ..evaluation.sheets import contact_sheet
 from .candidates import Folder, Rows
 from .gallery import TOKENS
 
-SHEET = "evaluation.png"
 SHOWN = 8
 
 
 def sheet(out: Path, measured: Sequence[str], sides: Mapping[str, Side]) -> Path | None:
-    """Draw the first pictures of every side; None where the sheet would be found among the pictures next time."""
+    """Draw the first pictures of every side; None where other programs would find the sheet among the pictures."""
     for side in sides.values():
-        if isinstance(side, Folder) and {out, *out.parents} & side.roots:
+        if isinstance(side, Folder) and {out.resolve(), *out.resolve().parents} & side.roots:
             return None
     ids = measured[:SHOWN]
     columns = {name: [to_tensor(np.asarray(side.read(id))[None]) for id in ids] for name, side in sides.items()}
     alike = {name: torch.cat(column) for name, column in columns.items() if len({one.shape for one in column}) == 1}
-    save_png(out / SHEET, contact_sheet(ids, alike, note=f"the first {len(ids)} of {len(measured)}"))
-    return out / SHEET
+    save_png(out / EVALUATION, contact_sheet(ids, alike, note=f"the first {len(ids)} of {len(measured)}"), MARK)
+    return out / EVALUATION
 
 
 def same_tokens(rows: Rows, ids: Sequence[str]) -> str:

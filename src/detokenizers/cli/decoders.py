@@ -6,8 +6,11 @@ names -load_decoders-> {label: decoder} ; Listeners(decoders) -observe-> [b o] -
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +30,7 @@ CEILING = "vq-unrounded"
 """The same on features that were not rounded to codes; it can reconstruct but not generate."""
 CONFIDENCE = "confidence"
 RESERVED = (TOKENS, ORIGINAL)
+Item = TypeVar("Item")
 Decoder = CodeDecoder | FeatureDecoder | SpaceDecoder | DCDD
 PLAIN = {BASELINE: CodeDecoder, CEILING: FeatureDecoder}
 
@@ -71,12 +75,40 @@ def require_same_codes(decoder: DCDD, tokenizer: VisualTokenizer, name: str) -> 
 
 
 def identity(decoder: Decoder) -> str:
-    """Twelve digits that change when a decoder is trained or calibrated again."""
+    """Twelve digits that change when any weight or setting of a decoder does, its image space included."""
     if not isinstance(decoder, DCDD):
-        return fingerprint(decoder.state_dict())[:12]
-    # The condition encoder is trained in every scope and is small where the rest can be gigabytes.
-    weights = fingerprint({**decoder.encoder.state_dict(), "codebook": decoder.codebook})
+        return weights_of(decoder.state_dict())
+    weights = weights_of({**decoder.state_dict(), "codebook": decoder.codebook})
     return hashlib.sha256((decoder.config.to_yaml() + weights).encode()).hexdigest()[:12]
+
+
+def weights_of(tensors: Mapping[str, Tensor]) -> str:
+    """Twelve digits that change when any number in these weights does.
+
+    Every tensor has a fingerprint, and the fingerprints have one: threads share the work, a few seconds for billions.
+    """
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        prints = list(pool.map(lambda name: f"{name} {fingerprint(tensors[name])}", sorted(tensors)))
+    return hashlib.sha256("\n".join(prints).encode()).hexdigest()[:12]
+
+
+def evenly(count: int, most: int) -> int:
+    """Rows of every batch when `count` items go into batches of at most `most`, all of one size.
+
+    Sizes are 1, 2 and multiples of four: with others several threads share rows out unevenly, and round differently.
+    """
+    wanted = -(-count // -(-count // most)) if count else 1
+    rows = wanted if wanted <= 2 else -(-wanted // 4) * 4
+    return rows if rows <= most else max(1, most // 4 * 4 or min(most, 2))
+
+
+def filled(items: Sequence[Item], rows: int) -> list[Item]:
+    """A batch of the full size, the last item again where there are too few.
+
+    Matrix kernels are chosen by shape, and two kernels differ in the last digits; in one shape a row does not depend on
+    the others.
+    """
+    return [*items, *[items[-1]] * (rows - len(items))]
 
 
 def steps_of(asked: int | None, decoders: Mapping[str, Decoder]) -> dict[str, int]:

@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 
 from ..data.images import find
+from ..data.marks import RESULTS, require_ours
 from ..evaluation.one_pass import TRUTH, Pass
 from ..evaluation.references import save_reference
+from ..evaluation.statistics import Moments
 from ..evaluation.tables import markdown, save
 from .benchmarks import scoring
 from .comparing import sheet
@@ -31,6 +33,7 @@ def run(request: Evaluate) -> None:
     if request.save_reference:
         remember(evaluation, request.save_reference)
         return
+    require_ours(evaluation.out, RESULTS)
     result = evaluation.result()
     if result is None:
         print(f"this share is done; when the others are, the last of them reports to {evaluation.out}")
@@ -47,6 +50,8 @@ def remember(evaluation: Evaluation, path: Path) -> None:
         raise ValueError(f"--save-reference {path}: statistics are kept in a .safetensors file")
     if len(request.drawn) + bool(request.world) != 1:
         raise ValueError("--save-reference looks at one folder of real pictures, or at --world N scenes")
+    if path.exists():
+        Moments.load(path)  # fails where the file is none of ours and would be lost
     if request.world:
         ids, side = evaluation.reference
     else:

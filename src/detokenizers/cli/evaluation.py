@@ -107,7 +107,7 @@ class Evaluation:
             scenes = SceneSide(asked.world, self.size, asked.split)
             return list(scenes.truths), scenes
         assert asked.reference is not None
-        if asked.reference.suffix in STATISTICS:
+        if asked.reference.suffix.lower() in STATISTICS:
             return [], None
         return self.folder(find(asked.reference), real=True)
 

@@ -1,14 +1,16 @@
 """The folder a drawing verb leaves: one PNG per decoder and item, each carrying how it was made, and what sums them up.
 
 OUT/DECODER/ITEM.png, OUT/tokens/ITEM.safetensors, OUT/manifest.jsonl, OUT/sheet.png.
-A picture is written whole or not at all, so what is there is done; one that was made otherwise is an error.
+A picture is written whole or not at all, so what is there is done; one that was made otherwise is an error. The
+manifest is there as soon as a picture is, and knows all that was ever drawn into the folder.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,12 @@ from torch import Tensor
 
 from ..checkpoint import write_text
 from ..data.images import notes_of, save_png, to_tensor, upright
+from ..data.marks import MANIFEST, MARK, SHEET, require_ours
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
 from ..texts import json_of
 
-MANIFEST, SHEET, TOKENS, ORIGINAL = "manifest.jsonl", "sheet.png", "tokens", "original"
+TOKENS, ORIGINAL = "tokens", "original"
 ROWS = 24
 """Items on a contact sheet."""
 VERSIONS = {name: version(name) for name in ("detokenizers", "torch", "transformers", "diffusers")}
@@ -32,12 +35,12 @@ Notes = Mapping[str, Any]
 
 
 class Gallery:
-    """Reads and writes one such folder."""
+    """Reads and writes one such folder; somebody else's manifest or sheet in it is an error."""
 
     def __init__(self, folder: Path) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"--out {folder} is a file; give a folder")
+        require_ours(folder, MANIFEST)
         self.folder = folder
+        self.expected: Sequence[Notes] = ()
 
     def path(self, label: str, id: str) -> Path:
         return self.folder / label / f"{id}.png"
@@ -55,33 +58,69 @@ class Gallery:
         return False
 
     def keep(self, label: str, id: str, image: Float[Tensor, "3 h w"], notes: Notes) -> None:
-        """Write a picture with its notes and the versions that drew it."""
+        """Write a picture with its notes and the versions that drew it; after the first, the manifest."""
         save_png(self.path(label, id), image, {**notes, "versions": VERSIONS})
+        if self.expected:
+            known = self.rows()
+            self._write(known | {row["id"]: row for row in self.expected if row["id"] not in known})
+            self.expected = ()
 
     def show(
         self,
-        ids: Sequence[str],
-        captions: Sequence[str],
-        labels: Iterable[str],
+        rows: Sequence[Notes],
+        labels: Sequence[str],
         *,
         note: str,
-        confidence: Sequence[Float[Tensor, "gh gw"]] | None = None,
+        confidence: Callable[[str], Float[Tensor, "gh gw"]] | None = None,
     ) -> Path:
-        """Draw the contact sheet of the first items."""
-        few = ids[:ROWS]
-        heat = None if confidence is None else 1 - torch.stack(list(confidence[:ROWS]))
-        columns = {label: torch.cat([self.image(label, id) for id in few]) for label in labels}
-        sheet = contact_sheet(captions[:ROWS], columns, note=note, heat=heat, heat_label="uncertainty of each token")
-        save_png(self.folder / SHEET, sheet)
+        """Draw the contact sheet of the first rows of the manifest that all these decoders have drawn.
+
+        Args:
+            confidence: of an item's tokens, by id.
+        """
+        drawn = (row for row in rows if all(self.path(label, row["id"]).exists() for label in labels))
+        few = list(islice(drawn, ROWS))
+        heat = None if confidence is None else 1 - torch.stack([confidence(row["id"]) for row in few])
+        columns = {label: torch.cat([self.image(label, row["id"]) for row in few]) for label in labels}
+        captions = [row.get("prompt", row["id"]) for row in few]
+        sheet = contact_sheet(captions, columns, note=note, heat=heat, heat_label="uncertainty of each token")
+        save_png(self.folder / SHEET, sheet, MARK)
         return self.folder / SHEET
 
     def image(self, label: str, id: str) -> Float[Tensor, "1 3 s s"]:
         """A picture read back."""
         return to_tensor(np.asarray(upright(self.path(label, id)))[None])
 
-    def record(self, rows: Iterable[Notes]) -> None:
-        """Write the manifest: one line of JSON per item."""
-        write_text(self.folder / MANIFEST, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+    def expect(self, rows: Sequence[Notes]) -> None:
+        """Say which items will be drawn, for the manifest that makes the folder ours as soon as a picture is there."""
+        self.expected = rows
+
+    def record(self, rows: Iterable[Notes]) -> list[Notes]:
+        """Write the manifest of what has been drawn, one line of JSON per item: these items and all earlier ones."""
+        known = self.rows()
+        for row in rows:
+            before = known.get(row["id"], row)["decoders"]
+            every = before if set(row["decoders"]) <= set(before) else [*dict.fromkeys([*row["decoders"], *before])]
+            known[row["id"]] = {**row, "decoders": every}
+        # Asked for once and never drawn (a typo, say): forgotten, or it would be missed for ever.
+        drawn = {
+            id: row for id, row in known.items() if any(self.path(label, id).exists() for label in row["decoders"])
+        }
+        self._write(drawn)
+        return list(drawn.values())
+
+    def rows(self) -> dict[str, Notes]:
+        """The manifest by id; nothing where there is none."""
+        path = self.folder / MANIFEST
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        try:
+            found = [json.loads(line) for line in text.split("\n") if line]
+            return {row["id"]: row for row in found if row["decoders"]}
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it, and the same command writes it anew") from None
+
+    def _write(self, rows: Mapping[str, Notes]) -> None:
+        write_text(self.folder / MANIFEST, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows.values()))
 
     def report(self, result: Result, table: str) -> None:
         """Write results.json and results.md."""

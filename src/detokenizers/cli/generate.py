@@ -4,7 +4,7 @@ prompts -> items (id, text, seed) -VLM, in batches, overheard by all decoders-> 
         -each decoder, --decode-batch at a time-> DECODER/ITEM.png -> manifest, contact sheet
 
 What an item looks like depends on its prompt and its seed, which its file gives, or which follows from its id and
---seed. Decoders draw one item at a time unless told otherwise, so that neither batch size nor an interruption can
+--seed. Every batch of a request has the same shape, whoever is in it, so that neither order nor an interruption can
 change a byte; what is there already is not drawn again.
 """
 
@@ -34,8 +34,20 @@ from ..pretrained.token_vlm import LlamaTokenVLM
 from ..protocols import Grid, VisualTokens
 from ..texts import require_whole
 from .benchmarks.layouts import layout_of
-from .decoders import BASELINE, CONFIDENCE, Decoder, Listeners, identity, load_decoders, steps_of, taken
-from .gallery import ROWS, TOKENS, Gallery, notes_in, require_same
+from .decoders import (
+    BASELINE,
+    CONFIDENCE,
+    Decoder,
+    Listeners,
+    evenly,
+    filled,
+    identity,
+    load_decoders,
+    steps_of,
+    taken,
+    weights_of,
+)
+from .gallery import TOKENS, Gallery, notes_in, require_same
 from .sources import device_of, guidance_of, swallowed, truths
 from .verbs import Generate
 
@@ -70,13 +82,12 @@ def run(request: Generate) -> None:
     studio.draw(items)
     if layout:
         layout.finish(gallery, decoders)
-    gallery.record({"id": item.id, **studio.facts(item), "decoders": list(decoders)} for item in items)
+    rows = gallery.record(studio.row(item) for item in items)
     sheet = gallery.show(
-        [item.id for item in items],
-        [item.text for item in items],
-        decoders,
+        [row for row in rows if studio.would_draw(row)],
+        list(decoders),
         note=f"{request.vlm}, guidance {studio.guidance:g}, seed {request.seed}; {taken(studio.steps)}",
-        confidence=[studio.confidence(item) for item in items[:ROWS]] if request.compare else None,
+        confidence=studio.confidence if request.compare else None,
     )
     print(f"{len(items)} item{'s' * (len(items) > 1)} by {', '.join(decoders)} in {request.out}; look at {sheet}")
 
@@ -89,16 +100,21 @@ class Studio:
     ) -> None:
         self.request, self.vlm, self.decoders, self.gallery = request, vlm, decoders, gallery
         self.guidance = guidance_of(request.guidance, vlm)
+        self.weights = weights_of(vlm.state_dict())
         self.identities = {label: identity(decoder) for label, decoder in decoders.items()}
         self.steps = steps_of(request.steps, decoders)
 
     def draw(self, items: list[Item]) -> None:
         """Draw every picture that is not there yet."""
+        self.gallery.expect([self.row(item) for item in items])
+        self.width = self.vlm.width([item.text for item in items])
+        self.rows = evenly(len(items), self.request.batch)
+        self.decode_rows = evenly(len(items), self.request.decode_batch)
         open_items = [item for item in items if any(list(self.lacking(item)))]
         with tqdm(total=len(items), initial=len(items) - len(open_items), desc="drawing", disable=None) as bar:
-            for batch in chunks(open_items, self.request.batch):
+            for batch in chunks(open_items, self.rows):
                 self.say([item for item in batch if not self.heard(item)])
-                for few in chunks(batch, self.request.decode_batch):
+                for few in chunks(batch, self.decode_rows):
                     for label in self.decoders:
                         self.decode(label, [item for item in few if label in self.lacking(item)])
                     bar.update(len(few))
@@ -107,8 +123,9 @@ class Studio:
         """Let one decoder draw some items at once, from their kept tokens."""
         if not items:
             return
-        tokens = VisualTokens.join([self.tokens(item, label) for item in items])
-        seeds = [item.seed for item in items]
+        rows = filled(items, self.decode_rows)
+        tokens = VisualTokens.join([self.tokens(item, label) for item in rows])
+        seeds = [item.seed for item in rows]
         for item, image in zip(items, self.decoders[label](tokens, steps=self.steps.get(label), seeds=seeds)):
             self.gallery.keep(label, item.id, image, self.notes(item, label))
 
@@ -120,21 +137,22 @@ class Studio:
         """Let the VLM draw the tokens of a batch, and keep them with what each decoder heard."""
         if not items:
             return
-        listeners = Listeners(self.decoders)
+        listeners, rows = Listeners(self.decoders), filled(items, self.rows)
         tokens = self.vlm.generate(
-            [item.text for item in items],
-            seeds=[item.seed for item in items],
+            [item.text for item in rows],
+            seeds=[item.seed for item in rows],
+            width=self.width,
             guidance=self.guidance,
             temperature=self.request.temperature,
             observe=listeners,
-            batch_size=self.request.batch,
+            batch_size=self.rows,
         )
         assert tokens.observed is not None
         heard = listeners.split(tokens.observed)
         for row, item in enumerate(items):
             kept = {"ids": tokens.ids[row], "grid": torch.tensor(tokens.grid)}
             kept |= {self.ear(label): part[row] for label, part in heard.items()}
-            save_tensors(self.tokens_path(item), kept, notes=json.dumps(self.facts(item)))
+            save_tensors(self.tokens_path(item.id), kept, notes=json.dumps(self.facts(item)))
 
     def heard(self, item: Item) -> bool:
         """Whether this item's tokens are kept, with all that its missing pictures need.
@@ -142,7 +160,7 @@ class Studio:
         Raises:
             ValueError: they are, but from another prompt, seed or VLM.
         """
-        path = self.tokens_path(item)
+        path = self.tokens_path(item.id)
         if not path.exists():
             return False
         require_same(path, notes_in(path), self.facts(item))
@@ -151,22 +169,22 @@ class Studio:
 
     def tokens(self, item: Item, label: str) -> VisualTokens:
         """The item's tokens as one decoder heard them."""
-        kept = load_tensors(self.tokens_path(item))
+        kept = load_tensors(self.tokens_path(item.id))
         observed = kept.get(self.ear(label))
         rows, columns = kept["grid"].tolist()
         return VisualTokens(kept["ids"][None], Grid(rows, columns), None if observed is None else observed[None])
 
-    def confidence(self, item: Item) -> Tensor:
-        """The largest probability of every token, on the grid."""
-        kept = load_tensors(self.tokens_path(item))
+    def confidence(self, id: str) -> Tensor:
+        """The largest probability of every token of an item, on the grid."""
+        kept = load_tensors(self.tokens_path(id))
         return kept[CONFIDENCE].view(*kept["grid"].tolist())
 
     def ear(self, label: str) -> str:
         """The name under which a decoder's observations are kept; it changes with the decoder."""
         return label if label == CONFIDENCE else f"{label}/{self.identities[label]}"
 
-    def tokens_path(self, item: Item) -> Path:
-        return self.gallery.folder / TOKENS / f"{item.id}.safetensors"
+    def tokens_path(self, id: str) -> Path:
+        return self.gallery.folder / TOKENS / f"{id}.safetensors"
 
     def facts(self, item: Item) -> dict[str, Any]:
         """What all pictures of an item share."""
@@ -175,9 +193,19 @@ class Studio:
             "prompt": item.text,
             "seed": item.seed,
             "vlm": asked.vlm,
+            "vlm_weights": self.weights,
             "guidance": self.guidance,
             "temperature": asked.temperature,
         }
+
+    def row(self, item: Item) -> dict[str, Any]:
+        """An item's line of the manifest."""
+        return {"id": item.id, **self.facts(item), "decoders": list(self.decoders)}
+
+    def would_draw(self, row: Mapping[str, Any]) -> bool:
+        """Whether a line of the manifest, maybe an earlier command's, says what this command's would."""
+        facts = self.facts(Item(row["id"], row.get("prompt", ""), item_seed(self.request.seed, row["id"])))
+        return facts.items() <= row.items()
 
     def notes(self, item: Item, label: str) -> dict[str, Any]:
         """What decides one picture."""

@@ -20,7 +20,8 @@ def run(request: Info) -> None:
     folder = resolve(request.run)
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; give the folder of a run")
-    files = sorted(folder.rglob("*.safetensors"))
+    # A run killed while it saved leaves a temporary file, whose name begins with a dot.
+    files = sorted(path for path in folder.rglob("*.safetensors") if not path.name.startswith("."))
     if not files:
         raise ValueError(f"{folder} holds no weights (*.safetensors); is it a run folder?")
     facts = {"folder": str(folder), **_origin(folder)}

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..checkpoint import fingerprint
+from ..data.marks import RESULTS, require_ours
 from ..decoder import CodeDecoder
 from ..evaluation.features import item_seed
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
@@ -19,7 +21,7 @@ from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..evaluation.tables import table
 from ..pretrained.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
-from .decoders import Decoder, identity, load_decoders, steps_of, taken
+from .decoders import Decoder, evenly, filled, identity, load_decoders, steps_of, taken, weights_of
 from .gallery import ORIGINAL, Gallery
 from .sources import device_of, pictures, swallowed
 from .verbs import Reconstruct
@@ -35,27 +37,32 @@ def run(request: Reconstruct) -> None:
             f"name pictures or folders of them, or ask for --world N scenes{swallowed(request, 'decoder')}"
         )
     gallery, device = Gallery(request.out), device_of(request.device)
+    require_ours(request.out, RESULTS)
     tokenizer = load_tokenizer(request.vlm, device=device)
-    found = pictures(
-        request.images, request.world, tokenizer.image_size, request.decode_batch, request.split, request.smallest
-    )
+    # Chunks of a size in which a picture does not depend on its company, and as many rows in the last one.
+    size = evenly(request.decode_batch, request.decode_batch)
+    found = pictures(request.images, request.world, tokenizer.image_size, size, request.split, request.smallest)
     decoders = load_decoders(request.decoder, tokenizer, device)
     steps = steps_of(request.steps, decoders)
     weights = {label: identity(decoder) for label, decoder in decoders.items()}
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
+    vlm_weights, size = weights_of(tokenizer.state_dict()), evenly(len(found.ids), size)
+    gallery.expect([{"id": id, "decoders": list(decoders)} for id in found.ids])
     for ids, images in tqdm(found.batches, desc="reconstructing", total=len(found.chunks), disable=None):
+        seen = {id: {"picture": fingerprint(image)[:16]} for id, image in zip(ids, images)}
         for id, image in zip(ids, images):
-            if gallery.lacks(ORIGINAL, id, {}):
-                gallery.keep(ORIGINAL, id, image, {})
+            if gallery.lacks(ORIGINAL, id, seen[id]):
+                gallery.keep(ORIGINAL, id, image, seen[id])
         for label, decoder in decoders.items():
-            how = {"vlm": request.vlm, "decoder": label, "weights": weights[label]}
+            how = {"vlm": request.vlm, "vlm_weights": vlm_weights, "decoder": label, "weights": weights[label]}
             how |= {"steps": steps[label]} if label in steps else {}
-            notes = {id: {"id": id, "seed": item_seed(request.seed, id), **how} for id in ids}
-            rows = [row for row, id in enumerate(ids) if gallery.lacks(label, id, notes[id])]
-            if rows:
+            notes = {id: {"id": id, **seen[id], "seed": item_seed(request.seed, id), **how} for id in ids}
+            lacking = [row for row, id in enumerate(ids) if gallery.lacks(label, id, notes[id])]
+            if lacking:
+                rows = filled(lacking, size)
                 tokens = read(decoder, images[rows].to(device), tokenizer)
                 seeds = [notes[ids[row]]["seed"] for row in rows]
-                for row, image in zip(rows, decoder(tokens, steps=steps.get(label), seeds=seeds)):
+                for row, image in zip(lacking, decoder(tokens, steps=steps.get(label), seeds=seeds)):
                     gallery.keep(label, ids[row], image, notes[ids[row]])
             drawn = torch.cat([gallery.image(label, id) for id in ids])
             columns[label]["psnr"].append(psnr(drawn, images))
@@ -75,9 +82,9 @@ def run(request: Reconstruct) -> None:
         },
         "ids": found.ids,
     }
-    gallery.record({"id": id, "decoders": list(decoders)} for id in found.ids)
+    rows = gallery.record({"id": id, "decoders": list(decoders)} for id in found.ids)
     gallery.report(result, table("decoder", scores))
-    sheet = gallery.show(found.ids, found.ids, [ORIGINAL, *decoders], note=f"{request.vlm}; {taken(steps)}")
+    sheet = gallery.show(rows, [ORIGINAL, *decoders], note=f"{request.vlm}; {taken(steps)}")
     print(f"{table('decoder', scores)}\n\n{len(found.ids)} pictures in {request.out}; look at {sheet}")
 
 

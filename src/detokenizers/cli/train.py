@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ from .command_line import parse
 from .recipes import Run, find
 from .verbs import Train
 
-RECORD = "run.yaml"
+RECORD, INPUTS = "run.yaml", "inputs.json"
 MAY_CHANGE = frozenset(
     f"train.{name}" for name in ("steps", "checkpointing", "workers", "log_every", "save_minutes", "track")
 )
@@ -77,20 +78,25 @@ def name_in(path: Path) -> str:
 
 
 def run(request: Training | Train) -> None:
-    """Write run.yaml, train, and say what came out."""
+    """Prepare, write run.yaml and inputs.json, train, and say what came out."""
     if isinstance(request, Train):
         request = Training(load(request.recipe), request.out)
     folder = request.out
     if is_first():
-        settle(request.run, folder)
-    losses = train(request.run.job(), request.run.train, folder)
+        require_same_run(request.run, folder)
+    job = request.run.job()
+    if is_first():
+        require_same_inputs(job.inputs, folder)
+        write_text(folder / RECORD, request.run.to_yaml())
+        write_text(folder / INPUTS, json.dumps(dict(job.inputs), indent=1) + "\n")
+    losses = train(job, request.run.train, folder)
     report = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
     if is_first():
         print(f"{folder}: {request.run.recipe}, {request.run.train.steps} steps{f', {report}' if report else ''}")
 
 
-def settle(run: Run, folder: Path) -> None:
-    """Record the settings in the folder; refuse one that belongs to another run.
+def require_same_run(run: Run, folder: Path) -> None:
+    """Refuse a folder that belongs to another run. One without weights belongs to none yet, whatever was tried in it.
 
     Raises:
         ValueError: the folder holds another recipe, or this one with settings that would make other weights.
@@ -100,7 +106,7 @@ def settle(run: Run, folder: Path) -> None:
         raise ValueError(f"--out {folder} is a file; give a folder")
     if not record.exists() and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no {RECORD}; train into a new folder")
-    if record.exists():
+    if record.exists() and is_trained(folder):
         if (other := name_in(record)) != run.recipe:
             raise ValueError(f"{folder} holds a run of {other}, not of {run.recipe}; train into a new folder")
         # Read as a run, a record of before a setting existed has that setting's default.
@@ -111,7 +117,32 @@ def settle(run: Run, folder: Path) -> None:
                     f"{folder} was trained with {key} = {before.get(key)}, not {now.get(key)}; "
                     f"go on with `detok train {record} --out {folder}`, or train into a new folder"
                 )
-    write_text(record, run.to_yaml())
+
+
+def require_same_inputs(inputs: Mapping[str, str], folder: Path) -> None:
+    """Refuse to go on with other pictures or frozen weights than a run began with.
+
+    Raises:
+        ValueError: what a setting names is there, but is not what it was.
+    """
+    record = folder / INPUTS
+    if not record.exists() or not is_trained(folder):
+        return
+    try:
+        before = dict(json.loads(record.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ValueError(f"{record} is damaged; delete it to go on with whatever the settings name now") from None
+    changed = [name for name in sorted(before.keys() | inputs.keys()) if before.get(name) != inputs.get(name)]
+    if changed:
+        raise ValueError(
+            f"the {changed[0]} that {folder} was trained with changed since (files were added, removed or replaced); "
+            "put back what was there, or train into a new folder"
+        )
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a folder holds weights."""
+    return any(not path.name.startswith(".") for path in folder.rglob("*.safetensors"))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

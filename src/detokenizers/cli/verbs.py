@@ -34,8 +34,8 @@ class Drawing(Config):
     seed: NotNegative = 0
     """With the item's id it decides every random draw; order and batch size never do."""
     decode_batch: AtLeastOne = 1
-    """Pictures that a decoder draws at once. One is the same to the byte in any company; more are faster, and the same
-    up to rounding."""
+    """Pictures that a decoder draws at once, at most. One is the same to the byte for any request; more are faster, and
+    the same up to rounding, since kernels round by the size of a batch."""
     device: str = "auto"
     """`auto` (CUDA if there is any), `cpu`, `cuda`, `cuda:1`."""
 
@@ -76,7 +76,7 @@ class Generate(Drawing):
     per_prompt: AtLeastOne = 1
     """Images per prompt, each with its own seed."""
     batch: AtLeastOne = 8
-    """Prompts that go through the VLM together."""
+    """Prompts that go through the VLM together, at most."""
     out: Path
     """Folder for the pictures."""
 

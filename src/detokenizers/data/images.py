@@ -9,8 +9,11 @@ files and folders -find-> (id, path) -upright-> RGB ; uint8 [s s 3] <-to_pixels,
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,8 +27,13 @@ from torch import Tensor
 from ..checkpoint import atomic
 from ..nn.pixels import Rounding, quantised
 from ..texts import json_of, require_whole
+from .marks import MANIFEST, is_manifest, is_sheet
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+SUFFIXES = frozenset(
+    {".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)
+"""Formats that Pillow reads as one picture."""
 
 
 class ImageFile(NamedTuple):
@@ -41,7 +49,12 @@ class Images(NamedTuple):
 
 
 def find(*sources: str | Path) -> list[ImageFile]:
-    """List the pictures in files and folders (searched in depth), sorted by id within each; ids must be unique."""
+    """List the pictures in files and folders (searched in depth), sorted by id within each; ids must be unique.
+
+    Linked folders are entered, each folder once. What is no picture of the folder's own is left out: hidden files and
+    folders, leftovers of killed runs, `__MACOSX`, what our own verbs drew, formats that cannot be read. One line on
+    stderr says how many pictures there are and what was left out, if anything was.
+    """
     found = [file for source in sources for file in _files(Path(source))]
     first: dict[str, Path] = {}
     for file in found:
@@ -53,15 +66,68 @@ def find(*sources: str | Path) -> list[ImageFile]:
 
 
 def _files(source: Path) -> list[ImageFile]:
-    if source.is_dir():
-        paths = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        files = [ImageFile(path.relative_to(source).with_suffix("").as_posix(), path) for path in paths]
-        if not files:
-            raise ValueError(f"there are no pictures in {source} (looked for {', '.join(sorted(SUFFIXES))})")
-        return sorted(files)
-    if not source.exists():
-        raise ValueError(f"there is no file or folder at {source}")
-    return [ImageFile(source.stem, source)]
+    if not source.is_dir():
+        if not source.exists():
+            raise ValueError(f"there is no file or folder at {source}")
+        return [ImageFile(source.stem, source)]
+    walk = _Walk(source)
+    left_out = "; ".join(
+        f"{len(names)} {why} ({', '.join(sorted(names)[:2])}{', ...' if len(names) > 2 else ''})"
+        for why, names in walk.left_out.items()
+    )
+    if not walk.files:
+        looked = f"left out: {left_out}" if left_out else f"looked for {', '.join(sorted(SUFFIXES))}"
+        raise ValueError(f"there are no pictures in {source} ({looked})")
+    if left_out:
+        print(f"detok: {len(walk.files)} pictures in {source}; left out: {left_out}", file=sys.stderr)
+    return sorted(walk.files)
+
+
+class _Walk:
+    """One walk through a folder; no file is opened or asked for its state unless its name calls for it."""
+
+    def __init__(self, source: Path) -> None:
+        self.source, self.files, self.left_out = source, list[ImageFile](), dict[str, list[str]]()
+        # Linked folders come last, so that a picture has the name of its own place wherever it has one.
+        self.folders, self.linked, self.entered = [source], list[Path](), set[tuple[int, int]]()
+        while self.folders or self.linked:
+            self._enter(self.folders.pop() if self.folders else self.linked.pop(0))
+
+    def _enter(self, folder: Path) -> None:
+        try:
+            state = folder.stat()
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            self._leave_out(f"unreadable ({error.strerror})", folder)
+            return
+        if (state.st_dev, state.st_ino) in self.entered:
+            self._leave_out("links to folders already counted", folder)
+            return
+        self.entered.add((state.st_dev, state.st_ino))
+        record = next((folder / MANIFEST for entry in entries if entry.name == MANIFEST), None)
+        if record and folder != self.source and is_manifest(record):
+            self._leave_out("drawn by detok", folder)
+            return
+        for entry in entries:
+            path, is_picture = folder / entry.name, Path(entry.name).suffix.lower() in SUFFIXES
+            is_folder = entry.is_dir()
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                if is_picture or is_folder:
+                    self._leave_out("hidden", path)
+            elif is_folder:
+                (self.linked if entry.is_symlink() else self.folders).append(path)
+            elif is_picture and is_sheet(path):
+                self._leave_out("contact sheets of detok", path)
+            elif is_picture and entry.is_file():
+                self.files.append(ImageFile(path.relative_to(self.source).with_suffix("").as_posix(), path))
+            elif is_picture:
+                self._leave_out("links to nothing", path)
+            elif (guess_type(entry.name)[0] or "").startswith("image/"):
+                self._leave_out("of formats that are not read", path)
+
+    def _leave_out(self, why: str, path: Path) -> None:
+        self.left_out.setdefault(why, []).append(path.relative_to(self.source).as_posix())
 
 
 def upright(path: str | Path, formats: frozenset[str] | None = None) -> Image.Image:

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
+from ..pretrained.digest import sha256s_of
 from .canonical import RULE, Prepared
 from .images import find, to_tensor
 from .scenes import caption
@@ -74,10 +75,15 @@ class Folder:
         return [path.read_text(encoding="utf-8").strip() for path in texts]
 
     def fingerprint(self) -> str:
-        """Of names, file sizes and the preparation: a picture added, removed or replaced gives another one."""
+        """Of names, contents, captions and the preparation: any change gives another one, a copy elsewhere the same.
+
+        Files are read in full once and then remembered by size, inode and times (`pretrained/digest.py`).
+        """
         digest = sha256(f"{self.read}".encode())
-        for file in self.files:
-            digest.update(f"{file.id} {file.path.stat().st_size}\n".encode())
+        beside = [path for file in self.files if (path := file.path.with_suffix(".txt")).is_file()]
+        hashes = sha256s_of([*(file.path for file in self.files), *beside])
+        for name, found in zip([*(file.id for file in self.files), *(path.name for path in beside)], hashes):
+            digest.update(f"{name} {found}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 

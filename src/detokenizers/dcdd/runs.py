@@ -104,7 +104,8 @@ class DCDDRun(Config):
                 arrays["observed"] = seen.half()
             return arrays
 
-        shards = self._shards(source, tokenizer, space, vlm)
+        inputs = self._inputs(source, tokenizer, space, vlm)
+        shards = Path(self.cache) / "-".join(part[:10] for part in inputs.values())
         arrays = encoded(source, partial(encode, source), shards, workers=self.train.workers)
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
@@ -141,24 +142,27 @@ class DCDDRun(Config):
             preview,
             pace,
             None if others is None else held_out,
+            inputs,
         )
 
-    def _shards(self, source: Source, tokenizer: JanusVQ, space: Pixels | VAE, vlm: nn.Module | None) -> Path:
-        """A folder named by all that the cached arrays depend on."""
-        parts = [source.fingerprint(), reader_fingerprint(tokenizer), reader_fingerprint(space)]
+    def _inputs(self, source: Source, tokenizer: JanusVQ, space: Pixels | VAE, vlm: nn.Module | None) -> dict[str, str]:
+        """Fingerprints of all that the cached arrays depend on; the cache is named by them."""
+        parts = {
+            "images": source.fingerprint(),
+            "tokenizer": reader_fingerprint(tokenizer),
+            "image space": reader_fingerprint(space),
+        }
         if isinstance(space, VAE):
-            parts.append(fingerprint(torch.tensor([space.shift, space.scale])))
+            parts["scale of the image space"] = fingerprint(torch.tensor([space.shift, space.scale]))
         if isinstance(self.latents, Sample):
-            parts.append(self.latents.fingerprint())
+            parts["latents"] = self.latents.fingerprint()
         if vlm is not None:
-            parts.append(reader_fingerprint(vlm))
+            parts["VLM"] = reader_fingerprint(vlm)
         if isinstance(self.belief, TeacherForced):
-            parts += [
-                self.belief.fingerprint(),
-                self.decoder.reading.fingerprint(),
-                self.decoder.calibration.fingerprint(),
-            ]
-        return Path(self.cache) / "-".join(part[:10] for part in parts)
+            parts["belief"] = self.belief.fingerprint()
+            parts["reading"] = self.decoder.reading.fingerprint()
+            parts["calibration"] = self.decoder.calibration.fingerprint()
+        return parts
 
 
 def begin_from(dcdd: DCDD, folder: Path) -> None:

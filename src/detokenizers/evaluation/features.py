@@ -55,6 +55,11 @@ class Extractor:
     def device(self) -> torch.device:
         return device_of(self.net)
 
+    @cached_property
+    def width(self) -> int:
+        """Numbers it gives a picture."""
+        return self.features(torch.zeros(1, 3, 64, 64)).shape[1]
+
     @torch.no_grad()
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
         """Features in fp32 on the CPU, of images anywhere."""

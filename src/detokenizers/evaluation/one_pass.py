@@ -39,7 +39,7 @@ class Side(Protocol):
 
     def read(self, id: str) -> UInt8[np.ndarray, "h w 3"]: ...
     def stamp(self, id: str) -> str:
-        """Changes when the picture does: a file's size and time, a scene's settings and seed."""
+        """Changes when the picture does: a file's content, a scene's settings and seed."""
         ...
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from .features import Extractor
 from .protocols import INCEPTION, Protocol
 from .results import Result
 from .statistics import Moments
+
+ROUNDING = 1e-5
+"""What saving in float32 may do to a covariance, relative to its size."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,10 @@ def load_reference(path: Path, protocol: Protocol, extractor: Extractor) -> Refe
     """
     if not path.is_file():
         raise ValueError(f"there is no reference at {path}; give a folder of pictures or a file of statistics")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _published(path, protocol, extractor)
     moments = Moments.load(path)
+    _require_gaussian(path, moments, extractor)
     with safe_open(path, framework="pt") as file:
         notes = json.loads((file.metadata() or {})["notes"])
     made = notes.get("protocol", {})
@@ -81,6 +86,30 @@ def require_hash(digest: str | None, protocol: Protocol, where: str) -> None:
         )
 
 
+def _require_gaussian(path: Path, moments: Moments, extractor: Extractor) -> None:
+    """Refuse statistics that are no mean and covariance, or not of this network's features."""
+    mean, scatter = moments.mean, moments.scatter
+    assert mean is not None
+    assert scatter is not None
+    if mean.ndim != 1 or scatter.shape != (len(mean), len(mean)):
+        shapes = f"a mean {list(mean.shape)} and a covariance {list(scatter.shape)}"
+        raise ValueError(f"{path} holds {shapes}, which do not fit")
+    if len(mean) != extractor.width:
+        raise ValueError(
+            f"{path} holds statistics of {len(mean)} numbers a picture, and {extractor.name} gives {extractor.width}; "
+            "they are another network's"
+        )
+    if moments.count < 2:
+        raise ValueError(f"{path} was made from {moments.count} pictures; a covariance needs at least two")
+    if not (torch.isfinite(mean).all() and torch.isfinite(scatter).all()):
+        raise ValueError(f"{path} holds NaN or infinity; make it again, or download it again")
+    if (scatter - scatter.T).abs().max() > ROUNDING * scatter.abs().max():
+        raise ValueError(f"{path} holds a covariance that is not symmetric, so it is none; make it again")
+    slack = ROUNDING * scatter.diagonal().abs().sum() * torch.eye(len(mean), dtype=scatter.dtype)
+    if scatter.any() and torch.linalg.cholesky_ex(scatter + slack).info != 0:
+        raise ValueError(f"{path} holds a covariance with negative variances, so it is none; make it again")
+
+
 def _published(path: Path, protocol: Protocol, extractor: Extractor) -> Reference:
     if extractor.name != INCEPTION:
         raise ValueError(
@@ -89,13 +118,14 @@ def _published(path: Path, protocol: Protocol, extractor: Extractor) -> Referenc
         )
     try:
         with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array, an .npy file")
             mean, covariance = (torch.from_numpy(np.asarray(file[name], np.float64)) for name in ("mu", "sigma"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} does not hold `mu` and `sigma` ({' '.join(str(error).split())})") from None
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise ValueError(f"{path} holds mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}, which do not fit")
     # The file does not say how many pictures it saw; a count of two makes the scatter the covariance itself.
     moments = Moments(extractor.identity, 2, mean, covariance)
+    _require_gaussian(path, moments, extractor)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     require_hash(digest, protocol, str(path))
     return Reference(moments, {"kind": "published npz", "n": None, "hash": digest, "file": str(path)})

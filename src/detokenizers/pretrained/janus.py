@@ -113,6 +113,10 @@ class JanusVLM(LlamaTokenVLM):
         words.chat_template = words.chat_template or _processor_template(source, local)
         return cls(model, words, compile=compile).to(device)
 
+    def columns(self, prompt: str) -> int:
+        """Tokens of the prompt in its form."""
+        return len(self.form.ids(prompt))
+
     @torch.no_grad()
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
         """Embed prompts: `branches` * b rows, left-padded."""
@@ -150,7 +154,7 @@ class JanusVLM(LlamaTokenVLM):
             eos_token_id=words.eos_token_id,
             pad_token_id=words.pad_token_id,
         )
-        generate: Any = GenerationMixin.generate
+        generate: Any = getattr(GenerationMixin, "generate")  # noqa: B009
         answers: list[str] = []
         for some in images.split(batch_size):
             asked = ids.expand(len(some), -1)

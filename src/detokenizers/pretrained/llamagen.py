@@ -207,6 +207,10 @@ class LlamaGenVLM(LlamaTokenVLM):
         """The official loop guides above 1 only; at 1 and below it draws from the conditional logits as they are."""
         return 2 if guidance > 1 else 1
 
+    def columns(self, prompt: str) -> int:
+        """The same for all: captions come padded."""
+        return 0
+
     @torch.no_grad()
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
         """Project captions: b rows, then with two branches the learnt prefix, under the caption's own mask."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -38,6 +39,13 @@ class Prefix:
     embeddings: Float[Tensor, "r l h"]
     visible: Bool[Tensor, "r l"]
     """False at padding."""
+
+    def widened(self, width: int) -> Prefix:
+        """Padded on the left to at least so many columns."""
+        missing = width - self.visible.shape[1]
+        if missing <= 0:
+            return self
+        return Prefix(F.pad(self.embeddings, (0, 0, missing, 0)), F.pad(self.visible, (missing, 0)))
 
 
 @dataclass(frozen=True)

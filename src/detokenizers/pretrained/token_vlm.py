@@ -29,6 +29,10 @@ class LlamaTokenVLM(nn.Module, ABC):
     """How many of the likeliest codes it draws from unless told otherwise; 0 is all of them."""
 
     @abstractmethod
+    def columns(self, prompt: str) -> int:
+        """Columns of the prefix of one prompt, without padding."""
+
+    @abstractmethod
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
         """Embed prompts: b rows, then with two branches b unconditional rows."""
 
@@ -65,6 +69,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         greedy: bool = False,
         top_k: int | None = None,
         batch_size: int = 16,
+        width: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> VisualTokens:
         """Draw image tokens from prompts; an item depends on its prompt and its seed, not on its batch.
@@ -79,6 +84,8 @@ class LlamaTokenVLM(nn.Module, ABC):
             greedy: take the most likely token instead of drawing.
             top_k: draw from the k most likely codes only, the VLM's own number unless given; 0 is all of them.
             batch_size: images drawn together.
+            width: columns that prompts are padded to at least, from `width(all prompts of a larger request)`; in
+                batches of one size, what is observed of an item then is the same to the bit in any company.
             progress: called with tokens done and tokens to do.
 
         Raises:
@@ -92,7 +99,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         for first in range(0, len(prompts), batch_size):
             batch = prompts[first : first + batch_size]
             drawn, kept = self.loop.sample(
-                self.prefix(batch, branches),
+                self.prefix(batch, branches).widened(width),
                 None if greedy else uniforms(seeds[first : first + batch_size], steps),
                 branches=branches,
                 guidance=guidance,
@@ -122,6 +129,12 @@ class LlamaTokenVLM(nn.Module, ABC):
         raise ValueError(
             f"a {type(self).__name__} only draws; name a Janus (`mini`, or deepseek-community/Janus-Pro-7B)"
         )
+
+    def width(self, prompts: Sequence[str]) -> int:
+        """Columns that every batch of these prompts is padded to: kernels round by shape, so all get one shape."""
+        columns = {self.columns(prompt) for prompt in set(prompts)}
+        # One more than the longest: a batch without any padding would go without a mask, by another kernel.
+        return max(columns, default=0) + (len(columns) > 1)
 
     def teacher_forced(
         self,

@@ -41,7 +41,7 @@ class TrainConfig(Config):
     """Compute activations a second time in the backward pass, to need less memory; up to a third slower."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """`no` (fp32), `bf16` or `fp16`, as accelerate names them. A resumed fp16 run starts with a new loss scale."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Of the first weights and of every draw while training."""
     log_every: int = Field(default=20, ge=1)
     save_minutes: float = Field(default=3.0, ge=0)

@@ -7,8 +7,8 @@ Run config -job()-> Job -train()-> run folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxtyping import Float
@@ -32,6 +32,7 @@ class Job:
         export: writes what users load (averaged weights are in place while it runs) into the run folder.
         preview: a sheet of images [b 3 h w] in [-1, 1] to look at while training; left out when weights are sharded.
         pace: how many times `train.lr` a parameter of the objective learns with, by its name; a run never changes it.
+        inputs: fingerprints of what the batches are made from, by name; a run goes on with the same ones only.
         held_out: a batch of items that no step takes; their loss, under averaged weights and with the same draws every
             time, is logged whenever the state is kept. Left out when weights are sharded.
     """
@@ -42,3 +43,4 @@ class Job:
     preview: Callable[[nn.Module], Float[Tensor, "b 3 h w"]] | None = None
     pace: Pace = lambda name: 1.0
     held_out: Callable[[], dict[str, Tensor]] | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)

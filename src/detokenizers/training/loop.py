@@ -24,7 +24,7 @@ from .job import Job
 from .optimizers import trainable
 from .processes import gathered, is_sharded, keep_frozen_models_whole, lay_out_plainly, mean, start, whole
 from .report import CURVE, HELD_OUT, LOG, PREVIEW, Log, draw_curve, save_preview
-from .state import load_state, remove_leftovers, save_state
+from .state import STATE, load_state, remove_leftovers, save_state
 
 SAVING_IS_ONE_IN = 20
 
@@ -67,13 +67,16 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
     saved, took = time.monotonic(), 0.0
 
     def keep(step: int) -> None:
+        if main and job.preview and not is_sharded(job.objective):
+            with ema.in_place():
+                try:  # before the state, so that weights which cannot draw any more do not replace those which can
+                    save_preview(job.preview(job.objective.eval()), folder / PREVIEW)
+                except ValueError as error:
+                    raise _diverged(f"nothing can be drawn after step {step} ({error})", config, folder) from None
+            job.objective.train()
         save_state(folder, job.objective, optimizers, ema, step, write=main)
         if main:
             draw_curve(folder / LOG, folder / CURVE)
-            if job.preview and not is_sharded(job.objective):
-                with ema.in_place():
-                    save_preview(job.preview(job.objective.eval()), folder / PREVIEW)
-                job.objective.train()
 
     progress = tqdm(
         range(first, config.steps),
@@ -117,6 +120,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
                 if due and main and job.held_out and not is_sharded(job.objective):
                     with ema.in_place():
                         row[HELD_OUT] = _held_out(job, accelerator.device)
+                        _check(row, config, folder)
                 if log:
                     log.write(row)
                 accelerator.log(row, step=step)
@@ -173,10 +177,13 @@ def _agreed(accelerator: Accelerator, due: bool) -> bool:
 
 
 def _check(row: dict[str, float], config: TrainConfig, folder: Path) -> None:
-    names = ["loss"] if config.precision == "fp16" else ["loss", "grad_norm"]  # a loss scale overflows now and then
-    for name in names:
-        if not math.isfinite(row[name]):
-            raise ValueError(
-                f"the {name.replace('_', ' ')} became {row[name]} at step {row['step']}; lower lr ({config.lr}) or use "
-                f"fp32 (the last good state is kept in {folder})"
-            )
+    names = {"loss", HELD_OUT} | ({"grad_norm"} if config.precision != "fp16" else set())  # a loss scale overflows
+    for name, value in row.items():
+        if name in names and not math.isfinite(value):
+            raise _diverged(f"the {name.replace('_', ' ')} became {value} at step {row['step']}", config, folder)
+
+
+def _diverged(what: str, config: TrainConfig, folder: Path) -> ValueError:
+    kept = (folder / STATE).exists()
+    where = f"into a new folder; {folder} keeps its last good state" if kept else "into the same folder"
+    return ValueError(f"{what}; train with a lower train.lr (it is {config.lr}) or in fp32, {where}")

@@ -6,6 +6,7 @@ rows -Log.write-> log.jsonl -draw_curve-> loss.png ; images [b 3 h w] -save_prev
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ class Log:
     def write(self, row: dict[str, Any]) -> None:
         seconds = self.before + time.monotonic() - self.started
         with self.path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps({**row, "seconds": seconds}) + "\n")
+            # JSON has no infinity: a gradient that overflowed fp16 is null.
+            finite = {name: value if math.isfinite(value) else None for name, value in row.items()}
+            log.write(json.dumps({**finite, "seconds": seconds}) + "\n")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

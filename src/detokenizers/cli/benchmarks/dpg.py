@@ -65,7 +65,7 @@ def grids_in(folder: Path, items: Sequence[Item]) -> dict[str, Path]:
         ValueError: grids are missing, or there are strange ones.
     """
     place = folder / GRIDS if (folder / GRIDS).is_dir() else folder
-    found = {path.stem: path for path in place.glob("*.png")}
+    found = {path.stem: path for path in place.glob("*.png") if not path.name.startswith(".")}
     wanted = {item.id for item in items}
     if missing := sorted(wanted - set(found)):
         raise ValueError(f"{place} lacks {len(missing)} of {len(wanted)} grids, e.g. {missing[0]}.png")

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ...checkpoint import write_text
+from ...data.marks import RESULTS, TABLE, require_ours
 from ...evaluation.benchmark_report import markdown
 from ...evaluation.bootstrap import LEVEL
 from ...evaluation.prompt_scores import RESAMPLES
@@ -36,6 +37,7 @@ def run(request: Evaluate) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     folders = folders_of(request)
     out = request.out or request.drawn[0]
+    require_ours(out, RESULTS)
     evaluated = import_module(f".{request.bench}", __package__).evaluated
     numbers = evaluated(request, folders, out)
     settings = {"file": str(request.bench_file)} if request.bench_file else {}
@@ -48,8 +50,8 @@ def run(request: Evaluate) -> None:
         **provenance(device_of(request.device), settings),
         **numbers,
     }
-    write_text(out / "results.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(out / "results.md", markdown(result))
+    write_text(out / RESULTS, json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(out / TABLE, markdown(result))
     print(markdown(result), end="")
 
 
