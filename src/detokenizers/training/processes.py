@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -59,7 +60,7 @@ def start(config: TrainConfig, folder: str) -> Accelerator:
     if accelerator.is_fsdp2 and config.precision == "bf16":
         # Shards, moments and the sum of gradients stay fp32. What is given to the objective is not cast: accelerate's
         # own policy would round the latents and the distributions along with the net's weights.
-        plugin = accelerator.state.fsdp_plugin
+        plugin: Any = accelerator.state.fsdp_plugin
         plugin.mixed_precision_policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
@@ -68,7 +69,8 @@ def start(config: TrainConfig, folder: str) -> Accelerator:
 
 def keep_frozen_models_whole(module: nn.Module, accelerator: Accelerator) -> None:
     """Models in which nothing learns (an autoencoder) are not sharded, so that they compute in their own precision."""
-    accelerator.state.fsdp_plugin.ignored_modules = [
+    plugin: Any = accelerator.state.fsdp_plugin
+    plugin.ignored_modules = [
         model for model in models_in(module) if not any(weight.requires_grad for weight in model.parameters())
     ]
 
