@@ -41,7 +41,7 @@ def main() -> None:
     objective = DCDDObjective(dcdd)
     recompute_activations(objective)
     learns = [weight for weight in objective.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(paced(objective, lambda name: 1.0), lr=1e-5)
+    optimizer = torch.optim.AdamW(paced(objective, lambda name: 1.0), lr=1e-5, fused=device.type == "cuda" or None)
     batch = {
         "latents": torch.randn(args.batch, dcdd.decoder.space.channels, 2 * side, 2 * side, device=device),
         "features": F.normalize(torch.randn(args.batch, side**2, 8, device=device), dim=-1),

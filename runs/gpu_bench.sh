@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Speed and memory at full size on random weights: every GPU row of docs/performance.md.
 #
-# On:    one H100 or H200 with 80 GB (the training step needs 70), bare or not: see runs/gpu_prepare.sh.
+# On:    one H100 or H200 with 80 GB (the training step needs 64 and activations), bare or not: see runs/gpu_prepare.sh.
 # Takes: two calls of ten minutes. Each ends by itself within LIMIT seconds; call again until it says "done". A row that
 #        has been measured is not measured again; to go on elsewhere put bench.jsonl into .carried/ and take that along.
 # Makes: out/bench/NAME.jsonl, one row each; with OUT set also OUT/bench.jsonl, all rows so far, and OUT/bench.log.

@@ -34,7 +34,18 @@ def row(monkeypatch, capsys):
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     yield run
-    for part in ("row", "shapes", "flop", "token_loop", "lcdm", "decoder", "learning_step", "latency"):
+    for part in (
+        "row",
+        "shapes",
+        "flop",
+        "token_loop",
+        "lcdm",
+        "decoder",
+        "learning_step",
+        "latency",
+        "memory",
+        "encoding",
+    ):
         sys.modules.pop(part, None)
 
 
@@ -89,6 +100,24 @@ def test_the_flop_formula_is_what_pytorch_counts(monkeypatch, text, learns):
             velocity.sum().backward()
     counted = formula.flop(shapes.FLUX["tiny"], 16, text, channels)
     assert counter.get_total_flops() == (counted.learning if learns else counted.forward)
+
+
+def test_the_memory_that_docs_speak_of_is_what_is_counted(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    memory = importlib.import_module("memory")
+    scopes = {name: memory.counted(scope) for name, scope in memory.SCOPES.items()}
+    attention, lora = (memory.whole(*scopes[name][:2]) for name in ("attention", "lora"))
+    full = memory.sharded(*scopes["full"])
+    readme, training, performance = (
+        (BENCHMARKS.parent / name).read_text() for name in ("README.md", "docs/training.md", "docs/performance.md")
+    )
+    before, step = attention["before_activations_gb"], attention["step_with_separate_buckets_and_foreach_gb"]
+    assert all(f"{before:.0f} GB" in text for text in (readme, training, performance))
+    assert f"takes {step:.0f} GB" in training
+    assert f"{attention['between_steps_gb']:.0f} GB" in performance
+    assert all(f"{lora['before_activations_gb']:.0f} GB" in text for text in (readme, training))
+    assert all(f"{full['over_all_gb']:.0f} GB" in text for text in (readme, training))
+    assert f"on each {full['on_each_gb']:.0f} GB" in readme
 
 
 def test_the_full_size_costs_what_the_released_model_does(monkeypatch):

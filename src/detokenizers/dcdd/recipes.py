@@ -34,7 +34,8 @@ PAPER = TrainConfig(
     checkpointing=True,
     workers=8,
 )
-"""4 x A100-80G in the paper, 8 images each, which fits with checkpointing; `accelerate launch` spreads the batch."""
+"""4 x A100-80G in the paper, 8 images each, which fits with checkpointing (64 GB and activations, computed by
+benchmarks/memory.py); `accelerate launch` spreads the batch, and each process has eight others read pictures for it."""
 
 
 def janus_pro_7b() -> DCDDRun:

@@ -18,7 +18,7 @@ class Attention(Config):
     """Every parameter of an attention module, both streams and query-key norms: 2.511B of FLUX's 11.902B."""
 
     # PAPER GAP (docs/dcdd.md#trainable-set): "attention layers"; the single blocks' output projection is fused with
-    # their MLP and stays frozen, which is also what lets plain data-parallel AdamW fit 80 GB.
+    # their MLP and stays frozen, which also lets plain data-parallel AdamW fit 80 GB (benchmarks/memory.py).
 
     kind: Literal["attention"] = "attention"
 
