@@ -239,7 +239,7 @@ def test_hidden_files_and_leftovers_are_no_pictures(tmp_path, capsys, name):
     hidden.write_bytes(b"half a picture")
     assert [file.id for file in find(tmp_path)] == ["a"]
     line = capsys.readouterr().err
-    assert line.startswith(f"detok: 1 pictures in {tmp_path}; left out: 1 hidden (")
+    assert line.startswith(f"detok: 1 picture in {tmp_path}; left out: 1 hidden (")
     assert line.count("\n") == 1
 
 

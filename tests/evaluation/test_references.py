@@ -115,12 +115,12 @@ def test_statistics_that_are_no_gaussian_are_refused_in_one_line_that_names_the_
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["array", "nothing"])
-def test_an_npz_that_is_none_is_refused(tmp_path, content):
+@pytest.mark.parametrize(("content", "why"), [("array", "it is a single array"), ("nothing", "No data left in file")])
+def test_an_npz_that_is_none_is_refused(tmp_path, content, why):
     with (tmp_path / "stats.npz").open("wb") as file:
         if content == "array":
             np.save(file, np.eye(3))
-    with pytest.raises(ValueError, match=r"stats\.npz does not hold `mu` and `sigma`"):
+    with pytest.raises(ValueError, match=rf"stats\.npz does not hold `mu` and `sigma` \({why}"):
         load_reference(tmp_path / "stats.npz", protocol("adm-256"), INCEPTION)
 
 

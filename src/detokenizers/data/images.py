@@ -79,7 +79,8 @@ def _files(source: Path) -> list[ImageFile]:
         looked = f"left out: {left_out}" if left_out else f"looked for {', '.join(sorted(SUFFIXES))}"
         raise ValueError(f"there are no pictures in {source} ({looked})")
     if left_out:
-        print(f"detok: {len(walk.files)} pictures in {source}; left out: {left_out}", file=sys.stderr)
+        count = f"{len(walk.files)} picture{'s' * (len(walk.files) != 1)}"
+        print(f"detok: {count} in {source}; left out: {left_out}", file=sys.stderr)
     return sorted(walk.files)
 
 

@@ -117,9 +117,10 @@ def _published(path: Path, protocol: Protocol, extractor: Extractor) -> Referenc
             "choose fid and a protocol of Inception, or give the pictures"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array, an .npy file")
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array, an .npy file")
+        with found as file:
             mean, covariance = (torch.from_numpy(np.asarray(file[name], np.float64)) for name in ("mu", "sigma"))
     except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} does not hold `mu` and `sigma` ({' '.join(str(error).split())})") from None
