@@ -22,15 +22,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from detokenizers.data.world.world.world import World, WorldConfig
 from PIL import Image
 
-from detokenizers.cli.candidates import Folder, rows_of
 from detokenizers.data.canonical import RULE, Prepared
-from detokenizers.data.world import World, WorldConfig
 from detokenizers.evaluation import metrics
 from detokenizers.evaluation.networks import Networks
 from detokenizers.evaluation.one_pass import Pass, look
 from detokenizers.evaluation.sharing import Share, measure
+from detokenizers.evaluation.sides import Folder, rows_of
 from detokenizers.mini.runs import load_world_net
 
 PIXELS = 64

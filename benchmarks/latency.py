@@ -17,7 +17,7 @@ from shapes import FLUX, decoder_at, vlm_at
 from token_loop import COMPILERS, step_bytes
 
 import detokenizers as dt
-from detokenizers.pretrained.janus import JanusVLM
+from detokenizers.pretrained.vlm.janus import JanusVLM
 
 PROMPT = "two red apples on a wooden table"
 RANDOM_PROMPT = "word0 word1 word2 word3 word4 word5 word6"

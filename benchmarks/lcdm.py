@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from detokenizers.dcdd.belief import Calibration, Observer, offline
+from detokenizers.dcdd.calibrate import Calibration, Observer, offline
 from detokenizers.dcdd.lcdm import Expectation, probabilities
 from detokenizers.nn.sampling import draw
 from detokenizers.protocols import Observe

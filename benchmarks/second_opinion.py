@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 
 import detokenizers as dt
-from detokenizers.cli.candidates import decoders_in
 from detokenizers.data.canonical import batches
 from detokenizers.data.images import find
 from detokenizers.evaluation.frechet import frechet
-from detokenizers.evaluation.statistics import Moments
-from detokenizers.pretrained.janus import JanusVLM
+from detokenizers.evaluation.moments import Moments
+from detokenizers.evaluation.sides import decoders_in
+from detokenizers.pretrained.vlm.janus import JanusVLM
 
 
 def main() -> None:

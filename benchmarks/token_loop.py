@@ -24,9 +24,9 @@ from transformers.generation.logits_process import LogitsProcessor, LogitsProces
 
 from detokenizers.dcdd.lcdm import Expectation
 from detokenizers.dcdd.model import Observer
-from detokenizers.pretrained.janus import JanusVLM
-from detokenizers.pretrained.prompts import prompt_batch
-from detokenizers.pretrained.step_graphs import fused, recorded
+from detokenizers.pretrained.vlm.janus import JanusVLM
+from detokenizers.pretrained.vlm.prompt_formats import prompt_batch
+from detokenizers.pretrained.vlm.step_graphs import fused, recorded
 
 COMPILERS = {"eager": None, "recorded": recorded, "fused": fused}
 GUIDANCE = 5.0

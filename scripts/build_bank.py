@@ -1,6 +1,6 @@
 """Rebuild the object bank of the embedded world from its three public sources.
 
-npm tarballs + scikit-image textures -> crop, shrink, compress -> src/detokenizers/data/bank/{objects.zip, *.webp}.
+npm tarballs + scikit-image textures -> crop, shrink, compress -> src/detokenizers/data/world/bank/{objects.zip, *.webp}.
 
 The wheel carries the result, so this is only needed to check or to change it:
 
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-BANK = Path(__file__).parents[1] / "src/detokenizers/data/bank"
+BANK = Path(__file__).parents[1] / "src/detokenizers/data/world/bank"
 GROUPS = {"smileys-emotion", "animals-nature", "food-drink", "travel-places", "activities", "objects"}
 DROPPED_SUBGROUPS = {"place-map", "cat-face", "monkey-face", "emotion", "hands"}
 DROPPED_LABELS = re.compile(r"o.clock|thirty|button|zodiac|[^a-z' \-]")

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from tests.pretrained.fixed_weights import feature_sets, fill, images, levels  # noqa: E402
 
 from detokenizers.checkpoint import save_tensors  # noqa: E402
-from detokenizers.pretrained.inception import Inception  # noqa: E402
+from detokenizers.pretrained.networks.inception import Inception  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "pretrained" / "golden"
 LEARNED = ROOT / "src" / "detokenizers" / "pretrained" / "lpips_v0.1.safetensors"

@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 
 import torch
+from detokenizers.pretrained.flux.transformer.transformer import FluxConfig
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from detokenizers.evaluation import mjhq
-from detokenizers.evaluation.geneval import prompts as geneval
-from detokenizers.pretrained.flux import FluxConfig
-from detokenizers.pretrained.janus_size import JanusSize, build_janus
-from detokenizers.pretrained.llamagen import LlamaGenSize
+from detokenizers.evaluation.benchmarks import mjhq_set as mjhq
+from detokenizers.evaluation.benchmarks.geneval import prompts as geneval
 from detokenizers.pretrained.spaces import VAEConfig, build_vae, save_vae
-from detokenizers.pretrained.words import word_tokenizer
+from detokenizers.pretrained.vlm.janus_size import JanusSize, build_janus
+from detokenizers.pretrained.vlm.llamagen import LlamaGenSize
+from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 
 from .pretrained.judges import save_clip, save_detector
 from .pretrained.llamagen_reference import ReferenceGPT, ReferenceVQ

@@ -113,10 +113,14 @@ def launched(arguments: list[str]) -> list[str]:
 
 def shrink() -> None:
     """Numbers of protocols and benchmarks, for as many and as small pictures as the tiny data sets hold."""
-    from detokenizers.evaluation import mjhq, networks, protocols
-    from detokenizers.evaluation.geneval import prompts as geneval
-    from detokenizers.pretrained import llamagen, mask2former, published
-    from detokenizers.pretrained.lpips import LPIPS
+    from detokenizers.evaluation import networks
+    from detokenizers.evaluation import rules as protocols
+    from detokenizers.evaluation.benchmarks import mjhq_set as mjhq
+    from detokenizers.evaluation.benchmarks.geneval import prompts as geneval
+    from detokenizers.pretrained.networks import mask2former
+    from detokenizers.pretrained.networks.lpips import LPIPS
+    from detokenizers.pretrained.vlm import llamagen
+    from detokenizers.pretrained.weights import published
 
     from . import paper_stack
 
@@ -155,11 +159,6 @@ def resized(protocol: Callable, number: int) -> Callable:
 
 def main(address: Path) -> None:
     import diffusers.pipelines  # noqa: F401  (what commands import late, once for all)
-
-    import detokenizers.cli.evaluate
-    import detokenizers.cli.generate
-    import detokenizers.cli.reconstruct
-    import detokenizers.cli.train  # noqa: F401
 
     torch.set_num_threads(1)
     shrink()

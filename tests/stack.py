@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from detokenizers.data.world.world.objects import COLOURS
+from detokenizers.data.world.world.world import World, WorldConfig
+from detokenizers.pretrained.flux.transformer.transformer import FluxConfig
 
 from detokenizers.checkpoint import fingerprint, save_tensors, write_text
-from detokenizers.data.objects import COLOURS
-from detokenizers.data.world import World, WorldConfig
-from detokenizers.dcdd.belief import Calibration
+from detokenizers.dcdd.calibrate import Calibration
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.model import DCDDConfig
 from detokenizers.mini.runs import WorldNetRun
 from detokenizers.nn.world_net import WorldNet, WorldNetConfig
-from detokenizers.pretrained.flux import FluxConfig
-from detokenizers.pretrained.janus_size import JanusSize, build_janus
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig, build_vae, save_vae
+from detokenizers.pretrained.vlm.janus_size import JanusSize, build_janus
+from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 from detokenizers.pretrained.vq import JanusVQ
-from detokenizers.pretrained.words import word_tokenizer
 
 PIXELS = 16
 WORLD = World(WorldConfig(resolution=PIXELS))

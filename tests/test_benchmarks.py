@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detokenizers.data.world.world.scenes import parse
 from PIL import Image
 
 from detokenizers.cli import main
-from detokenizers.cli.benchmarks import geneval as geneval_cli
-from detokenizers.cli.benchmarks.layouts import KINDS, new_captions
-from detokenizers.data.scenes import parse
-from detokenizers.evaluation.dpg.questions import COLUMNS
-from detokenizers.evaluation.geneval.objects import Detection
+from detokenizers.drawing.layouts import KINDS, new_captions
+from detokenizers.evaluation.benchmarks import run_geneval as geneval_cli
+from detokenizers.evaluation.benchmarks.dpg.questions import COLUMNS
+from detokenizers.evaluation.benchmarks.geneval.objects import Detection
 from tests.pretrained.judges import save_clip, save_detector, save_examiner
 
 pytestmark = pytest.mark.usefixtures("embedded")
@@ -153,8 +153,8 @@ def test_geneval_is_judged_by_rules_over_what_a_detector_says(tmp_path, monkeypa
 
 
 def test_geneval_runs_through_mask2former_and_clip(tmp_path, judges, monkeypatch, drawn):
-    monkeypatch.setattr("detokenizers.pretrained.mask2former.SHORT", 64)
-    monkeypatch.setattr("detokenizers.evaluation.geneval.objects.CONFIDENCE", 0.0)
+    monkeypatch.setattr("detokenizers.pretrained.networks.mask2former.SHORT", 64)
+    monkeypatch.setattr("detokenizers.evaluation.benchmarks.geneval.objects.CONFIDENCE", 0.0)
     out = drawn("geneval")
     result = score(out, "geneval", "--judge", judges["detector"], "--colour-judge", judges["clip"])
     assert "detector@sha256:" in result["judge"]
@@ -194,7 +194,8 @@ def test_dpg_is_examined_question_by_question_and_the_journal_spares_a_second_ti
     journal.write_text(journal.read_text()[:-10])  # killed while it wrote: only the last line is asked again
     asked = []
     monkeypatch.setattr(
-        "detokenizers.pretrained.vqa.YesNo.forward", lambda self, picture, questions: asked.append(questions) or 1 / 0
+        "detokenizers.pretrained.networks.vqa.YesNo.forward",
+        lambda self, picture, questions: asked.append(questions) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
         score(out, "dpg", "--judge", judges["examiner"])

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detokenizers.data.world.world.scenes import caption
+from detokenizers.data.world.world.world import World, WorldConfig
 from PIL import Image
 
 import detokenizers as dt
 from detokenizers.cli import main
-from detokenizers.cli.candidates import reference_reader
-from detokenizers.cli.sources import pictures as pictures_of
 from detokenizers.cli.verbs import Calibrate
 from detokenizers.data.canonical import read
 from detokenizers.data.images import find, notes_of, to_pixels, to_tensor
-from detokenizers.data.scenes import caption
 from detokenizers.data.sources import FolderImages
-from detokenizers.data.world import World, WorldConfig
-from detokenizers.evaluation.protocols import protocol
+from detokenizers.drawing.sources import pictures as pictures_of
+from detokenizers.evaluation.rules import protocol
+from detokenizers.evaluation.sides import reference_reader
 from detokenizers.pretrained.spaces import PretrainedVAE
 from tests import stack
 
@@ -98,7 +98,7 @@ def test_generate_again_draws_nothing_and_more_per_prompt_keeps_the_first(tmp_pa
     ask = ["generate", PROMPTS[0], "--steps", "2", "--out", str(tmp_path)]
     main(ask)
     first = (tmp_path / "dcdd" / "a-dog-on-grass.png").stat().st_mtime_ns
-    monkeypatch.setattr("detokenizers.pretrained.token_loop.TokenLoop.sample", None)
+    monkeypatch.setattr("detokenizers.pretrained.vlm.token_loop.TokenLoop.sample", None)
     assert main(ask) == 0
     monkeypatch.undo()
     assert (tmp_path / "dcdd" / "a-dog-on-grass.png").stat().st_mtime_ns == first
@@ -107,7 +107,7 @@ def test_generate_again_draws_nothing_and_more_per_prompt_keeps_the_first(tmp_pa
 @pytest.mark.usefixtures("embedded")
 def test_a_decoder_added_later_draws_from_the_same_tokens(tmp_path, monkeypatch):
     main(["generate", PROMPTS[0], "--steps", "2", "--out", str(tmp_path)])
-    monkeypatch.setattr("detokenizers.pretrained.token_loop.TokenLoop.sample", None)
+    monkeypatch.setattr("detokenizers.pretrained.vlm.token_loop.TokenLoop.sample", None)
     assert main(["generate", PROMPTS[0], "--steps", "2", "--compare", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "vq" / "a-dog-on-grass.png").exists()
 

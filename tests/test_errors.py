@@ -197,7 +197,7 @@ def test_a_codebook_that_does_not_fit_the_vlm_is_refused(refusal, tmp_path, embe
 
 
 def test_tokens_on_a_wrong_grid_are_refused(embedded):
-    from detokenizers.pretrained.loading import load_vlm
+    from detokenizers.pretrained.vlm.loading import load_vlm
 
     tokens = VisualTokens(torch.zeros(1, 9, dtype=torch.long), Grid(3, 3))
     with pytest.raises(ValueError, match="draws 4x4 tokens, these are 3x3"):

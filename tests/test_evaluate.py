@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detokenizers.data.world.world.world import World, WorldConfig
 from PIL import Image
 
 from detokenizers.cli import main
-from detokenizers.cli.candidates import SceneSide
 from detokenizers.data.images import save_png
-from detokenizers.data.world import World, WorldConfig
-from detokenizers.evaluation import protocols
+from detokenizers.evaluation import rules as protocols
+from detokenizers.evaluation.sides import SceneSide
 
 pytestmark = pytest.mark.usefixtures("embedded")
 FAST = ["--resamples", "5"]
@@ -240,8 +240,8 @@ def test_reference_of_another_network(trio, capsys, embedded, tmp_path):
 def test_reference_of_another_protocol(trio, capsys):
     from safetensors import safe_open
 
-    from detokenizers.evaluation.protocols import world
-    from detokenizers.evaluation.statistics import Moments
+    from detokenizers.evaluation.moments import Moments
+    from detokenizers.evaluation.rules import world
 
     stats = trio / "stats.safetensors"
     ask(trio / "real", "--save-reference", stats)

@@ -13,11 +13,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detokenizers.dcdd.belief import Calibration, Observer
+from detokenizers.dcdd.calibrate import Calibration, Observer
 from detokenizers.dcdd.lcdm import Expectation
 from detokenizers.dcdd.model import DCDD
-from detokenizers.pretrained.janus import _settle
-from detokenizers.pretrained.llama_blocks import LlamaBlocks
+from detokenizers.pretrained.vlm.janus import _settle
+from detokenizers.pretrained.vlm.llama_blocks import LlamaBlocks
 from detokenizers.protocols import Grid, VisualTokens
 from tests.pretrained.tiny import tiny_janus, tiny_vlm
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import detokenizers as dt
 from detokenizers.checkpoint import load_tensors
 from detokenizers.cli import main
-from detokenizers.cli.generate import slug
 from detokenizers.data.images import notes_of, save_png
+from detokenizers.drawing.generate import slug
 
 DOG = "a dog on grass"
 APPLE = "a red apple on a wooden table"
@@ -71,7 +71,9 @@ def test_a_name_is_one_that_every_file_system_takes(prompt):
 
 @pytest.mark.usefixtures("embedded")
 def test_a_prompt_file_in_any_script_is_drawn_under_its_ids(tmp_path, monkeypatch):
-    monkeypatch.setattr("detokenizers.pretrained.prompts.refuse_unknown_words", lambda tokenizer, prompt: None)
+    monkeypatch.setattr(
+        "detokenizers.pretrained.vlm.prompt_formats.refuse_unknown_words", lambda tokenizer, prompt: None
+    )
     ask = ["generate", "一个红苹果", "一个蓝苹果", "a 红 dog", "--decoder", "vq", "--out", str(tmp_path)]
     assert main(ask) == 0
     assert [notes_of(path)["prompt"] for path in sorted((tmp_path / "vq").iterdir())] == sorted(ask[1:4])
@@ -107,7 +109,7 @@ def test_calibrate_draws_with_the_seeds_of_its_prompt_file(tmp_path, monkeypatch
         asked.extend(seeds)
         return generate(self, prompts, seeds=seeds, **more)
 
-    monkeypatch.setattr("detokenizers.pretrained.token_vlm.LlamaTokenVLM.generate", noted)
+    monkeypatch.setattr("detokenizers.pretrained.vlm.token_vlm.LlamaTokenVLM.generate", noted)
     (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": DOG, "seed": seed}) + "\n" for seed in (5, 6)))
     ask = ["--world", "4", "--prompts", str(tmp_path / "p.jsonl"), "--out", str(tmp_path / "c.json")]
     assert main(["calibrate", *ask]) == 0

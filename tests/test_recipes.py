@@ -9,18 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from detokenizers.pretrained.flux.transformer.scope import Attention
 
 from detokenizers.checkpoint import load_tensors, resolve
 from detokenizers.cli import main
 from detokenizers.cli.recipes import RECIPES
 from detokenizers.data.sources import WorldImages
-from detokenizers.dcdd.belief import Calibration
-from detokenizers.dcdd.calibration import CalibrationReport
+from detokenizers.dcdd.calibrate import Calibration, CalibrationReport
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.lcdm import Expectation, HardCodes
 from detokenizers.dcdd.model import DCDDConfig
 from detokenizers.flow import LogitNormal, One
-from detokenizers.pretrained.flux_scope import Attention
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig
 from detokenizers.training.loop import LOG
 from detokenizers.training.schedules import Constant

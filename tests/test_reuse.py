@@ -14,8 +14,8 @@ from PIL import Image
 
 from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.cli import main
-from detokenizers.cli.decoders import evenly, weights_of
 from detokenizers.dcdd.recipes import RECIPES as DCDD
+from detokenizers.drawing.decoders import evenly, weights_of
 from detokenizers.training.report import LOG
 from detokenizers.training.state import STATE
 

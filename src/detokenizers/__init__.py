@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .dcdd.model import DCDD as DCDD
     from .decoder import CodeDecoder as CodeDecoder
     from .decoder import FlowDecoder as FlowDecoder
-    from .pretrained.loading import load_vlm as load_vlm
+    from .pretrained.vlm.loading import load_vlm as load_vlm
     from .protocols import Detokenizer as Detokenizer
     from .protocols import Grid as Grid
     from .protocols import ImageSpace as ImageSpace
@@ -39,7 +39,7 @@ _HOMES = {
     "VisualTokenizer": "protocols",
     "VisualTokens": "protocols",
     "load": "dcdd.loading",
-    "load_vlm": "pretrained.loading",
+    "load_vlm": "pretrained.vlm.loading",
 }
 
 __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detokenizers.dcdd.belief import Observer
 from detokenizers.dcdd.beliefs import AnySharpness, Proxy, TeacherForced
+from detokenizers.dcdd.calibrate import Observer
 from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.objectives import DCDDObjective
 from detokenizers.training.draws import item_seeds

@@ -7,20 +7,25 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from detokenizers.dcdd.belief import Affine, Literally, SmoothOnly, Untouched, code_prior, cosine
-from detokenizers.dcdd.calibration import (
+from detokenizers.dcdd.calibrate import (
+    Affine,
     Calibration,
     CalibrationError,
     CalibrationReport,
+    Literally,
     Observer,
     SearchConfig,
+    SmoothOnly,
+    Untouched,
     calibrate,
+    code_prior,
+    cosine,
     encoder_statistics,
     measure,
 )
 from detokenizers.dcdd.lcdm import Expectation, expected_codes, probabilities
 from detokenizers.dcdd.search import SummaryWeights, bisect_kappa
-from detokenizers.dcdd.statistics import TokenStatistics, normalized_entropy
+from detokenizers.dcdd.token_statistics import TokenStatistics, normalized_entropy
 
 CODES = torch.tensor([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])
 EAST = torch.tensor([[3.0, 0.0]])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional as F
 
-from detokenizers.dcdd.belief import Calibration, Observer, offline, read_features
+from detokenizers.dcdd.calibrate import Calibration, Observer, offline, read_features
 from detokenizers.dcdd.lcdm import (
     Committed,
     Direction,
@@ -25,7 +25,7 @@ from detokenizers.dcdd.lcdm import (
     uncertainty,
 )
 from detokenizers.dcdd.ranking import entropy, largest, ranked
-from detokenizers.dcdd.statistics import normalized_entropy
+from detokenizers.dcdd.token_statistics import normalized_entropy
 
 K = 16384
 SQUARE = torch.tensor([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from detokenizers.dcdd.belief import Calibration
+from detokenizers.dcdd.calibrate import Calibration
 from detokenizers.dcdd.search import (
     PAPER_RANGE,
     CalibrationError,
@@ -17,7 +17,7 @@ from detokenizers.dcdd.search import (
     loss,
     paper_search,
 )
-from detokenizers.dcdd.statistics import Targets
+from detokenizers.dcdd.token_statistics import Targets
 
 SETTINGS = SearchConfig(taus=(1.0,), epsilons=(0.0, 0.01, 0.02))
 

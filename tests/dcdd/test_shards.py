@@ -13,7 +13,7 @@ import yaml
 from detokenizers.checkpoint import load_tensors
 from detokenizers.dcdd.loading import load
 from detokenizers.dcdd.model import WEIGHTS
-from detokenizers.pretrained.loading import load_vlm
+from detokenizers.pretrained.vlm.loading import load_vlm
 from detokenizers.training.report import read_log
 from detokenizers.training.state import STATE
 from tests import stack

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from detokenizers.dcdd.belief import Calibration
-from detokenizers.dcdd.calibration import encoder_statistics
-from detokenizers.dcdd.statistics import (
+from detokenizers.dcdd.calibrate import Calibration, encoder_statistics
+from detokenizers.dcdd.token_statistics import (
     TokenStatistics,
     between_class_variance,
     normalized_entropy,

@@ -9,8 +9,8 @@ from detokenizers.evaluation import metrics
 from detokenizers.evaluation.distances import How
 from detokenizers.evaluation.networks import Networks
 from detokenizers.evaluation.one_pass import TRUTH, Pass
-from detokenizers.evaluation.protocols import protocol
 from detokenizers.evaluation.report import report
+from detokenizers.evaluation.rules import protocol
 from detokenizers.evaluation.shards import merge
 
 

@@ -5,16 +5,9 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from detokenizers.evaluation.bootstrap import (
-    centred,
-    frechet_resamples,
-    indices,
-    interval,
-    interval_of,
-    wilson,
-)
+from detokenizers.evaluation.bootstrap import centred, frechet_resamples, indices, interval, interval_of, wilson
 from detokenizers.evaluation.frechet import frechet
-from detokenizers.evaluation.statistics import Moments
+from detokenizers.evaluation.moments import Moments
 
 
 def test_a_mean_interval_has_the_width_that_theory_gives():

@@ -8,8 +8,8 @@ import io
 import numpy as np
 import pytest
 
-from detokenizers.evaluation.dpg.questions import COLUMNS, missing_parents, quarters, read
-from detokenizers.evaluation.dpg.score import difference, official_score, officially, score, zeroed
+from detokenizers.evaluation.benchmarks.dpg.questions import COLUMNS, missing_parents, quarters, read
+from detokenizers.evaluation.benchmarks.dpg.score import difference, official_score, officially, score, zeroed
 
 
 def table(*rows, header=COLUMNS):

@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from detokenizers.evaluation.frechet import frechet
-from detokenizers.evaluation.statistics import Moments
+from detokenizers.evaluation.moments import Moments
 
 
 def moments(n, f, shift=0.0, seed=0):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from detokenizers.evaluation.geneval import objects, prompts, score, task
-from detokenizers.evaluation.geneval.colours import ColourJudge, crop
-from detokenizers.evaluation.geneval.objects import Detection, kept, overlap, relations
-from detokenizers.evaluation.geneval.prompts import CLASSES, TASKS, ask, read
+from detokenizers.evaluation.benchmarks.geneval import objects, prompts, score, task
+from detokenizers.evaluation.benchmarks.geneval.colours import ColourJudge, crop
+from detokenizers.evaluation.benchmarks.geneval.objects import Detection, kept, overlap, relations
+from detokenizers.evaluation.benchmarks.geneval.prompts import CLASSES, TASKS, ask, read
 
 DOG, CAT, APPLE = (CLASSES.index(name) for name in ("dog", "cat", "apple"))
 LEFT, RIGHT, BELOW = (0.0, 40.0, 20.0, 60.0), (80.0, 40.0, 100.0, 60.0), (0.0, 80.0, 20.0, 100.0)

@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
+from detokenizers.evaluation.benchmarks.mjhq_set import CATEGORIES, by_category, read, sort_in
 from detokenizers.evaluation.frechet import frechet
-from detokenizers.evaluation.mjhq import CATEGORIES, by_category, read, sort_in
+from detokenizers.evaluation.moments import Moments
 from detokenizers.evaluation.results import Metric
-from detokenizers.evaluation.statistics import Moments
 
 
 def meta(each):

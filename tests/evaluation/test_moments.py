@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detokenizers.checkpoint import save_tensors
-from detokenizers.evaluation.statistics import Moments
+from detokenizers.evaluation.moments import Moments
 
 
 @pytest.fixture

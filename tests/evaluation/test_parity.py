@@ -8,7 +8,7 @@ import torch
 from detokenizers.checkpoint import load_tensors
 from detokenizers.evaluation.frechet import frechet
 from detokenizers.evaluation.kernel import discrepancy, kernel_distance
-from detokenizers.evaluation.statistics import Moments
+from detokenizers.evaluation.moments import Moments
 from tests.pretrained.fixed_weights import feature_sets
 
 GOLDEN = load_tensors(Path(__file__).parents[1] / "pretrained" / "golden" / "set_distances.safetensors")

@@ -3,8 +3,9 @@
 import pytest
 
 from detokenizers.data.canonical import PREPARATIONS
-from detokenizers.evaluation import metrics, protocols
-from detokenizers.evaluation.published_numbers import METRICS, PUBLISHED
+from detokenizers.evaluation import metrics
+from detokenizers.evaluation import rules as protocols
+from detokenizers.evaluation.benchmarks.published import METRICS, PUBLISHED
 from detokenizers.evaluation.tables import beside
 
 

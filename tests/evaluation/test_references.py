@@ -6,9 +6,9 @@ import torch
 
 from detokenizers.evaluation.features import Extractor
 from detokenizers.evaluation.frechet import frechet
-from detokenizers.evaluation.protocols import protocol
+from detokenizers.evaluation.moments import Moments
 from detokenizers.evaluation.references import load_reference, require_hash, save_reference
-from detokenizers.evaluation.statistics import Moments
+from detokenizers.evaluation.rules import protocol
 
 from .sides import TinyNet
 

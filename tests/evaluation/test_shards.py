@@ -11,11 +11,11 @@ import torch
 
 from detokenizers.evaluation.features import Gathered
 from detokenizers.evaluation.frechet import frechet
+from detokenizers.evaluation.moments import Moments
 from detokenizers.evaluation.one_pass import TRUTH
 from detokenizers.evaluation.prdc import density_coverage
 from detokenizers.evaluation.shards import Shard, key_in, merge
 from detokenizers.evaluation.sharing import Share, measure
-from detokenizers.evaluation.statistics import Moments
 
 from .sides import Memory, networks, numbered, originals, plan, scored, sides
 

@@ -4,12 +4,7 @@ import pytest
 import torch
 
 from detokenizers.flow.loss import Cosmap, One, VPrediction, velocity_error
-from detokenizers.flow.path import (
-    clean_from,
-    interpolate,
-    path_variance,
-    velocity,
-)
+from detokenizers.flow.path import clean_from, interpolate, path_variance, velocity
 
 
 @pytest.fixture

@@ -11,16 +11,16 @@ import torch.nn.functional as F
 
 from detokenizers.data.images import to_tensor
 from detokenizers.mini.autoencoder import AutoencoderObjective
+from detokenizers.mini.judge import WorldNetObjective
 from detokenizers.mini.perceptual import perceptual_loss, pixel_loss
 from detokenizers.mini.tokenizer import TokenizerObjective
-from detokenizers.mini.vlm import VLMObjective
-from detokenizers.mini.world_net import WorldNetObjective
+from detokenizers.mini.vlm_objective import VLMObjective
 from detokenizers.nn.world_net import WorldNet, WorldNetConfig
-from detokenizers.pretrained.janus_size import build_janus, special_ids
 from detokenizers.pretrained.spaces import VAEConfig, build_vae
+from detokenizers.pretrained.vlm.janus_size import build_janus, special_ids
+from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 from detokenizers.pretrained.vq import JanusVQ
 from detokenizers.pretrained.vq_weights import build_vq
-from detokenizers.pretrained.words import word_tokenizer
 from detokenizers.training.draws import item_seeds
 from tests import stack
 
@@ -152,7 +152,7 @@ def test_the_judge_learns_from_scenes_without_anything_it_knows():
 
 
 def test_a_centre_belongs_to_the_cell_it_lies_in():
-    from detokenizers.mini.world_net import _cells
+    from detokenizers.mini.judge import _cells
 
     centres = torch.tensor([[0.0, 0.0], [0.99, 0.0], [0.3, 0.6], [1.0, 1.0], [-1.0, -1.0]])
     assert _cells(centres, 16).tolist() == [0, 3, 9, 15, -1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from detokenizers.nn.pixels import centre_box, quantised
+from detokenizers.pixels import centre_box, quantised
 
 DRAWN = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2.2 - 1.1
 

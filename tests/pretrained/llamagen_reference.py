@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detokenizers.pretrained.llamagen import LlamaGenSize
+from detokenizers.pretrained.vlm.llamagen import LlamaGenSize
 
 
 def linear(inside: int, outside: int) -> nn.Linear:

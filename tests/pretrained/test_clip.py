@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from detokenizers.pretrained import clip as module
-from detokenizers.pretrained.clip import CLIP
+from detokenizers.pretrained.networks import clip as module
+from detokenizers.pretrained.networks.clip import CLIP
 from tests.pretrained.fixed_weights import fill, images, levels
 
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from detokenizers.data.world.world.scenes import parse
+from detokenizers.data.world.world.world import World
 from PIL import Image
 from transformers import JanusImageProcessorPil, JanusProcessor
 
-from detokenizers.data.scenes import parse
 from detokenizers.data.sources import Scenes
-from detokenizers.data.world import World
 from detokenizers.evaluation.understanding import recall, same, understanding
-from detokenizers.pretrained.janus import JanusVLM
-from detokenizers.pretrained.loading import load_vlm
-from detokenizers.pretrained.prompts import JanusChat
+from detokenizers.pretrained.vlm.janus import JanusVLM
+from detokenizers.pretrained.vlm.loading import load_vlm
+from detokenizers.pretrained.vlm.prompt_formats import JanusChat
 
 from .tiny import tiny_janus, tiny_tokenizer
 

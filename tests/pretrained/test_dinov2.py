@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import Dinov2Config, Dinov2Model
 
-from detokenizers.pretrained.dinov2 import IMAGENET, DINOv2, resampled
-from detokenizers.pretrained.views import View
+from detokenizers.pretrained.networks.dinov2 import IMAGENET, DINOv2, resampled
+from detokenizers.pretrained.networks.views import View
 from tests.pretrained.fixed_weights import fill, images, levels
 
 

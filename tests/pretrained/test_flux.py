@@ -4,14 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
-from torch import nn
-
-from detokenizers.checkpoint import save_tensors
-from detokenizers.decoder import FlowDecoder
-from detokenizers.flow.noise import noise
-from detokenizers.pretrained.flux import FluxConfig, FluxDecoder, FusedXEmbedder, PretrainedFlux, Told, fill_dev
-from detokenizers.pretrained.flux_inputs import (
+from detokenizers.pretrained.flux.transformer.inputs import (
     EmptyPrompt,
     NoText,
     ZeroFill,
@@ -21,7 +14,21 @@ from detokenizers.pretrained.flux_inputs import (
     pack_mask,
     unpack,
 )
-from detokenizers.pretrained.flux_scope import Attention, Full, LoRA, apply_scope
+from detokenizers.pretrained.flux.transformer.scope import Attention, Full, LoRA, apply_scope
+from detokenizers.pretrained.flux.transformer.transformer import (
+    FluxConfig,
+    FluxDecoder,
+    FusedXEmbedder,
+    PretrainedFlux,
+    Told,
+    fill_dev,
+)
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
+from torch import nn
+
+from detokenizers.checkpoint import save_tensors
+from detokenizers.decoder import FlowDecoder
+from detokenizers.flow.noise import noise
 from detokenizers.pretrained.spaces import VAE, VAEConfig, build_vae, set_statistics
 from tests.pretrained.tiny import spread_norms
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from detokenizers.checkpoint import load_tensors
-from detokenizers.pretrained.inception import Inception
-from detokenizers.pretrained.inception_blocks import average, block_a, block_e, maximum
-from detokenizers.pretrained.views import tf1_bilinear
+from detokenizers.pretrained.networks.inception import Inception
+from detokenizers.pretrained.networks.inception_blocks import average, block_a, block_e, maximum
+from detokenizers.pretrained.networks.views import tf1_bilinear
 from tests.pretrained.fixed_weights import fill, images, levels
 
 GOLDEN = Path(__file__).parent / "golden" / "inception.safetensors"

@@ -16,12 +16,12 @@ from transformers.generation.logits_process import (
 )
 
 from detokenizers.checkpoint import fingerprint
-from detokenizers.pretrained.janus import JanusVLM, _settle, janus_config
-from detokenizers.pretrained.janus_size import JANUS_PRO_1B, JANUS_PRO_7B, JanusSize
-from detokenizers.pretrained.llama_blocks import LlamaBlocks
-from detokenizers.pretrained.prompts import JanusChat, PlainWords, prompt_batch
-from detokenizers.pretrained.step_graphs import Recorded
-from detokenizers.pretrained.token_loop import Listener, guide
+from detokenizers.pretrained.vlm.janus import JanusVLM, _settle, janus_config
+from detokenizers.pretrained.vlm.janus_size import JANUS_PRO_1B, JANUS_PRO_7B, JanusSize
+from detokenizers.pretrained.vlm.llama_blocks import LlamaBlocks
+from detokenizers.pretrained.vlm.prompt_formats import JanusChat, PlainWords, prompt_batch
+from detokenizers.pretrained.vlm.step_graphs import Recorded
+from detokenizers.pretrained.vlm.token_loop import Listener, guide
 from detokenizers.protocols import TokenVLM
 from tests.pretrained.tiny import CHAT, TINY, soften, tiny_janus, tiny_tokenizer, tiny_vlm
 
@@ -235,7 +235,7 @@ def test_teacher_forcing_own_tokens_gives_the_beliefs_they_were_drawn_from(vlm, 
 
 
 def test_teacher_forcing_hands_out_logits_in_chunks_with_their_tokens(vlm, monkeypatch):
-    monkeypatch.setattr("detokenizers.pretrained.token_loop.CHUNK_ROWS", 7)
+    monkeypatch.setattr("detokenizers.pretrained.vlm.token_loop.CHUNK_ROWS", 7)
     ids, sizes = torch.arange(32).view(2, 16), []
 
     def observe(logits, tokens):

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from transformers import T5Config, T5EncoderModel
 
 from detokenizers.checkpoint import fingerprint
-from detokenizers.pretrained import llamagen_weights
-from detokenizers.pretrained.captions import StoredCaptions, T5Captions, clean_caption, left_padded
-from detokenizers.pretrained.llamagen import STAGES, LlamaGen, LlamaGenSize, LlamaGenVLM, llamagen_vq, raster_angles
-from detokenizers.pretrained.llamagen_weights import gpt_tensors, half_split, read_official, vq_tensors
-from detokenizers.pretrained.loading import load_tokenizer, load_vlm
+from detokenizers.pretrained.vlm.llamagen import STAGES, LlamaGen, LlamaGenSize, LlamaGenVLM, llamagen_vq, raster_angles
+from detokenizers.pretrained.vlm.loading import load_tokenizer, load_vlm
+from detokenizers.pretrained.vlm.t5_captions import StoredCaptions, T5Captions, clean_caption, left_padded
+from detokenizers.pretrained.weights import llamagen_files as llamagen_weights
+from detokenizers.pretrained.weights.llamagen_files import gpt_tensors, half_split, read_official, vq_tensors
 from detokenizers.protocols import TokenVLM
 from tests.pretrained.llamagen_reference import ReferenceGPT, ReferenceVQ
 from tests.pretrained.tiny import soften, tiny_tokenizer
@@ -90,7 +90,7 @@ def test_the_parity_would_notice_an_identity_rotation_of_the_prefix(folder, refe
         angles.cos[: size.caption_length] = 1
         return angles
 
-    monkeypatch.setattr("detokenizers.pretrained.llamagen.raster_angles", identity_prefix)
+    monkeypatch.setattr("detokenizers.pretrained.vlm.llamagen.raster_angles", identity_prefix)
     wrong = LlamaGenVLM.from_folder(folder, size=TINY, captions=StoredCaptions(TABLE, length=7))
     ids = torch.arange(32).view(2, 16)
     forced = wrong.teacher_forced(PROMPTS, ids, observe=lambda logits, ids: logits)
@@ -250,7 +250,9 @@ def test_captions_are_cleaned_as_in_llamagen_s_training(caption, cleaned):
 
 
 def test_cleaning_without_its_packages_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("detokenizers.pretrained.captions.find_spec", lambda name: None if name == "bs4" else object())
+    monkeypatch.setattr(
+        "detokenizers.pretrained.vlm.t5_captions.find_spec", lambda name: None if name == "bs4" else object()
+    )
     with pytest.raises(ValueError, match=r"without bs4; pip install 'detokenizers\[llamagen\]'"):
         clean_caption("a cat")
 
@@ -285,7 +287,7 @@ def test_a_folder_that_is_not_there_is_never_asked_of_the_hub(folder, tmp_path, 
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("transformers.utils.hub.cached_files", asked)
-    monkeypatch.setattr("detokenizers.pretrained.loading.snapshot_download", asked)
+    monkeypatch.setattr("detokenizers.pretrained.vlm.loading.snapshot_download", asked)
     for load in (load_vlm, load_tokenizer):
         with pytest.raises(ValueError, match="there is no folder 'nope', as llamagen-xl@nope says"):
             load("llamagen-xl@nope")

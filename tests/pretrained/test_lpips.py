@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detokenizers.checkpoint import load_tensors
-from detokenizers.pretrained.lpips import LEARNED, LPIPS
+from detokenizers.pretrained.networks.lpips import LEARNED, LPIPS
 from tests.pretrained.fixed_weights import fill, images, levels
 
 GOLDEN = load_tensors(Path(__file__).parent / "golden" / "lpips.safetensors")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
-from detokenizers.pretrained.mask2former import MEAN, STD, Mask2Former, box_of, instances, prepared
+from detokenizers.pretrained.networks.mask2former import MEAN, STD, Mask2Former, box_of, instances, prepared
 from tests.pretrained.judges import mask2former
 
 
@@ -81,7 +81,7 @@ def test_pictures_become_800_px_on_the_short_side_and_a_multiple_of_32(size, inn
 
 
 def test_a_tiny_detector_finds_a_hundred_candidates_in_the_pictures_own_pixels(folder, monkeypatch):
-    monkeypatch.setattr("detokenizers.pretrained.mask2former.SHORT", 64)
+    monkeypatch.setattr("detokenizers.pretrained.networks.mask2former.SHORT", 64)
     judge = Mask2Former.load(folder)
     picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     found = judge(picture)

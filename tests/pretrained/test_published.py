@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from detokenizers.pretrained import digest, fetching
-from detokenizers.pretrained.digest import sha256_of
-from detokenizers.pretrained.fetching import PublishedFile, PublishedRepo
-from detokenizers.pretrained.published import ALEXNET, CLIP_OPENAI, PUBLISHED, locate
-from detokenizers.pretrained.torch_state import read_state
+from detokenizers import digests as digest
+from detokenizers.digests import sha256_of
+from detokenizers.pretrained.weights import fetching
+from detokenizers.pretrained.weights.fetching import PublishedFile, PublishedRepo
+from detokenizers.pretrained.weights.published import ALEXNET, CLIP_OPENAI, PUBLISHED, locate
+from detokenizers.pretrained.weights.torch_state import read_state
 
 CONTENT = b"these are the weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

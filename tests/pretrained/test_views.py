@@ -8,9 +8,9 @@ from PIL import Image
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from detokenizers.pretrained.clip import MEAN, STD
-from detokenizers.pretrained.dinov2 import IMAGENET
-from detokenizers.pretrained.views import View
+from detokenizers.pretrained.networks.clip import MEAN, STD
+from detokenizers.pretrained.networks.dinov2 import IMAGENET
+from detokenizers.pretrained.networks.views import View
 from tests.pretrained.fixed_weights import images, levels
 
 OPENAI = View(224, MEAN, STD, crop="floor")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from transformers import JanusVQVAE
 
-from detokenizers.pretrained.janus_size import janus_config
+from detokenizers.pretrained.vlm.janus_size import janus_config
 from detokenizers.pretrained.vq import JanusVQ
 from detokenizers.protocols import Grid, VisualTokenizer
 from tests.pictures import FLAT_AND_TEXTURED

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from detokenizers.pretrained.vqa import YesNo, margin
+from detokenizers.pretrained.networks.vqa import YesNo, margin
 from tests.pretrained.judges import save_examiner, words
 
 

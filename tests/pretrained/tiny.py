@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
-from detokenizers.pretrained.janus import JanusSize, JanusVLM, build_janus
-from detokenizers.pretrained.words import word_tokenizer
+from detokenizers.pretrained.vlm.janus import JanusSize, JanusVLM, build_janus
+from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 
 Net = TypeVar("Net", bound=nn.Module)
 WORDS = ["a", "an", "the", "red", "green", "apple", "dog", "cat", "wooden", "table", "two", "and", "on", "ice-cream"]

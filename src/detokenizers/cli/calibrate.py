@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from ..checkpoint import atomic
 from ..data.prompts import Prompt, read_prompts
-from ..data.world import World
-from ..dcdd.calibration import CalibrationReport, calibrate, encoder_statistics
+from ..data.world.world import World
+from ..dcdd.calibrate import CalibrationReport, calibrate, encoder_statistics
 from ..dcdd.search import SearchConfig, Step, SummaryWeights, Weights
-from ..dcdd.statistics import TokenStatistics
+from ..dcdd.token_statistics import TokenStatistics
+from ..drawing.sources import device_of, guidance_of, pictures
 from ..evaluation.features import item_seed
-from ..pretrained.loading import load_vlm
-from ..pretrained.token_vlm import LlamaTokenVLM
-from .sources import device_of, guidance_of, pictures
+from ..pretrained.vlm.loading import load_vlm
+from ..pretrained.vlm.token_vlm import LlamaTokenVLM
 from .verbs import Calibrate
 
 TOP = 30

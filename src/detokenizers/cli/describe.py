@@ -10,11 +10,11 @@ import json
 from tqdm import tqdm
 
 from ..checkpoint import write_text
-from ..data.world import World
+from ..data.world.world import World
+from ..drawing.sources import device_of, pictures, truths
 from ..evaluation.tables import table
 from ..evaluation.understanding import understanding
-from ..pretrained.loading import load_vlm
-from .sources import device_of, pictures, truths
+from ..pretrained.vlm.loading import load_vlm
 from .verbs import Describe
 
 

@@ -12,13 +12,13 @@ import torch
 
 from ..data.images import find
 from ..data.marks import RESULTS, require_ours
+from ..evaluation.benchmarks import scoring
+from ..evaluation.evaluate import Evaluation
+from ..evaluation.moments import Moments
 from ..evaluation.one_pass import TRUTH, Pass
 from ..evaluation.references import save_reference
-from ..evaluation.statistics import Moments
+from ..evaluation.same_tokens import sheet
 from ..evaluation.tables import markdown, save
-from .benchmarks import scoring
-from .comparing import sheet
-from .evaluation import Evaluation
 from .verbs import Evaluate
 
 

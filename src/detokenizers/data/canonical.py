@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..nn.pixels import centre_box
+from ..pixels import centre_box
 from .images import LOADERS, ImageFile, Images, Load, opened, to_tensor
 
 Preparation = Callable[[Image.Image, int], Image.Image]

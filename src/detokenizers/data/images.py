@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..checkpoint import atomic
-from ..nn.pixels import Rounding, quantised
+from ..pixels import Rounding, quantised
 from ..texts import json_of, require_whole
 from .marks import MANIFEST, is_manifest, is_sheet
 

@@ -18,11 +18,11 @@ from pydantic import Field
 from torch import Tensor
 
 from ..config import Config
-from ..pretrained.digest import sha256s_of
+from ..digests import sha256s_of
 from .canonical import RULE, Prepared
 from .images import find, to_tensor
-from .scenes import caption
-from .world import Split, World, WorldConfig
+from .world.scenes import caption
+from .world.world import Split, World, WorldConfig
 
 
 class Source(Protocol):
@@ -77,7 +77,7 @@ class Folder:
     def fingerprint(self) -> str:
         """Of names, contents, captions and the preparation: any change gives another one, a copy elsewhere the same.
 
-        Files are read in full once and then remembered by size, inode and times (`pretrained/digest.py`).
+        Files are read in full once and then remembered by size, inode and times (`digests.py`).
         """
         digest = sha256(f"{self.read}".encode())
         beside = [path for file in self.files if (path := file.path.with_suffix(".txt")).is_file()]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..training.draws import uniform
-from .belief import cosine
+from .calibration import cosine
 from .model import DCDD
 
 

@@ -1,210 +1,226 @@
-"""Logit Calibration: find the numbers that make an encoder's beliefs as sure as the VLM's (DCDD Eqs. 9-16, B.2).
+"""From scores to beliefs: the softmax that makes an encoder as sure of its codes as the VLM is (DCDD Eqs. 10, 13-15).
 
-The VLM's side is watched once (`TokenStatistics.targets`), the encoder's is measured again and again while a search
-moves kappa and epsilon. What comes out is a JSON report bound to one codebook by its fingerprint. Beta cannot change a
-softmax; the report says so instead of reporting it as tuned.
+Training conditions come from an encoder, whose cosines to the codes are nearly flat under a plain softmax; at inference
+they come from the VLM's logits, which have a scale of their own. `Calibration` brings the first to the second. Of its
+numbers only kappa * alpha / tau and epsilon change anything: alpha and tau repeat kappa, beta cancels in the softmax.
+All five are kept because the paper names them.
 
-features + codebook -measure(calibration)-> four statistics -search against targets-> CalibrationReport
+features [n d] -cosine-> scores [n v] -scale, softmax, smooth-> p [n v] -a reading-> [n o], a few rows at a time
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
-from pydantic import ValidationError
+from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
-from detokenizers import checkpoint
-from detokenizers.config import Config
-from detokenizers.dcdd.belief import Calibration, Observer, offline, read_features, require_unit_rows
-from detokenizers.dcdd.lcdm import LCDMConfig
-from detokenizers.dcdd.ranking import rows_at_a_time
-from detokenizers.dcdd.search import CalibrationError, SearchConfig, Step, joint_search, paper_search
-from detokenizers.dcdd.statistics import Targets, TokenStatistics, normalized_entropy, pooled
-
-__all__ = [
-    "Calibration",
-    "CalibrationError",
-    "CalibrationReport",
-    "Observer",
-    "SearchConfig",
-    "Targets",
-    "calibrate",
-    "encoder_statistics",
-    "joint_search",
-    "measure",
-    "offline",
-    "paper_search",
-    "read_features",
-]
-
-SEARCHES = {"joint": joint_search, "paper": paper_search}
+from ..config import Config
+from .lcdm import Reading
+from .ranking import largest, precise, rows_at_a_time
+from .token_statistics import TokenStatistics
 
 
-class CalibrationReport(Config):
-    """What a calibration found, against what, and for which codebook."""
-
-    calibration: Calibration
-    sharpness: float
-    """kappa * alpha / tau: with epsilon, the only thing the search can identify."""
-    targets: Targets
-    achieved: Targets
-    loss: float
-    search: str
-    settings: SearchConfig
-    codebook_sha256: str
-    beta_effect: str
-    history: tuple[Step, ...]
-
-    def save(self, path: str | Path) -> None:
-        """Write the report as JSON, whole or not at all."""
-        checkpoint.write_text(path, self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def load(cls, path: str | Path) -> CalibrationReport:
-        """Read a report back; a missing or foreign file is one clear ValueError."""
-        try:
-            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ValueError(f"there is no calibration report at {path}; `detok calibrate` writes one") from None
-        except (UnicodeDecodeError, OSError) as error:
-            raise ValueError(f"{path} is not a readable calibration report: {error}") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the top level"
-            raise ValueError(f"{path} is not a calibration report: {where}: {first['msg']}") from None
-
-    def require(self, codebook: Float[Tensor, "v d"]) -> Calibration:
-        """Hand out the calibration for the codebook it was made for, and for no other."""
-        found = checkpoint.fingerprint(codebook)
-        if found != self.codebook_sha256:
-            raise ValueError(
-                f"this calibration belongs to codebook {self.codebook_sha256[:12]}, not to {found[:12]}; "
-                "calibrate again for this tokenizer"
-            )
-        return self.calibration
+def cosine(features: Float[Tensor, "... d"], codebook: Float[Tensor, "v d"]) -> Float[Tensor, "... v"]:
+    """Proxy image-token logits: the cosine of every feature with every code, in [-1, 1] (Eqs. 10, 13)."""
+    if features.shape[-1] != codebook.shape[-1]:
+        raise ValueError(
+            f"features have {features.shape[-1]} dimensions but the codes have {codebook.shape[-1]}; "
+            "are these the features after quant_conv?"
+        )
+    features, codes = F.normalize(precise(features), dim=-1), F.normalize(precise(codebook), dim=-1)
+    return features @ codes.to(features.dtype).mT
 
 
-@torch.no_grad()
-def measure(
-    calibration: Calibration,
-    features: Float[Tensor, "... d"],
-    codebook: Float[Tensor, "v d"],
-    *,
-    code_prior: Float[Tensor, "v"] | None = None,
-    chunk: int | None = None,
-    summaries: bool = False,
-) -> Targets:
-    """The statistics of an encoder's calibrated distributions (Eqs. 11-12), streamed, at most 4096 tokens at a time.
+class Affine(Config):
+    """The VLM keeps its own scale: kappa counts as 1, everything else applies."""
 
-    `summaries` adds the means of the uncertainty features (Eq. 8), which take several times as long.
+    name: Literal["affine"] = "affine"
+    epsilon: float | None = Field(default=None, ge=0, lt=1)
+    """Not in the paper: the VLM's own smoothing, where it is not to be the encoder's."""
+
+    def __call__(self, encoder: Calibration) -> Calibration:
+        epsilon = encoder.epsilon if self.epsilon is None else self.epsilon
+        return encoder.model_copy(update={"kappa": 1.0, "top1_margin": 0.0, "epsilon": epsilon})
+
+
+class SmoothOnly(Config):
+    """The VLM's belief is only smoothed by epsilon."""
+
+    name: Literal["smooth_only"] = "smooth_only"
+
+    def __call__(self, encoder: Calibration) -> Calibration:
+        return Calibration(epsilon=encoder.epsilon)
+
+
+class Untouched(Config):
+    """The VLM's belief stays as it is."""
+
+    name: Literal["off"] = "off"
+
+    def __call__(self, encoder: Calibration) -> Calibration:
+        return Calibration()
+
+
+class Literally(Config):
+    """The paper to the letter: the encoder's kappa multiplies VLM logits too, which collapses them to one-hot."""
+
+    name: Literal["literal"] = "literal"
+
+    def __call__(self, encoder: Calibration) -> Calibration:
+        return encoder
+
+
+# PAPER GAP (docs/dcdd.md#calibration-on-vlm): "the same calibration is also applied to the VLM's logits", but they
+# already have their native scale; times kappa = 30 they would be one-hot.
+VLMSide = Annotated[Affine | SmoothOnly | Untouched | Literally, Field(discriminator="name")]
+"""What of the encoder's calibration is also applied to the VLM's logits. It moves the condition, never the sampling."""
+
+
+class Calibration(Config):
+    """p = (1 - epsilon) softmax((kappa alpha s + beta) / tau) + epsilon / K; the defaults are the raw softmax."""
+
+    # PAPER GAP (docs/dcdd.md#calibration-parameters): the printed symbols and values are lost; this form covers both
+    # the cosine scale of section 5.2 and the logit scale, bias and temperature of B.2.
+    kappa: float = Field(default=1.0, ge=0)
+    """Cosine scale (inverse temperature) of the encoder's scores."""
+    alpha: float = Field(default=1.0, gt=0)
+    """Affine scale; redundant with kappa on the encoder's side."""
+    beta: float = 0.0
+    """Affine bias; the softmax does not feel it."""
+    tau: float = Field(default=1.0, gt=0)
+    """Temperature; redundant with kappa on the encoder's side."""
+    epsilon: float = Field(default=0.0, ge=0, lt=1)
+    """Label smoothing: how much of every belief is spread evenly over all codes."""
+    top1_margin: float = 0.0
+    """Not in the paper: taken off every row's largest cosine, as ArcFace does. Moves confidence at a given entropy."""
+    vlm_side: VLMSide = Affine()
+
+    @property
+    def sharpness(self) -> float:
+        """kappa * alpha / tau, the one scale that matters on the encoder's side."""
+        return self.kappa * self.alpha / self.tau
+
+    def __call__(
+        self, scores: Float[Tensor, "... v"], code_prior: Float[Tensor, "v"] | None = None
+    ) -> Float[Tensor, "... v"]:
+        """Turn scores into a belief (Eqs. 14-15).
+
+        Args:
+            scores: cosines, or logits.
+            code_prior: not in the paper: a bias per code in the place of beta, e.g. from `code_prior`.
+        """
+        scores = precise(scores)
+        if self.top1_margin:
+            best = scores.argmax(-1, keepdim=True)
+            scores = scores.scatter_add(-1, best, torch.full_like(scores[..., :1], -self.top1_margin))
+        bias = self.beta if code_prior is None else self.beta + code_prior.to(scores)
+        p = scores.mul(self.sharpness).add_(bias / self.tau).softmax(-1)
+        return p.lerp(p.new_tensor(1 / p.shape[-1]), self.epsilon)
+
+    def proxy(
+        self,
+        features: Float[Tensor, "... d"],
+        codebook: Float[Tensor, "v d"],
+        code_prior: Float[Tensor, "v"] | None = None,
+    ) -> Float[Tensor, "... v"]:
+        """The encoder's calibrated belief over codes (Eqs. 10, 13-15)."""
+        return self(cosine(features, codebook), code_prior)
+
+    def on_vlm(self, logits: Float[Tensor, "... v"]) -> Float[Tensor, "... v"]:
+        """The VLM's belief over codes, from its guided, unfiltered logits."""
+        return self.vlm_side(self)(logits)
+
+
+def code_prior(ids: Int[Tensor, "..."], num_codes: int) -> Float[Tensor, "v"]:
+    """Log-frequency of every code among the VLM's own tokens, add-one smoothed; not in the paper."""
+    counts = torch.bincount(ids.flatten(), minlength=num_codes).float() + 1
+    return (counts / counts.sum()).log()
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What the token loop calls at every step so that beliefs are read and never stored (an `Observe`).
+
+    Handed the guided logits [b v] and the token just drawn, it returns the few numbers the decoder will be told.
     """
-    if summaries:
-        return encoder_statistics(features, codebook, calibration, code_prior=code_prior).targets()
-    confidence, entropies = [], []
-    for part in features.flatten(0, -2).split(chunk or rows_at_a_time(codebook.shape[0], features.device)):
-        p = calibration.proxy(part, codebook, code_prior)
-        confidence.append(p.amax(-1))
-        entropies.append(normalized_entropy(p))
-    return pooled(torch.cat(confidence), torch.cat(entropies))
+
+    reading: Reading
+    codebook: Float[Tensor, "v d"]
+    """Unit rows."""
+    calibration: Calibration = Calibration()  # noqa: RUF009
+    statistics: TokenStatistics | None = None
+    """If given, also told every belief, before calibration."""
+
+    def __post_init__(self) -> None:
+        require_unit_rows(self.codebook)
+
+    @torch.no_grad()
+    def __call__(self, logits: Float[Tensor, "b v"], sampled: Int[Tensor, "b"]) -> Float[Tensor, "b o"]:
+        if self.statistics is not None:
+            self.statistics.update_logits(logits, sampled)
+        return self.reading(self.calibration.on_vlm(logits), sampled, self.codebook)
 
 
 @torch.no_grad()
-def encoder_statistics(
-    features: Float[Tensor, "... d"],
+def offline(
+    rows: Float[Tensor, "b n x"],
+    believe: Callable[[Tensor], Tensor],
+    reading: Reading,
     codebook: Float[Tensor, "v d"],
-    calibration: Calibration = Calibration(),  # noqa: B008
+    sampled: Int[Tensor, "b n"] | None = None,
     *,
-    code_prior: Float[Tensor, "v"] | None = None,
-    lcdm: LCDMConfig = LCDMConfig(),  # noqa: B008
-) -> TokenStatistics:
-    """A whole column of Table 1 for an encoder: raw by default, calibrated if a calibration is given."""
-    statistics = TokenStatistics(codebook, lcdm)
-    for part in features.flatten(0, -2).split(rows_at_a_time(codebook.shape[0], features.device)):
-        p = calibration.proxy(part, codebook, code_prior)
-        statistics.update(p, p.argmax(-1))
-    return statistics
-
-
-def calibrate(
-    features: Float[Tensor, "... d"],
-    codebook: Float[Tensor, "v d"],
-    targets: Targets,
-    search: Literal["joint", "paper"] = "joint",
-    settings: SearchConfig = SearchConfig(),  # noqa: B008
-    *,
-    start: Calibration = Calibration(),  # noqa: B008
-    code_prior: Float[Tensor, "v"] | None = None,
     chunk: int | None = None,
-    on_step: Callable[[Step], None] = lambda step: None,
-) -> CalibrationReport:
-    """Match the encoder's beliefs to the VLM's (B.2). Deterministic; nothing `[n v]` outlives an evaluation.
+) -> Float[Tensor, "b n o"]:
+    """Read whole sequences, a few rows at a time; the belief tensor [b n v] never exists.
 
     Args:
-        features: encoder features before quantisation, of a hundred or more training images.
+        rows: what beliefs are made of, e.g. logits [b n v] or features [b n d].
+        believe: rows to beliefs, e.g. `calibration.on_vlm`, or `probabilities`.
+        reading: beliefs to features.
         codebook: unit rows.
-        targets: what the VLM does, from `TokenStatistics.targets`.
-        search: `joint` (recommended) or `paper`.
-        settings: ranges, grids, tolerance and loss weights.
-        start: what is not searched, e.g. `top1_margin` or the VLM's side.
-        code_prior: not in the paper: a bias per code; give the same to `Calibration.proxy` afterwards.
-        chunk: tokens at a time; by default what suits the device.
-        on_step: told every candidate, e.g. to move a progress bar.
+        sampled: the tokens that were drawn; by default the most probable ones.
+        chunk: rows at a time; by default what suits the device, at most 4096.
 
-    Raises:
-        CalibrationError: if the target entropy is outside the searched range, or is not met within the tolerance.
-        ValueError: if the features are not finite or the codebook's rows are not unit vectors.
+    Returns:
+        The same numbers as an `Observer` at every step.
     """
-    require_unit_rows(codebook)
-    features = features.flatten(0, -2)
-    if not torch.isfinite(features).all():
-        raise ValueError("the features hold NaN or infinity; were they encoded in half precision?")
-    seen: dict[str, Targets] = {}
-    summaries = settings.weights.kind == "summaries"
+    chunk = chunk or rows_at_a_time(codebook.shape[0], rows.device)
+    tokens = None if sampled is None else sampled.flatten()
+    read = []
+    for start, part in enumerate(rows.flatten(0, -2).split(chunk)):
+        p = believe(part)
+        drawn = largest(p, 1)[1].squeeze(-1) if tokens is None else tokens[start * chunk : (start + 1) * chunk]
+        read.append(reading(p, drawn, codebook))
+    return torch.cat(read).unflatten(0, rows.shape[:-1])
 
-    def measured(calibration: Calibration) -> Targets:
-        key = calibration.model_dump_json()
-        if key not in seen:
-            seen[key] = measure(
-                calibration, features, codebook, code_prior=code_prior, chunk=chunk, summaries=summaries
-            )
-        return seen[key]
 
-    history = []
-    for step in SEARCHES[search](measured, targets, settings, start):
-        history.append(step)
-        on_step(step)
-    taken = [step for step in history if step.accepted]
-    if not taken:
-        raise CalibrationError(
-            f"mean entropy {history[-1].mean_entropy:.4f} stays more than {settings.tolerance} from the target "
-            f"{targets.mean_entropy:.4f} after {settings.max_bisections} bisections; allow more of them"
+def read_features(
+    features: Float[Tensor, "b n d"],
+    calibration: Calibration,
+    reading: Reading,
+    codebook: Float[Tensor, "v d"],
+    sampled: Int[Tensor, "b n"] | None = None,
+    *,
+    chunk: int | None = None,
+) -> Float[Tensor, "b n o"]:
+    """The training condition: encoder features, read as a VLM's beliefs are. `sampled` defaults to the VQ tokens."""
+    believe = partial(calibration.proxy, codebook=codebook)
+    return offline(features, believe, reading, codebook, sampled, chunk=chunk)
+
+
+def require_unit_rows(codebook: Float[Tensor, "v d"]) -> None:
+    """Raise if the codes are not unit vectors: cosines, expected codes and tokens would silently change scale."""
+    norms = codebook.float().norm(dim=-1)
+    low, high = norms.min().item(), norms.max().item()
+    if not (abs(low - 1) < 1e-3 and abs(high - 1) < 1e-3):
+        raise ValueError(
+            f"codebook rows must have unit norm, these have {low:.4g} to {high:.4g}; "
+            "pass torch.nn.functional.normalize(codebook.float(), dim=-1)"
         )
-    final = taken[-1].calibration
-    return CalibrationReport(
-        calibration=final,
-        sharpness=final.sharpness,
-        targets=targets,
-        achieved=encoder_statistics(features, codebook, final, code_prior=code_prior).targets(),
-        loss=taken[-1].loss,
-        search=search,
-        settings=settings,
-        codebook_sha256=checkpoint.fingerprint(codebook),
-        beta_effect=_beta_effect(final, features, codebook, settings.betas),
-        history=tuple(history),
-    )
-
-
-@torch.no_grad()
-def _beta_effect(
-    calibration: Calibration, features: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"], betas: tuple[float, ...]
-) -> str:
-    """What sweeping beta does, which is nothing: measured on a few tokens in fp64 rather than claimed."""
-    few, codes = features[:16].double(), codebook.double()
-    without = calibration.vary(beta=0.0).proxy(few, codes)
-    moved = max((calibration.vary(beta=beta).proxy(few, codes) - without).abs().max().item() for beta in betas)
-    return "none (softmax-invariant)" if moved < 1e-6 else f"moves probabilities by up to {moved:.2g}"

@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from detokenizers.config import Config
-from detokenizers.dcdd.ranking import precise, ranked
+from ..config import Config
+from .ranking import precise, ranked
 
 
 class LCDMConfig(Config):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..pretrained.loading import folder_of
+from ..pretrained.vlm.loading import folder_of
 from .model import CONFIG, DCDD
 
 

@@ -18,12 +18,12 @@ from ..checkpoint import load_tensors, save_tensors, write_text
 from ..config import Config
 from ..decoder import FlowDecoder
 from ..flow.solvers import Progress, Solver, euler
-from ..pretrained.flux import FluxDecoder, FluxNet, PretrainedFlux
-from ..pretrained.flux_inputs import EmptyPrompt, ZeroText
-from ..pretrained.flux_scope import Attention, Scope, apply_scope
+from ..pretrained.flux.inputs import EmptyPrompt, ZeroText
+from ..pretrained.flux.scope import Attention, Scope, apply_scope
+from ..pretrained.flux.transformer import FluxDecoder, FluxNet, PretrainedFlux
 from ..pretrained.spaces import VAE, PretrainedVAE, Space, save_vae
 from ..protocols import Grid, VisualTokenizer, VisualTokens
-from .belief import Calibration, Observer, read_features, require_unit_rows
+from .calibration import Calibration, Observer, read_features, require_unit_rows
 from .condition import CondConfig, CondEncoder
 from .lcdm import Expectation, Reading
 

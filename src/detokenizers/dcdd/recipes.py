@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..data.sources import FolderImages, WorldImages
-from ..pretrained.flux import FluxConfig
-from ..pretrained.flux_scope import Full
+from ..pretrained.flux.scope import Full
+from ..pretrained.flux.transformer import FluxConfig
 from ..pretrained.spaces import PretrainedVAE
 from ..training import TrainConfig
 from ..training.optimizers import Muon
 from ..training.schedules import Constant, Cosine, Trapezoid
-from .belief import Affine, Calibration
 from .beliefs import AnySharpness, Proxy, TeacherForced
+from .calibration import Affine, Calibration
 from .condition import CondConfig
 from .lcdm import Committed, Expectation, HardCodes
 from .model import DCDDConfig

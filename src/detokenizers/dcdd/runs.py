@@ -21,8 +21,8 @@ from ..data.encoded import encoded, reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.loss import LossWeight, One
 from ..flow.time_laws import LogitNormal, TimeLaw
-from ..pretrained.loading import load_tokenizer, load_vlm
 from ..pretrained.spaces import VAE, Pixels
+from ..pretrained.vlm.loading import load_tokenizer, load_vlm
 from ..pretrained.vq import JanusVQ
 from ..protocols import VisualTokens
 from ..training import Job, TrainConfig

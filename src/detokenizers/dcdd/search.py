@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detokenizers.config import Config
-from detokenizers.dcdd.belief import Calibration
-from detokenizers.dcdd.statistics import Targets
+from ..config import Config
+from .calibration import Calibration
+from .token_statistics import Targets
 
 Measured = Callable[[Calibration], Targets]
 

@@ -21,7 +21,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from .frechet import distance_to, gaussian_distance, root
-from .statistics import Moments
+from .moments import Moments
 
 LEVEL = 0.95
 Statistic = Callable[[NDArray[np.intp]], float]

@@ -18,9 +18,9 @@ from .frechet import frechet
 from .kernel import kernel_distance
 from .measures import Scores
 from .prdc import density_coverage
-from .protocols import INCEPTION
-from .protocols import Protocol as Rules
 from .results import Metric, Result, mean_of, measured
+from .rules import INCEPTION
+from .rules import Protocol as Rules
 
 NAMES = {"dinov2": "DINOv2"}
 

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..checkpoint import fingerprint
+from .moments import Moments
 from .pairwise import device_of
-from .statistics import Moments
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .statistics import Moments, same_extractor
+from .moments import Moments, same_extractor
 
 
 def frechet(a: Moments, b: Moments) -> float:

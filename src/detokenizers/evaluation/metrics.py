@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .distances import Distance, Frechet, Kernel, Neighbours
 from .measures import PSNR, SSIM, ClipScore, Lpips, Measure, Perceptual, Sharpness
 from .pairwise import WINDOWS
-from .protocols import INCEPTION
+from .rules import INCEPTION
 
 EXTRACTORS = ("world", INCEPTION, "dinov2")
 CODEBOOK = "codebook"

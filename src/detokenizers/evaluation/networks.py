@@ -1,6 +1,6 @@
 """The networks that look, by name, loaded when the first chosen metric asks and not before.
 
-Published ones come from verified files (pretrained/published.py); without them the metric says which file it wants. The
+Published ones come from verified files (pretrained/weights/published.py); without them the metric says which file it wants. The
 embedded WorldNet and anybody's own are handed in as loaders.
 
 name -load once-> net on the device -> Extractor (features) | PerceptualDistance (activations) | LPIPS | CLIP
@@ -17,10 +17,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from ..pretrained.published import CLIP_DATACOMP, CLIP_OPENAI
+from ..pretrained.weights.published import CLIP_DATACOMP, CLIP_OPENAI
 from .features import Extractor
 from .pairwise import levels
-from .protocols import Look
+from .rules import Look
 
 Loader = Callable[[], Any]
 CLEAN = 299
@@ -57,22 +57,22 @@ def published() -> Mapping[str, Loader]:
     """Loaders of the networks behind published numbers; nothing is imported until one is called."""
 
     def inception() -> Any:
-        from ..pretrained.inception import Inception
+        from ..pretrained.networks.inception import Inception
 
         return Inception.load()
 
     def lpips(backbone: Literal["alex", "vgg"]) -> Any:
-        from ..pretrained.lpips import LPIPS
+        from ..pretrained.networks.lpips import LPIPS
 
         return LPIPS.load(backbone)
 
     def dinov2() -> Any:
-        from ..pretrained.dinov2 import DINOv2
+        from ..pretrained.networks.dinov2 import DINOv2
 
         return DINOv2.load()
 
     def clip(repo: str) -> Any:
-        from ..pretrained.clip import CLIP
+        from ..pretrained.networks.clip import CLIP
 
         return CLIP.load(repo)
 

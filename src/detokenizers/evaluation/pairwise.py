@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..nn.pixels import quantised
+from ..pixels import quantised
 
 PEAK = 255.0
 CACHED = 2**16

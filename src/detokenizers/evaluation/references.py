@@ -20,9 +20,9 @@ import torch
 from safetensors import safe_open
 
 from .features import Extractor
-from .protocols import INCEPTION, Protocol
+from .moments import Moments
 from .results import Result
-from .statistics import Moments
+from .rules import INCEPTION, Protocol
 
 ROUNDING = 1e-5
 """What saving in float32 may do to a covariance, relative to its size."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..checkpoint import save_tensors
 from .features import Gathered, Ids
 from .measures import Columns
-from .statistics import Moments
+from .moments import Moments
 
 
 @dataclass

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..checkpoint import write_text
-from .published_numbers import METRICS, PUBLISHED
+from .benchmarks.published import METRICS, PUBLISHED
 from .results import Result, measured, verdict
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1"}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..data.scenes import Truth, caption, parse
+from ..data.world.scenes import Truth, caption, parse
 from .results import Metric, Result, mean_of
 from .world_judge import share
 

@@ -5,9 +5,9 @@ Each docstring: what it makes, how long it takes on two shared CPU cores, what i
 
 from __future__ import annotations
 
-from ..data.world import WorldConfig
-from ..pretrained.janus_size import JanusSize
+from ..data.world.world import WorldConfig
 from ..pretrained.spaces import VAEConfig
+from ..pretrained.vlm.janus_size import JanusSize
 from ..training import TrainConfig
 from ..training.optimizers import Muon
 from ..training.schedules import Trapezoid

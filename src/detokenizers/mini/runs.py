@@ -18,22 +18,22 @@ from ..checkpoint import load_into, resolve, save_tensors, write_text
 from ..config import Config
 from ..data.encoded import encoded, reader_fingerprint
 from ..data.images import to_tensor
-from ..data.objects import COLOURS
 from ..data.sources import Scenes, shuffled_rows
-from ..data.world import Split, World, WorldConfig
+from ..data.world.objects import COLOURS
+from ..data.world.world import Split, World, WorldConfig
 from ..nn.world_net import WorldNet, WorldNetConfig
-from ..pretrained.janus_size import JanusSize, build_janus, special_ids
 from ..pretrained.spaces import VAE, VAEConfig, build_vae, save_vae, set_statistics
+from ..pretrained.vlm.janus_size import JanusSize, build_janus, special_ids
+from ..pretrained.vlm.word_tokenizer import word_tokenizer
 from ..pretrained.vq import JanusVQ
 from ..pretrained.vq_weights import build_vq, load_vq, save_vq
-from ..pretrained.words import word_tokenizer
 from ..training import Job, TrainConfig
 from ..training.processes import computing_device
 from .adversarial import AdversaryConfig
 from .autoencoder import AutoencoderObjective
+from .judge import WorldNetObjective
 from .tokenizer import TokenizerObjective
-from .vlm import VLMObjective
-from .world_net import WorldNetObjective
+from .vlm_objective import VLMObjective
 
 PREVIEW = 16
 HELD = 64

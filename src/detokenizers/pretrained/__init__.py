@@ -1,4 +1,4 @@
 """The one door to transformers and diffusers: frozen VLMs, their tokenizers, latent spaces and FLUX.
 
-Import the module you need (`detokenizers.pretrained.janus`, ...); this package itself imports nothing heavy.
+Import the module you need (`detokenizers.pretrained.vlm.janus`, ...); this package itself imports nothing heavy.
 """

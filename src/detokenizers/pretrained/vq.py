@@ -19,8 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import JanusVQVAE
 
-from detokenizers.nn.channels_last import channels_last
-from detokenizers.protocols import Grid
+from ..nn.channels_last import channels_last
+from ..protocols import Grid
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import JanusConfig, JanusVQVAE, JanusVQVAEConfig
 
 from ..checkpoint import save_tensors, write_text
-from .janus_size import JanusSize, janus_config
+from .vlm.janus_size import JanusSize, janus_config
 
 INSIDE_JANUS = "model.vqmodel."
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoint import atomic, write_text
-from ..nn.pixels import quantised
+from ..pixels import quantised
 
 LOG, CURVE, PREVIEW = "log.jsonl", "loss.png", "preview.png"
 HELD_OUT = "held_out"

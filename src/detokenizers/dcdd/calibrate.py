@@ -1,0 +1,210 @@
+"""Logit Calibration: find the numbers that make an encoder's beliefs as sure as the VLM's (DCDD Eqs. 9-16, B.2).
+
+The VLM's side is watched once (`TokenStatistics.targets`), the encoder's is measured again and again while a search
+moves kappa and epsilon. What comes out is a JSON report bound to one codebook by its fingerprint. Beta cannot change a
+softmax; the report says so instead of reporting it as tuned.
+
+features + codebook -measure(calibration)-> four statistics -search against targets-> CalibrationReport
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import ValidationError
+from torch import Tensor
+
+from .. import checkpoint
+from ..config import Config
+from .calibration import Calibration, Observer, offline, read_features, require_unit_rows
+from .lcdm import LCDMConfig
+from .ranking import rows_at_a_time
+from .search import CalibrationError, SearchConfig, Step, joint_search, paper_search
+from .token_statistics import Targets, TokenStatistics, normalized_entropy, pooled
+
+__all__ = [
+    "Calibration",
+    "CalibrationError",
+    "CalibrationReport",
+    "Observer",
+    "SearchConfig",
+    "Targets",
+    "calibrate",
+    "encoder_statistics",
+    "joint_search",
+    "measure",
+    "offline",
+    "paper_search",
+    "read_features",
+]
+
+SEARCHES = {"joint": joint_search, "paper": paper_search}
+
+
+class CalibrationReport(Config):
+    """What a calibration found, against what, and for which codebook."""
+
+    calibration: Calibration
+    sharpness: float
+    """kappa * alpha / tau: with epsilon, the only thing the search can identify."""
+    targets: Targets
+    achieved: Targets
+    loss: float
+    search: str
+    settings: SearchConfig
+    codebook_sha256: str
+    beta_effect: str
+    history: tuple[Step, ...]
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON, whole or not at all."""
+        checkpoint.write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> CalibrationReport:
+        """Read a report back; a missing or foreign file is one clear ValueError."""
+        try:
+            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"there is no calibration report at {path}; `detok calibrate` writes one") from None
+        except (UnicodeDecodeError, OSError) as error:
+            raise ValueError(f"{path} is not a readable calibration report: {error}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the top level"
+            raise ValueError(f"{path} is not a calibration report: {where}: {first['msg']}") from None
+
+    def require(self, codebook: Float[Tensor, "v d"]) -> Calibration:
+        """Hand out the calibration for the codebook it was made for, and for no other."""
+        found = checkpoint.fingerprint(codebook)
+        if found != self.codebook_sha256:
+            raise ValueError(
+                f"this calibration belongs to codebook {self.codebook_sha256[:12]}, not to {found[:12]}; "
+                "calibrate again for this tokenizer"
+            )
+        return self.calibration
+
+
+@torch.no_grad()
+def measure(
+    calibration: Calibration,
+    features: Float[Tensor, "... d"],
+    codebook: Float[Tensor, "v d"],
+    *,
+    code_prior: Float[Tensor, "v"] | None = None,
+    chunk: int | None = None,
+    summaries: bool = False,
+) -> Targets:
+    """The statistics of an encoder's calibrated distributions (Eqs. 11-12), streamed, at most 4096 tokens at a time.
+
+    `summaries` adds the means of the uncertainty features (Eq. 8), which take several times as long.
+    """
+    if summaries:
+        return encoder_statistics(features, codebook, calibration, code_prior=code_prior).targets()
+    confidence, entropies = [], []
+    for part in features.flatten(0, -2).split(chunk or rows_at_a_time(codebook.shape[0], features.device)):
+        p = calibration.proxy(part, codebook, code_prior)
+        confidence.append(p.amax(-1))
+        entropies.append(normalized_entropy(p))
+    return pooled(torch.cat(confidence), torch.cat(entropies))
+
+
+@torch.no_grad()
+def encoder_statistics(
+    features: Float[Tensor, "... d"],
+    codebook: Float[Tensor, "v d"],
+    calibration: Calibration = Calibration(),  # noqa: B008
+    *,
+    code_prior: Float[Tensor, "v"] | None = None,
+    lcdm: LCDMConfig = LCDMConfig(),  # noqa: B008
+) -> TokenStatistics:
+    """A whole column of Table 1 for an encoder: raw by default, calibrated if a calibration is given."""
+    statistics = TokenStatistics(codebook, lcdm)
+    for part in features.flatten(0, -2).split(rows_at_a_time(codebook.shape[0], features.device)):
+        p = calibration.proxy(part, codebook, code_prior)
+        statistics.update(p, p.argmax(-1))
+    return statistics
+
+
+def calibrate(
+    features: Float[Tensor, "... d"],
+    codebook: Float[Tensor, "v d"],
+    targets: Targets,
+    search: Literal["joint", "paper"] = "joint",
+    settings: SearchConfig = SearchConfig(),  # noqa: B008
+    *,
+    start: Calibration = Calibration(),  # noqa: B008
+    code_prior: Float[Tensor, "v"] | None = None,
+    chunk: int | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> CalibrationReport:
+    """Match the encoder's beliefs to the VLM's (B.2). Deterministic; nothing `[n v]` outlives an evaluation.
+
+    Args:
+        features: encoder features before quantisation, of a hundred or more training images.
+        codebook: unit rows.
+        targets: what the VLM does, from `TokenStatistics.targets`.
+        search: `joint` (recommended) or `paper`.
+        settings: ranges, grids, tolerance and loss weights.
+        start: what is not searched, e.g. `top1_margin` or the VLM's side.
+        code_prior: not in the paper: a bias per code; give the same to `Calibration.proxy` afterwards.
+        chunk: tokens at a time; by default what suits the device.
+        on_step: told every candidate, e.g. to move a progress bar.
+
+    Raises:
+        CalibrationError: if the target entropy is outside the searched range, or is not met within the tolerance.
+        ValueError: if the features are not finite or the codebook's rows are not unit vectors.
+    """
+    require_unit_rows(codebook)
+    features = features.flatten(0, -2)
+    if not torch.isfinite(features).all():
+        raise ValueError("the features hold NaN or infinity; were they encoded in half precision?")
+    seen: dict[str, Targets] = {}
+    summaries = settings.weights.kind == "summaries"
+
+    def measured(calibration: Calibration) -> Targets:
+        key = calibration.model_dump_json()
+        if key not in seen:
+            seen[key] = measure(
+                calibration, features, codebook, code_prior=code_prior, chunk=chunk, summaries=summaries
+            )
+        return seen[key]
+
+    history = []
+    for step in SEARCHES[search](measured, targets, settings, start):
+        history.append(step)
+        on_step(step)
+    taken = [step for step in history if step.accepted]
+    if not taken:
+        raise CalibrationError(
+            f"mean entropy {history[-1].mean_entropy:.4f} stays more than {settings.tolerance} from the target "
+            f"{targets.mean_entropy:.4f} after {settings.max_bisections} bisections; allow more of them"
+        )
+    final = taken[-1].calibration
+    return CalibrationReport(
+        calibration=final,
+        sharpness=final.sharpness,
+        targets=targets,
+        achieved=encoder_statistics(features, codebook, final, code_prior=code_prior).targets(),
+        loss=taken[-1].loss,
+        search=search,
+        settings=settings,
+        codebook_sha256=checkpoint.fingerprint(codebook),
+        beta_effect=_beta_effect(final, features, codebook, settings.betas),
+        history=tuple(history),
+    )
+
+
+@torch.no_grad()
+def _beta_effect(
+    calibration: Calibration, features: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"], betas: tuple[float, ...]
+) -> str:
+    """What sweeping beta does, which is nothing: measured on a few tokens in fp64 rather than claimed."""
+    few, codes = features[:16].double(), codebook.double()
+    without = calibration.vary(beta=0.0).proxy(few, codes)
+    moved = max((calibration.vary(beta=beta).proxy(few, codes) - without).abs().max().item() for beta in betas)
+    return "none (softmax-invariant)" if moved < 1e-6 else f"moves probabilities by up to {moved:.2g}"

@@ -1,0 +1,1 @@
+"""Prompts to tokens to pictures by several decoders: galleries, contact sheets, benchmark layouts."""

@@ -1,0 +1,1 @@
+"""Frozen vision-language models: the token loop, its KV cache, Janus, LlamaGen, prompt formats."""

@@ -1,0 +1,264 @@
+"""The token loop: a frozen Llama draws an image token by token, and says at every step what it believes.
+
+Transformers' image generation never shows the guided distribution (spec 2.3), and rebuilds masks and caches at each
+step. This loop hands the guided fp32 logits to `observe` and keeps only what comes back, so `[n v]` never exists.
+Guidance acts before the last linear layer: that layer is affine, hence `W(u + w(c - u)) + a` equals guiding the logits
+themselves, and the largest matrix of the head is multiplied once per item instead of twice.
+
+prefix [cond; uncond] -blocks-> hidden -lift, guide, project-> logits [b v] -observe-> kept
+                                                               logits -draw-> ids [b] -embed-> next column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ...nn.sampling import draw
+from ...protocols import Observe
+from .llama_blocks import Angles, LlamaBlocks, Memory
+
+CHUNK_ROWS = 1024
+"""Rows of logits that `believe` has in memory at a time."""
+WAITING = 65_536
+"""Bytes of logits an item may have waiting to be observed together."""
+COLUMNS = 16
+"""A compiled loop's memory is a multiple of this long: prompts of about one length share a graph, and fast attention
+kernels want masks whose rows start at aligned addresses."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What stands before the first image token. Rows are [cond; uncond], or cond alone when nothing is guided."""
+
+    embeddings: Float[Tensor, "r l h"]
+    visible: Bool[Tensor, "r l"]
+    """False at padding."""
+
+    def widened(self, width: int) -> Prefix:
+        """Padded on the left to at least so many columns."""
+        missing = width - self.visible.shape[1]
+        if missing <= 0:
+            return self
+        return Prefix(F.pad(self.embeddings, (0, 0, missing, 0)), F.pad(self.visible, (missing, 0)))
+
+
+@dataclass(frozen=True)
+class TokenParts:
+    """What differs between the VLMs that share the loop."""
+
+    blocks: LlamaBlocks
+    angles: Callable[[int], Angles]
+    """Rotary angles of the first so many positions."""
+    embed: Callable[[Int[Tensor, "..."]], Float[Tensor, "... h"]]
+    """Image tokens as inputs of the Llama."""
+    lift: Callable[[Float[Tensor, "... h"]], Float[Tensor, "... m"]]
+    """The head up to its last linear layer."""
+    project: nn.Linear
+    """The last linear layer of the head, to one logit per code."""
+
+
+def guide(both: Float[Tensor, "r *m"], branches: int, guidance: float | Tensor) -> Float[Tensor, "b *m"]:
+    """Classifier-free guidance `u + w (c - u)` on rows [cond; uncond]; one branch passes through."""
+    if branches == 1:
+        return both
+    cond, uncond = both.chunk(2)
+    return torch.lerp(uncond, cond, guidance)
+
+
+class Listener:
+    """Shows `observe` the logits of a few steps at once: on small codebooks it costs calls, not arithmetic.
+
+    At most `WAITING` bytes an item wait, so at 16,384 codes every step is shown by itself.
+    """
+
+    def __init__(self, observe: Observe, num_codes: int) -> None:
+        self.observe, self.steps = observe, max(1, WAITING // (4 * num_codes))
+        self.waiting: list[tuple[Float[Tensor, "b v"], Int[Tensor, "b"]]] = []
+        self.parts: list[Float[Tensor, "b s o"]] = []
+
+    def hear(self, logits: Float[Tensor, "b v"], drawn: Int[Tensor, "b"]) -> None:
+        """Take in one step."""
+        self.waiting.append((logits, drawn))
+        if len(self.waiting) == self.steps:
+            self._show()
+
+    def observed(self) -> Float[Tensor, "b n o"]:
+        """All that was returned, step by step; `hear` is over then."""
+        if self.waiting:
+            self._show()
+        return torch.cat(self.parts, 1)
+
+    def _show(self) -> None:
+        batch = len(self.waiting[0][1])
+        logits, drawn = (torch.cat(column) for column in zip(*self.waiting))
+        self.waiting.clear()
+        self.parts.append(self.observe(logits, drawn).unflatten(0, (-1, batch)).transpose(0, 1))
+
+
+class TokenLoop:
+    """Sample image tokens, or read the beliefs about given ones.
+
+    `compiler` wraps the decode step on CUDA, e.g. `step_graphs.recorded` or `step_graphs.fused`; with one, every step
+    has the same shapes and one graph serves the whole image.
+    """
+
+    def __init__(self, parts: TokenParts, num_tokens: int, compiler: Callable | None = None) -> None:
+        self.parts = parts
+        self.num_tokens = num_tokens
+        self.compiled = compiler(self.static_step) if compiler else None
+        self._kept: Memory | None = None
+        self._wanted: tuple = ()
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prefix: Prefix,
+        u: Float[Tensor, "b n"] | None,
+        *,
+        branches: int,
+        guidance: float,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        observe: Observe | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n o"] | None]:
+        """Draw one image's tokens per item.
+
+        Args:
+            prefix: `branches` rows per item.
+            u: the uniform numbers that decide the tokens; None draws the most likely token each time.
+            observe: called with rows of guided logits divided by the temperature, before any top-k, and the drawn
+                tokens; a row is one item at one step, and small codebooks' steps come several at a time.
+            progress: called with the number of tokens done so far.
+
+        Returns:
+            Tokens in raster order, and what `observe` returned, stacked.
+        """
+        self.parts.blocks.settle()
+        # Inference mode saves each of a step's ~300 calls some bookkeeping; what leaves the loop are normal tensors.
+        quick = torch.inference_mode if self.compiled is None else torch.no_grad
+        x, start = prefix.embeddings, prefix.embeddings.shape[1]
+        length, device = start + self.num_tokens, x.device
+        if self.compiled is not None:
+            length = -(-length // COLUMNS) * COLUMNS
+        angles, places = self.parts.angles(length), torch.arange(length, device=device)
+        padded = not bool(prefix.visible.all())
+        seen = torch.cat([prefix.visible, prefix.visible.new_ones(x.shape[0], length - start)], 1)[:, None, None]
+        u = None if u is None else u.to(device)
+        scale = torch.tensor(guidance, device=device)
+
+        with quick():
+            memory = self._memory(x.shape[0], length)
+            hidden = self.parts.blocks(
+                x,
+                angles.at(places[:start]),
+                mask=prefix_mask(prefix.visible),
+                memory=memory,
+                places=places[:start],
+                span=start,
+            )
+            logits = self.logits(hidden[:, -1], branches, scale)
+        ids, listener = [], Listener(observe, logits.shape[-1]) if observe is not None else None
+        for step in range(self.num_tokens):
+            scaled = logits / temperature
+            drawn = scaled.argmax(-1) if u is None else draw(scaled, u[:, step], top_k)
+            if step in (0, self.num_tokens - 1):
+                self._check_finite(scaled)
+            ids.append(drawn)
+            if listener is not None:
+                listener.hear(scaled, drawn)
+            if progress is not None:
+                progress(step + 1)
+            if step + 1 == self.num_tokens:
+                break
+            here = places[start + step : start + step + 1]
+            with quick():
+                if self.compiled is not None:
+                    logits = self.compiled(drawn, here, angles, memory, seen, scale, branches).clone()
+                else:
+                    span = start + step + 1
+                    mask = seen[..., :span] if padded else None
+                    logits = self.step(drawn, here, angles.at(here), memory, span, mask, scale, branches)
+        return torch.stack(ids, 1), None if listener is None else listener.observed()
+
+    @torch.no_grad()
+    def believe(
+        self,
+        prefix: Prefix,
+        ids: Int[Tensor, "b n"],
+        *,
+        branches: int,
+        guidance: float,
+        temperature: float = 1.0,
+        observe: Observe,
+    ) -> Float[Tensor, "b n o"]:
+        """Read the guided beliefs about given tokens in one parallel pass; `observe` sees them chunk by chunk."""
+        self.parts.blocks.settle()
+        known = self.parts.embed(ids[:, :-1]).repeat(branches, 1, 1)
+        x = torch.cat([prefix.embeddings, known.to(prefix.embeddings.dtype)], 1)
+        seen = torch.cat([prefix.visible, prefix.visible.new_ones(known.shape[:2])], 1)
+        places = torch.arange(x.shape[1], device=x.device)
+        hidden = self.parts.blocks(x, self.parts.angles(x.shape[1]).at(places), mask=prefix_mask(seen))
+        guided = guide(self.parts.lift(hidden[:, -ids.shape[1] :]), branches, guidance).flatten(0, 1)
+        kept = []
+        for rows, tokens in zip(guided.split(CHUNK_ROWS), ids.flatten().split(CHUNK_ROWS), strict=True):
+            logits = self.parts.project(rows) / temperature
+            self._check_finite(logits)
+            kept.append(observe(logits, tokens))
+        return torch.cat(kept).unflatten(0, ids.shape)
+
+    def step(
+        self, ids: Tensor, here: Tensor, angles: Angles, memory: Memory, span: int, mask: Tensor | None,
+        guidance: Tensor, branches: int,
+    ) -> Float[Tensor, "b v"]:  # fmt: skip
+        """Feed one token per item and return the guided logits of the next."""
+        x = self.parts.embed(ids)
+        x = (x if branches == 1 else torch.cat([x] * branches))[:, None]
+        hidden = self.parts.blocks(x, angles, mask=mask, memory=memory, places=here, span=span)
+        return self.logits(hidden[:, -1], branches, guidance)
+
+    def static_step(
+        self, ids: Tensor, here: Tensor, angles: Angles, memory: Memory, seen: Tensor, guidance: Tensor, branches: int
+    ) -> Float[Tensor, "b v"]:
+        """`step` over the whole memory, unwritten columns masked: equal shapes at every step, hence one graph."""
+        open_ = seen & (torch.arange(memory.length, device=seen.device) <= here)
+        # Added once here; as booleans every layer would turn them into numbers again.
+        mask = torch.zeros_like(open_, dtype=memory.kept.dtype).masked_fill_(~open_, float("-inf"))
+        return self.step(ids, here, angles.at(here), memory, memory.length, mask, guidance, branches)
+
+    def logits(self, hidden: Float[Tensor, "r h"], branches: int, guidance: Tensor) -> Float[Tensor, "b v"]:
+        return self.parts.project(guide(self.parts.lift(hidden), branches, guidance))
+
+    def _memory(self, rows: int, length: int) -> Memory:
+        """Compiled graphs remember addresses, so their memory is reused for as long as its shape fits."""
+        if self.compiled is None:
+            return self.parts.blocks.memory(rows, length)
+        like = self.parts.blocks.weight
+        wanted = (rows, length, like.data_ptr(), like.dtype)
+        if self._kept is None or self._wanted != wanted:
+            self._kept, self._wanted = self.parts.blocks.memory(rows, length), wanted
+            torch._dynamo.mark_static_address(self._kept.kept)
+        return self._kept
+
+    def _check_finite(self, logits: Tensor) -> None:
+        if not bool(torch.isfinite(logits).all()):
+            dtype = str(self.parts.blocks.weight.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"the VLM's logits are not finite in {dtype}: its weights are damaged, or {dtype} overflows; "
+                "load it with dtype=torch.float32 (or bfloat16 on a GPU)"
+            )
+
+
+def prefix_mask(visible: Bool[Tensor, "r s"]) -> Bool[Tensor, "r 1 s s"] | None:
+    """Causal, padding hidden, the diagonal open (a row that may look nowhere is NaN); None when causal says it all."""
+    if bool(visible.all()):
+        return None
+    length = visible.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=visible.device).tril()
+    return ((causal & visible[:, None]) | torch.eye(length, dtype=torch.bool, device=visible.device))[:, None]
