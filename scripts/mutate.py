@@ -180,10 +180,10 @@ def _test(hook: Changed | None, tests: list[str], imported: Path | None) -> None
     os._exit(result)
 
 
-def import_all_but_ours(names: list[str], tests: list[str]) -> None:
+def import_all_but_ours(names: list[str], module: str, tests: list[str]) -> None:
     """What the tests import, but for the code under test and the tests: forks need not do it again."""
     ours = {
-        "detokenizers",
+        module.split(".")[0],
         "__main__",
         "conftest",
         *(Path(test).parts[0] for test in tests if not test.startswith("-")),
@@ -215,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
         if run(None, wanted.tests, 600, names) != "survived":
             print(f"the tests fail on {wanted.module} as it is; run them with pytest first")
             return 2
-        import_all_but_ours(names.read_text().split(), wanted.tests)
+        import_all_but_ours(names.read_text().split(), name, wanted.tests)
     took = time.monotonic() - began
     everything = list(mutants(path.read_text(encoding="utf-8")))
     tried = [one for one in everything if wanted.lines is None or one.line in wanted.lines]
@@ -225,16 +225,19 @@ def main(arguments: list[str] | None = None) -> int:
     for one in tried:
         results.append(run(Changed(name, str(path), one.tree), wanted.tests, limit))
         if results[-1] == "survived":
-            print(f"{wanted.module}:{one.line}: {_short(one.before)}  ->  {_short(one.after)}", flush=True)
+            print(f"{wanted.module}:{one.line}: {shown(one.before, one.after)}", flush=True)
     counts = ", ".join(f"{results.count(word)} {word}" for word in ("killed", "timed out", "survived"))
     print(f"{wanted.module}: {counts} of {len(tried)} tried ({len(everything)} possible), "
           f"{time.monotonic() - began:.0f} s")  # fmt: skip
     return 0
 
 
-def _short(code: str) -> str:
-    line = " ".join(code.split())
-    return line if len(line) < 100 else line[:97] + "..."
+def shown(before: str, after: str, width: int = 70) -> str:
+    """Both on one line, from a little before where they part."""
+    before, after = " ".join(before.split()), " ".join(after.split())
+    first = max(0, next((at for at, pair in enumerate(zip(before, after)) if pair[0] != pair[1]), 0) - width // 2)
+    cut = [("..." if first else "") + code[first : first + width] for code in (before, after)]
+    return "  ->  ".join(cut)
 
 
 if __name__ == "__main__":
