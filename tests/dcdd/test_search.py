@@ -75,6 +75,13 @@ def test_the_ends_of_the_bracket_are_within_reach(target):
     assert bisect_kappa(lambda kappa: 6 / kappa, target, (10, 60)) == pytest.approx(6 / target, rel=0.01)
 
 
+@pytest.mark.parametrize("name", ["tolerance", "bisection_tolerance"])
+def test_kappa_is_as_exact_as_the_finer_of_two_tolerances(name):
+    settings = SETTINGS.vary({"epsilons": (0.0,), name: 1e-8})
+    (step,) = joint_search(world, statistics(0.17), settings, Calibration())
+    assert step.calibration.kappa == pytest.approx(6 / 0.17, rel=1e-6)
+
+
 def test_the_joint_search_finds_sharpness_and_smoothing_of_known_statistics():
     truth = Calibration(kappa=40, epsilon=0.01)
     steps = list(joint_search(world, world(truth), SETTINGS, Calibration(top1_margin=0.1)))
