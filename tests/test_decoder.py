@@ -123,6 +123,8 @@ def test_tokens_of_another_tokenizer_are_refused():
         decoder(VisualTokens(torch.zeros(1, 4, dtype=torch.long), Grid(1, 4)))
     with pytest.raises(ValueError, match="run from 0 to 4 but this codebook has 4 codes"):
         decoder(VisualTokens(torch.tensor([[0, 1, 2, 4]]), Grid(2, 2)))
+    with pytest.raises(ValueError, match="run from -1 to 2 but this codebook has 4 codes"):
+        decoder(VisualTokens(torch.tensor([[0, 1, 2, -1]]), Grid(2, 2)))
 
 
 def test_tokens_of_one_grid_join_and_others_do_not():
@@ -152,10 +154,10 @@ def test_features_are_decoded_as_they_were_read_and_asked_for_when_missing():
 
 
 class Coarse(Tokenizer):
-    """The same codes for pictures of any size, a quarter of the picture each."""
+    """The same codes for pictures of any size, each for its share of the picture."""
 
     def features(self, images):
-        return nn.functional.adaptive_avg_pool2d(images, (2, 2)).flatten(2).mT
+        return nn.functional.adaptive_avg_pool2d(images, tuple(self.grid)).flatten(2).mT
 
 
 def test_a_space_alone_draws_a_picture_there_and_back_token_by_token():
@@ -167,6 +169,9 @@ def test_a_space_alone_draws_a_picture_there_and_back_token_by_token():
     assert torch.equal(decoder(tokens), space.decode(space.encode(images)))
     first = tokens.observed[0, 1].reshape(4, 2, 2)
     assert torch.equal(first, space.encode(images)[0, :, :2, 2:]), "the second token is the upper right"
+    tokenizer.grid, tall = Grid(4, 2), images.repeat(1, 1, 2, 1)
+    assert torch.equal(decoder(decoder.read(tall, tokenizer)), space.decode(space.encode(tall)))
+    tokenizer.grid = Grid(2, 2)
     for height, width in ((6, 8), (8, 6)):
         with pytest.raises(ValueError, match=r"latents cannot be shared out among 2x2"):
             decoder.read(torch.rand(1, 3, height, width), tokenizer)
