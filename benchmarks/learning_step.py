@@ -19,7 +19,8 @@ from row import limits, matmul_rate, peak_gib, report, setting, taking_turns
 from shapes import FLUX, PIXELS, STRIDE, decoder_at, unit_codes
 
 from detokenizers.dcdd.objectives import DCDDObjective
-from detokenizers.training.draws import SEEDS, item_seeds
+from detokenizers.seeds import item_seeds
+from detokenizers.training.draws import SEEDS
 from detokenizers.training.loop import paced, recompute_activations
 
 

@@ -17,11 +17,12 @@ import detokenizers as dt
 from detokenizers.cli import main
 from detokenizers.cli.verbs import Calibrate
 from detokenizers.data.canonical import read
-from detokenizers.data.images import find, notes_of, to_pixels, to_tensor
+from detokenizers.data.images import find, notes_of
 from detokenizers.data.sources import FolderImages
 from detokenizers.drawing.sources import pictures as pictures_of
 from detokenizers.evaluation.rules import protocol
 from detokenizers.evaluation.sides import reference_reader
+from detokenizers.pixels import to_levels, to_tensor
 from detokenizers.pretrained.spaces import PretrainedVAE
 from tests import stack
 
@@ -160,8 +161,8 @@ def test_every_verb_prepares_a_picture_alike_and_enlarges_a_small_one(tmp_path):
     files = find(tmp_path / "small.png")
     trained = FolderImages(path=str(tmp_path / "small.png"), size=stack.PIXELS).open().images([0])
     calibrated = pictures_of([tmp_path / "small.png"], 0, stack.PIXELS, 1).batches
-    assert np.array_equal(to_pixels(trained)[0], reconstructed)
-    assert np.array_equal(to_pixels(next(calibrated).images)[0], reconstructed)
+    assert np.array_equal(to_levels(trained)[0], reconstructed)
+    assert np.array_equal(to_levels(next(calibrated).images)[0], reconstructed)
     for name in ("world", "evalgim", "dcdd-imagenet", "dcdd-mjhq", "madit-imagenet"):
         judged = reference_reader(files, protocol(name), stack.PIXELS)(files[0].path)
         assert np.array_equal(judged, reconstructed), name

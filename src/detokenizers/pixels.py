@@ -1,12 +1,13 @@
 """Where pixels are rounded and centres are cut: two small things that everybody does, and not everybody alike.
 
-images [-1, 1] -quantised, nearest or down-> uint8 0..255 ; width and height -centre_box-> the borders of the middle
+images [-1, 1] -quantised-> uint8 0..255 -to_tensor-> [-1, 1] ; width, height -centre_box-> borders of the middle
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -33,6 +34,16 @@ def quantised(images: Float[Tensor, "b 3 h w"], rounding: Rounding = "nearest") 
     wide = torch.float32 if images.device.type == "mps" else torch.float64
     scaled = (images.detach().to(wide) + 1) * 127.5
     return (scaled.round() if rounding == "nearest" else scaled.floor()).clamp(0, 255).to(torch.uint8)
+
+
+def to_tensor(levels: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
+    """Levels 0..255 to [-1, 1]."""
+    return torch.from_numpy(np.array(levels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_levels(images: Float[Tensor, "b 3 h w"], rounding: Rounding = "nearest") -> UInt8[np.ndarray, "b h w 3"]:
+    """[-1, 1] to levels 0..255; overshoot is clipped, NaN is an error."""
+    return quantised(images, rounding).permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
 CropRule = Literal["round", "floor"]

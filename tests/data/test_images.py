@@ -12,9 +12,10 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from detokenizers.data.canonical import batches, header, read
-from detokenizers.data.images import ImageFile, find, notes_of, save_png, to_pixels, to_tensor, upright
+from detokenizers.data.images import ImageFile, find, notes_of, save_png, upright
 from detokenizers.data.marks import MANIFEST, MARK
 from detokenizers.evaluation.pairwise import levels
+from detokenizers.pixels import to_levels, to_tensor
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_images_keep_all_levels_through_tensor_file_and_back(tmp_path):
 
 def test_saving_rounds_as_the_metrics_do():
     image = torch.rand(1, 3, 50, 50, generator=torch.Generator().manual_seed(0)) * 2.2 - 1.1
-    np.testing.assert_array_equal(to_pixels(image)[0], levels(image)[0].permute(1, 2, 0).numpy())
+    np.testing.assert_array_equal(to_levels(image)[0], levels(image)[0].permute(1, 2, 0).numpy())
 
 
 def test_png_bytes_are_reproducible_and_notes_travel_inside(tmp_path):

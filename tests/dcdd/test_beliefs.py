@@ -10,7 +10,7 @@ from detokenizers.dcdd.beliefs import AnySharpness, Proxy, TeacherForced
 from detokenizers.dcdd.calibrate import Observer
 from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.objectives import DCDDObjective
-from detokenizers.training.draws import item_seeds
+from detokenizers.seeds import item_seeds
 from tests.pretrained.tiny import tiny_vlm
 
 from . import tiny

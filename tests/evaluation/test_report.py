@@ -7,10 +7,10 @@ from detokenizers.data.world.world.scenes import parse
 
 from detokenizers.evaluation import tables
 from detokenizers.evaluation.agreement import Agreement
-from detokenizers.evaluation.features import item_seed
 from detokenizers.evaluation.one_pass import TRUTH
 from detokenizers.evaluation.results import verdict
 from detokenizers.evaluation.world_judge import WorldJudge
+from detokenizers.seeds import item_seed
 
 from .sides import Memory, TinyNet, how, numbered, originals, scored, sides
 

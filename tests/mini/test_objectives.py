@@ -9,19 +9,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detokenizers.data.images import to_tensor
 from detokenizers.mini.autoencoder import AutoencoderObjective
 from detokenizers.mini.judge import WorldNetObjective
 from detokenizers.mini.perceptual import perceptual_loss, pixel_loss
 from detokenizers.mini.tokenizer import TokenizerObjective
 from detokenizers.mini.vlm_objective import VLMObjective
 from detokenizers.nn.world_net import WorldNet, WorldNetConfig
+from detokenizers.pixels import to_tensor
 from detokenizers.pretrained.spaces import VAEConfig, build_vae
 from detokenizers.pretrained.vlm.janus_size import build_janus, special_ids
 from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 from detokenizers.pretrained.vq import JanusVQ
 from detokenizers.pretrained.vq_weights import build_vq
-from detokenizers.training.draws import item_seeds
+from detokenizers.seeds import item_seeds
 from tests import stack
 
 IMAGES = to_tensor(stack.WORLD.batch(range(4))[0])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from detokenizers.training.draws import item_seeds, normal_like, per_item, uniform
+from detokenizers.seeds import item_seeds
+from detokenizers.training.draws import normal_like, per_item, uniform
 
 
 def batch(first: int, count: int, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from ..checkpoint import write_text
 from ..data.world.world import World
-from ..drawing.sources import device_of, pictures, truths
+from ..device import device_of
+from ..drawing.sources import pictures, truths
 from ..evaluation.tables import table
 from ..evaluation.understanding import understanding
 from ..pretrained.vlm.loading import load_vlm

@@ -22,8 +22,8 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..pixels import centre_box
-from .images import LOADERS, ImageFile, Images, Load, opened, to_tensor
+from ..pixels import centre_box, to_tensor
+from .images import LOADERS, ImageFile, Images, Load, opened
 
 Preparation = Callable[[Image.Image, int], Image.Image]
 """A picture to one of `size` x `size` px."""

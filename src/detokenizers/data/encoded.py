@@ -6,7 +6,6 @@ rows -Encoded-> arrays [b ...], read from the shards, so a million images need t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from ..ahead import ahead
 from ..checkpoint import fingerprint, save_tensors
+from ..device import rank, world_size
 from .sources import Source
 
 SHARD = 1024
@@ -72,7 +72,7 @@ def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32, wo
         raise ValueError("there are no images to encode")
     starts = range(0, len(source), SHARD)
     shards = [folder / f"{number:05d}.safetensors" for number in range(len(starts))]
-    first, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    first, processes = rank(), world_size()
     mine = [number for number in range(first, len(shards), processes) if not shards[number].exists()]
     rows = {number: range(starts[number], min(starts[number] + SHARD, len(source))) for number in mine}
     batches = [some[start : start + batch] for some in rows.values() for start in range(0, len(some), batch)]

@@ -3,7 +3,7 @@
 Every number in this house starts here, so nothing is guessed: a file that is missing, damaged or not an image is one
 clear error. How a picture becomes one of a given size is said in canonical.py.
 
-files and folders -find-> (id, path) -upright-> RGB ; uint8 [s s 3] <-to_pixels, to_tensor-> [-1, 1] -save_png-> file
+files and folders -find-> (id, path) -upright-> RGB ; images [-1, 1] -save_png-> file
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..checkpoint import atomic
-from ..pixels import Rounding, quantised
+from ..pixels import to_levels
 from ..texts import json_of, require_whole
 from .marks import MANIFEST, is_manifest, is_sheet
 
@@ -213,18 +211,8 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def to_tensor(pixels: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
-    """Levels 0..255 to [-1, 1]."""
-    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def to_pixels(images: Float[Tensor, "b 3 h w"], rounding: Rounding = "nearest") -> UInt8[np.ndarray, "b h w 3"]:
-    """[-1, 1] to levels 0..255; overshoot is clipped, NaN is an error."""
-    return quantised(images, rounding).permute(0, 2, 3, 1).cpu().contiguous().numpy()
-
-
 def to_pil(image: Float[Tensor, "3 h w"]) -> Image.Image:
-    return Image.fromarray(to_pixels(image[None])[0])
+    return Image.fromarray(to_levels(image[None])[0])
 
 
 def save_png(

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ..config import Config
 from ..digests import sha256s_of
+from ..pixels import to_tensor
 from .canonical import RULE, Prepared
-from .images import find, to_tensor
+from .images import find
 from .world.scenes import caption
 from .world.world import Split, World, WorldConfig
 

@@ -21,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..checkpoint import write_text
-from ..data.images import notes_of, save_png, to_tensor, upright
+from ..data.images import notes_of, save_png, upright
 from ..data.marks import MANIFEST, MARK, SHEET, require_ours
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
+from ..pixels import to_tensor
 from ..texts import json_of
 
 TOKENS, ORIGINAL = "tokens", "original"

@@ -29,10 +29,11 @@ from ..data.world.scenes import caption
 from ..data.world.world import World
 from ..dcdd.model import DCDD
 from ..decoder import FeatureDecoder, SpaceDecoder
-from ..evaluation.features import item_seed
+from ..device import device_of
 from ..pretrained.vlm.loading import load_vlm
 from ..pretrained.vlm.token_vlm import LlamaTokenVLM
 from ..protocols import Grid, VisualTokens
+from ..seeds import item_seed
 from ..texts import require_whole
 from .decoders import (
     BASELINE,
@@ -49,7 +50,7 @@ from .decoders import (
 )
 from .gallery import TOKENS, Gallery, notes_in, require_same
 from .layouts import layout_of
-from .sources import device_of, guidance_of, swallowed, truths
+from .sources import guidance_of, swallowed, truths
 
 LONGEST_ID = 255 - len(".safetensors")
 """Bytes that a file system gives a name, and that our longest suffix leaves."""

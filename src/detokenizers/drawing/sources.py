@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import torch
-
 from ..config import Config
 from ..data.canonical import batches
-from ..data.images import Images, find, to_tensor
+from ..data.images import Images, find
 from ..data.world.scenes import Truth
 from ..data.world.world import Split, World, WorldConfig
+from ..pixels import to_tensor
 from ..pretrained.vlm.token_vlm import LlamaTokenVLM
 
 
@@ -74,15 +73,3 @@ def swallowed(request: Config, *options: str) -> str:
 def guidance_of(asked: float | None, vlm: LlamaTokenVLM) -> float:
     """The guidance asked for, or else the VLM's own default."""
     return vlm.guidance if asked is None else asked
-
-
-def device_of(name: str) -> torch.device:
-    """`auto` is CUDA if there is any; a device that is not there is an error."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        raise ValueError(f"there is no device {name!r} here; --device takes auto, cpu or cuda") from None
-    return device

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from ..cli.verbs import Evaluate
 from ..data.images import ImageFile, find
 from ..data.prompts import read_prompts
-from ..drawing.sources import device_of, swallowed
+from ..device import device_of
+from ..drawing.sources import swallowed
 from ..mini.runs import load_world_net
 from . import metrics
 from . import rules as protocols

@@ -5,7 +5,6 @@ images [b 3 h w] -Extractor-> features [b f] -Gathered, shard by shard-> Moments
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import fingerprint
 from .moments import Moments
-from .pairwise import device_of
+from .pairwise import device_under
 
 
 @runtime_checkable
@@ -53,7 +52,7 @@ class Extractor:
 
     @property
     def device(self) -> torch.device:
-        return device_of(self.net)
+        return device_under(self.net)
 
     @cached_property
     def width(self) -> int:
@@ -108,8 +107,3 @@ class Ids:
             if id in self.seen:
                 raise ValueError(f"the id {id!r} came twice; every image must be counted exactly once")
             self.seen[id] = None
-
-
-def item_seed(seed: int, id: str) -> int:
-    """The seed of one item: neither batch size nor order nor number of processes can change a picture."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{id}".encode()).digest()[:7])

@@ -23,6 +23,7 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..pixels import to_tensor
 from .measures import Batch, Measure
 from .networks import Networks
 from .shards import Shard
@@ -184,4 +185,4 @@ def required(one: Looked) -> NDArray[np.uint8]:
 
 def stacked(pictures: Sequence[NDArray[np.uint8]]) -> Float[Tensor, "b 3 h w"]:
     """One batch in [-1, 1], on the uint8 grid."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return to_tensor(np.stack(pictures))

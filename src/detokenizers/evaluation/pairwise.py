@@ -141,7 +141,7 @@ class ActivationNet(Protocol):
     def activations(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]: ...
 
 
-def device_of(net: object) -> torch.device:
+def device_under(net: object) -> torch.device:
     """Where a net's weights lie; the CPU for what has none."""
     parameter = next(net.parameters(), None) if isinstance(net, torch.nn.Module) else None
     return torch.device("cpu") if parameter is None else parameter.device
@@ -161,7 +161,7 @@ class PerceptualDistance:
     @torch.no_grad()
     def embed(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c hl wl"]]:
         """Unit-length activations on the net's device; keep them when one truth is compared with several decoders."""
-        layers = self.net.activations(images.to(device_of(self.net)))
+        layers = self.net.activations(images.to(device_under(self.net)))
         return [layer / (layer.norm(dim=1, keepdim=True) + 1e-10) for layer in layers]
 
     @staticmethod

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from ..checkpoint import load_tensors
-from ..data.images import save_png, to_tensor
+from ..data.images import save_png
 from ..data.marks import EVALUATION, MARK
 from ..drawing.gallery import TOKENS
+from ..pixels import to_tensor
 from .one_pass import Side
 from .sheets import contact_sheet
 from .sides import Folder, Rows

@@ -17,11 +17,11 @@ from torch import Tensor
 from ..checkpoint import load_into, resolve, save_tensors, write_text
 from ..config import Config
 from ..data.encoded import encoded, reader_fingerprint
-from ..data.images import to_tensor
 from ..data.sources import Scenes, shuffled_rows
 from ..data.world.objects import COLOURS
 from ..data.world.world import Split, World, WorldConfig
 from ..nn.world_net import WorldNet, WorldNetConfig
+from ..pixels import to_tensor
 from ..pretrained.spaces import VAE, VAEConfig, build_vae, save_vae, set_statistics
 from ..pretrained.vlm.janus_size import JanusSize, build_janus, special_ids
 from ..pretrained.vlm.word_tokenizer import word_tokenizer

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..nn.channels_last import channels_last
 from ..nn.world_net import WorldNet
-from ..training.draws import mixed
+from ..seeds import mixed
 from ..training.processes import everywhere
 from .adversarial import Adversary
 from .perceptual import perceptual_loss, pixel_loss

@@ -9,23 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Generator, Tensor
 
+from ..seeds import mixed
+
 SEEDS = "seeds"
-
-
-def mixed(*parts: int | str) -> int:
-    """Mix integers and words into one 32-bit seed (FNV-1a over their digits and letters)."""
-    value = 2166136261
-    for byte in ",".join(map(str, parts)).encode():
-        value = ((value ^ byte) * 16777619) & 0xFFFFFFFF
-    return value
-
-
-def item_seeds(seed: int, first: int, count: int) -> Int[Tensor, "b"]:
-    """One seed for each of `count` items, the first being number `first` of the whole run."""
-    return torch.tensor([mixed(seed, place) for place in range(first, first + count)])
 
 
 def per_item(batch: Mapping[str, Tensor], purpose: str, draw: Callable[[Generator], Tensor]) -> Tensor:

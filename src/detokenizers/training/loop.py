@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..ahead import ahead
+from ..seeds import item_seeds, mixed
 from .config import TrainConfig, lr_factor
-from .draws import SEEDS, item_seeds, mixed
+from .draws import SEEDS
 from .ema import EMA
 from .job import Job
 from .optimizers import trainable

@@ -6,7 +6,6 @@ one process's rows -everywhere-> all rows ; shard -whole-> tensor -sharded_like-
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ..device import world_size
 from .config import TrainConfig
 
 
@@ -28,11 +28,6 @@ def computing_device() -> torch.device:
     device = PartialState(cpu=_on_cpu()).device
     assert device is not None
     return device
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes and prints; so is one that was started alone."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def start(config: TrainConfig, folder: str) -> Accelerator:
@@ -84,7 +79,7 @@ def models_in(module: nn.Module) -> Iterator[nn.Module]:
 
 def _on_cpu() -> bool:
     """Without being told, accelerate takes several processes on a machine without accelerator for strangers."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
+    return world_size() > 1 and not torch.accelerator.is_available()
 
 
 def everywhere(rows: Tensor) -> Tensor:

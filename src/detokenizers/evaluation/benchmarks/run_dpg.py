@@ -15,8 +15,8 @@ from tqdm import tqdm
 from ...cli.verbs import Evaluate
 from ...data.canonical import PNG
 from ...data.images import upright
+from ...device import device_of
 from ...drawing.layouts import GRIDS, file_of
-from ...drawing.sources import device_of
 from ..results import Result
 from .dpg.questions import Item, missing_parents, quarters, read
 from .dpg.score import Said, difference, official_score, score

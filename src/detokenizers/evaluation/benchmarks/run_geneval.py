@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ...cli.verbs import Evaluate
 from ...data.canonical import PNG
 from ...data.images import upright
-from ...drawing.sources import device_of
+from ...device import device_of
 from ..results import Result
 from .geneval.colours import ColourJudge
 from .geneval.objects import Detection, kept

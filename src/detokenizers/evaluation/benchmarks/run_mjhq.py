@@ -16,10 +16,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...cli.verbs import Evaluate
-from ...data.images import ImageFile, find, to_tensor
+from ...data.images import ImageFile, find
+from ...device import device_of
 from ...drawing.layouts import file_of
-from ...drawing.sources import device_of
 from ...mini.runs import load_world_net
+from ...pixels import to_tensor
 from .. import rules as protocols
 from ..features import Extractor
 from ..moments import Moments

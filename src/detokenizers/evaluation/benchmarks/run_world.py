@@ -19,11 +19,12 @@ from tqdm import tqdm
 
 from ...cli.verbs import Evaluate
 from ...data.canonical import batches, header
-from ...data.images import ImageFile, find, to_tensor
+from ...data.images import ImageFile, find
 from ...data.world.layout import place
 from ...data.world.scenes import Truth, caption
 from ...data.world.world import World, WorldConfig
-from ..features import item_seed
+from ...pixels import to_tensor
+from ...seeds import item_seed
 from ..judging import asked_in, world_judge
 from ..results import Result
 from ..world_judge import Verdict, WorldJudge

@@ -14,7 +14,8 @@ import torch
 from ...checkpoint import write_text
 from ...cli.verbs import Evaluate
 from ...data.marks import RESULTS, TABLE, require_ours
-from ...drawing.sources import device_of, swallowed
+from ...device import device_of
+from ...drawing.sources import swallowed
 from ..bootstrap import LEVEL
 from ..prompt_scores import RESAMPLES
 from ..results import provenance

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ....pixels import to_tensor
 from .objects import Detection
 from .prompts import COLOURS
 
@@ -64,4 +65,4 @@ def crop(picture: UInt8[np.ndarray, "h w 3"], one: Detection) -> Float[Tensor, "
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise ValueError(f"the box {one.box} does not lie within a picture of {width}x{height} px")
     cut = np.ascontiguousarray(picture[y0:y1, x0:x1])
-    return torch.from_numpy(cut).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return to_tensor(cut[None])
