@@ -22,7 +22,7 @@ from .config import TrainConfig, lr_factor
 from .draws import SEEDS, item_seeds, mixed
 from .ema import EMA
 from .job import Job, Pace
-from .processes import gathered, is_sharded, keep_frozen_models_whole, lay_out_plainly, mean, start, whole
+from .processes import gathered, is_sharded, mean, prepare_for_shards, start, whole
 from .report import CURVE, HELD_OUT, LOG, PREVIEW, Log, draw_curve, save_preview
 from .state import load_state, remove_leftovers, save_state
 
@@ -53,8 +53,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
         fused=accelerator.device.type == "cuda" or None,  # without temporaries as large as the weights
     )
     if accelerator.is_fsdp2:
-        lay_out_plainly(job.objective)
-        keep_frozen_models_whole(job.objective, accelerator)
+        prepare_for_shards(job.objective, accelerator)
     objective, optimizer = accelerator.prepare(job.objective, optimizer)
     # Under FSDP2 the weights are others now; whatever points at them comes after this line.
     trainable, ema = _trainable(job.objective), EMA(job.objective, config.ema_decay)
