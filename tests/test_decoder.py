@@ -63,7 +63,9 @@ def test_the_net_is_asked_at_flux_s_times_for_as_many_tokens_as_it_reads(conditi
         asked = []
         net = lambda noisy, t, condition: asked.append(t[0].item()) or torch.zeros_like(noisy)  # noqa: E731
         steps = {} if steps is None else {"steps": steps}
-        FlowDecoder(Toy(), net, TimeGrid(shift=FluxShift(patch=patch))).sample(condition[:1], size=(64, 96), seeds=[0], **steps)
+        FlowDecoder(Toy(), net, TimeGrid(shift=FluxShift(patch=patch))).sample(
+            condition[:1], size=(64, 96), seeds=[0], **steps
+        )
         return asked
 
     assert times(2, 5) == pytest.approx(TimeGrid()(5, (4, 32, 48))[:-1].tolist())
