@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import NamedTuple
+from types import CodeType
+from typing import Any, NamedTuple
 
 COMPARED = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -36,7 +37,10 @@ COMPUTED = {
     ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
 NOT_CODE = {"annotation", "returns", "decorator_list", "type_params"}
-GONE = (ast.Expr, ast.AugAssign, ast.Raise, ast.Continue, ast.Break)
+JOINED = {ast.And: ast.Or, ast.Or: ast.And}
+VALUED: dict[type, Callable[[Any], Any]] = {
+    bool: lambda value: not value, int: lambda value: value + 1, float: lambda value: 2 * value or 1.0,
+}  # fmt: skip
 
 
 class Mutant(NamedTuple):
@@ -86,43 +90,54 @@ def is_text(node: ast.AST) -> bool:
 
 def changes(node: ast.AST) -> list[ast.AST]:
     """What may stand in the place of one node."""
-    if isinstance(node, ast.Compare):
-        other = COMPARED[type(node.ops[0])]()
-        return [ast.Compare(node.left, [other, *node.ops[1:]], node.comparators)]
-    if isinstance(node, ast.BinOp) and type(node.op) in COMPUTED:
-        return [ast.BinOp(node.left, COMPUTED[type(node.op)](), node.right)]
-    if isinstance(node, ast.BoolOp):
-        return [ast.BoolOp(ast.And() if isinstance(node.op, ast.Or) else ast.Or(), node.values)]
-    if isinstance(node, ast.UnaryOp):
-        return [node.operand]
-    if isinstance(node, ast.Constant):
-        return [ast.Constant(value) for value in other_values(node.value)]
-    if isinstance(node, (ast.If, ast.IfExp, ast.While)):
-        opposite = copy.copy(node)
-        opposite.test = ast.UnaryOp(ast.Not(), node.test)
-        return [opposite]
-    if isinstance(node, ast.Call):
-        return calls(node)
-    return [ast.Pass()] if isinstance(node, GONE) else []
+    return CHANGES[type(node)](node) if type(node) in CHANGES else []
 
 
-def other_values(value: object) -> list[object]:
-    if isinstance(value, bool):
-        return [not value]
-    if isinstance(value, int):
-        return [value + 1]
-    return [2 * value if value else 1.0] if isinstance(value, float) else []
+def compared(node: ast.Compare) -> list[ast.AST]:
+    return [ast.Compare(node.left, [COMPARED[type(node.ops[0])](), *node.ops[1:]], node.comparators)]
 
 
-def calls(node: ast.Call) -> list[ast.AST]:
+def computed(node: ast.BinOp) -> list[ast.AST]:
+    other = COMPUTED.get(type(node.op))
+    return [ast.BinOp(node.left, other(), node.right)] if other else []
+
+
+def joined(node: ast.BoolOp) -> list[ast.AST]:
+    return [ast.BoolOp(JOINED[type(node.op)](), node.values)]
+
+
+def valued(node: ast.Constant) -> list[ast.AST]:
+    other = VALUED.get(type(node.value))
+    return [ast.Constant(other(node.value))] if other else []
+
+
+def negated(node: ast.If | ast.IfExp | ast.While) -> list[ast.AST]:
+    opposite = copy.copy(node)
+    opposite.test = ast.UnaryOp(ast.Not(), node.test)
+    return [opposite]
+
+
+def called(node: ast.Call) -> list[ast.AST]:
     """The call without its last argument, without each named one, and with its first two exchanged."""
     given, named = node.args, node.keywords
-    less = [ast.Call(node.func, given, named[:at] + named[at + 1 :]) for at in range(len(named))]
+    less: list[ast.AST] = [ast.Call(node.func, given, named[:at] + named[at + 1 :]) for at in range(len(named))]
     if given:
         less.append(ast.Call(node.func, given[:-1], named))
     if len(given) > 1:
         less.append(ast.Call(node.func, [given[1], given[0], *given[2:]], named))
     return less
+
+
+CHANGES: dict[type[ast.AST], Callable[[Any], list[ast.AST]]] = {
+    ast.Compare: compared,
+    ast.BinOp: computed,
+    ast.BoolOp: joined,
+    ast.UnaryOp: lambda node: [node.operand],
+    ast.Constant: valued,
+    ast.Call: called,
+    **dict.fromkeys((ast.If, ast.IfExp, ast.While), negated),
+    **dict.fromkeys((ast.Expr, ast.AugAssign, ast.Raise, ast.Continue, ast.Break), lambda node: [ast.Pass()]),
+}
 
 
 class Changed(SourceFileLoader):
@@ -135,7 +150,7 @@ class Changed(SourceFileLoader):
     def find_spec(self, name: str, *_: object) -> object:
         return importlib.util.spec_from_file_location(name, self.path, loader=self) if name == self.name else None
 
-    def get_code(self, fullname: str) -> object:
+    def get_code(self, fullname: str) -> CodeType | None:
         return compile(ast.fix_missing_locations(self.tree), self.path, "exec") if self.tree else None
 
 
@@ -180,10 +195,10 @@ def _test(hook: Changed | None, tests: list[str], imported: Path | None) -> None
     os._exit(result)
 
 
-def import_all_but_ours(names: list[str], tests: list[str]) -> None:
+def import_all_but_ours(names: list[str], module: str, tests: list[str]) -> None:
     """What the tests import, but for the code under test and the tests: forks need not do it again."""
     ours = {
-        "detokenizers",
+        module.split(".")[0],
         "__main__",
         "conftest",
         *(Path(test).parts[0] for test in tests if not test.startswith("-")),
@@ -215,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
         if run(None, wanted.tests, 600, names) != "survived":
             print(f"the tests fail on {wanted.module} as it is; run them with pytest first")
             return 2
-        import_all_but_ours(names.read_text().split(), wanted.tests)
+        import_all_but_ours(names.read_text().split(), name, wanted.tests)
     took = time.monotonic() - began
     everything = list(mutants(path.read_text(encoding="utf-8")))
     tried = [one for one in everything if wanted.lines is None or one.line in wanted.lines]
@@ -225,16 +240,19 @@ def main(arguments: list[str] | None = None) -> int:
     for one in tried:
         results.append(run(Changed(name, str(path), one.tree), wanted.tests, limit))
         if results[-1] == "survived":
-            print(f"{wanted.module}:{one.line}: {_short(one.before)}  ->  {_short(one.after)}", flush=True)
+            print(f"{wanted.module}:{one.line}: {shown(one.before, one.after)}", flush=True)
     counts = ", ".join(f"{results.count(word)} {word}" for word in ("killed", "timed out", "survived"))
     print(f"{wanted.module}: {counts} of {len(tried)} tried ({len(everything)} possible), "
           f"{time.monotonic() - began:.0f} s")  # fmt: skip
     return 0
 
 
-def _short(code: str) -> str:
-    line = " ".join(code.split())
-    return line if len(line) < 100 else line[:97] + "..."
+def shown(before: str, after: str, width: int = 70) -> str:
+    """Both on one line, from a little before where they part."""
+    before, after = " ".join(before.split()), " ".join(after.split())
+    first = max(0, next((at for at, pair in enumerate(zip(before, after)) if pair[0] != pair[1]), 0) - width // 2)
+    cut = [("..." if first else "") + code[first : first + width] for code in (before, after)]
+    return "  ->  ".join(cut)
 
 
 if __name__ == "__main__":

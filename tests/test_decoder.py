@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from detokenizers.decoder import CodeDecoder, FeatureDecoder, FlowDecoder, flow_error
-from detokenizers.flow import heun
+from detokenizers.decoder import CodeDecoder, FeatureDecoder, FlowDecoder, SpaceDecoder, flow_error
+from detokenizers.flow import FluxShift, TimeGrid, heun
 from detokenizers.protocols import Grid, VisualTokens
 
 
@@ -58,6 +58,31 @@ def test_another_solver_and_a_progress_bar_plug_in(decoder, condition):
     assert seen == [0, 1, 2]
 
 
+def test_the_net_is_asked_at_flux_s_times_for_as_many_tokens_as_it_reads(condition):
+    def times(patch: int, steps: int | None) -> list[float]:
+        asked = []
+        net = lambda noisy, t, condition: asked.append(t[0].item()) or torch.zeros_like(noisy)  # noqa: E731
+        steps = {} if steps is None else {"steps": steps}
+        FlowDecoder(Toy(), net, TimeGrid(shift=FluxShift(patch=patch))).sample(
+            condition[:1], size=(64, 96), seeds=[0], **steps
+        )
+        return asked
+
+    assert times(2, 5) == pytest.approx(TimeGrid()(5, (4, 32, 48))[:-1].tolist())
+    assert times(4, 5) == pytest.approx(TimeGrid()(5, (4, 16, 24))[:-1].tolist())
+    assert len(times(2, None)) == 30, "the paper's, unless told otherwise"
+
+
+def test_numbers_that_are_not_finite_are_named_before_anything_is_decoded(decoder, condition):
+    damaged = condition.clone()
+    damaged[1, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="the condition is not finite: the beliefs these tokens carry"):
+        decoder.sample(damaged, size=(8, 12), seeds=[0, 1, 2])
+    broken = FlowDecoder(Toy(), lambda noisy, t, condition: noisy / 0)
+    with pytest.raises(ValueError, match="the drawn latents are not finite: the decoder's weights are damaged"):
+        broken.sample(condition, size=(8, 12), seeds=[0, 1, 2], steps=1)
+
+
 def test_every_image_needs_a_seed(decoder, condition):
     with pytest.raises(ValueError, match="3 images need as many seeds, got 2"):
         decoder.sample(condition, size=(8, 12), seeds=[0, 1])
@@ -103,6 +128,8 @@ def test_tokens_of_another_tokenizer_are_refused():
         decoder(VisualTokens(torch.zeros(1, 4, dtype=torch.long), Grid(1, 4)))
     with pytest.raises(ValueError, match="run from 0 to 4 but this codebook has 4 codes"):
         decoder(VisualTokens(torch.tensor([[0, 1, 2, 4]]), Grid(2, 2)))
+    with pytest.raises(ValueError, match="run from -1 to 2 but this codebook has 4 codes"):
+        decoder(VisualTokens(torch.tensor([[0, 1, 2, -1]]), Grid(2, 2)))
 
 
 def test_tokens_of_one_grid_join_and_others_do_not():
@@ -123,5 +150,35 @@ def test_features_are_decoded_as_they_were_read_and_asked_for_when_missing():
     features = torch.rand(1, 4, tokenizer.codebook.shape[1])
     tokens = VisualTokens(torch.zeros(1, 4, dtype=torch.long), Grid(2, 2), features)
     assert torch.equal(decoder(tokens), tokenizer.decode(features))
+    images = tokenizer.decode(torch.rand(2, 4, 3))
+    read = decoder.read(images, tokenizer)
+    assert torch.equal(read.ids, tokenizer.tokens(tokenizer.features(images)))
+    assert torch.equal(decoder(read), images)
     with pytest.raises(ValueError, match="come without features"):
         decoder(VisualTokens(tokens.ids, Grid(2, 2)))
+
+
+class Coarse(Tokenizer):
+    """The same codes for pictures of any size, each for its share of the picture."""
+
+    def features(self, images):
+        return nn.functional.adaptive_avg_pool2d(images, tuple(self.grid)).flatten(2).mT
+
+
+def test_a_space_alone_draws_a_picture_there_and_back_token_by_token():
+    space, tokenizer = Toy(), Coarse()
+    decoder, images = SpaceDecoder(space), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    tokens = decoder.read(images, tokenizer)
+    assert torch.equal(tokens.ids, tokenizer.tokens(tokenizer.features(images)))
+    assert tokens.observed.shape == (2, 4, 16), "a patch of 2x2 latents of four channels is a token"
+    assert torch.equal(decoder(tokens), space.decode(space.encode(images)))
+    first = tokens.observed[0, 1].reshape(4, 2, 2)
+    assert torch.equal(first, space.encode(images)[0, :, :2, 2:]), "the second token is the upper right"
+    tokenizer.grid, tall = Grid(4, 2), images.repeat(1, 1, 2, 1)
+    assert torch.equal(decoder(decoder.read(tall, tokenizer)), space.decode(space.encode(tall)))
+    tokenizer.grid = Grid(2, 2)
+    for height, width in ((6, 8), (8, 6)):
+        with pytest.raises(ValueError, match=r"latents cannot be shared out among 2x2"):
+            decoder.read(torch.rand(1, 3, height, width), tokenizer)
+    with pytest.raises(ValueError, match="come without latents"):
+        decoder(VisualTokens(tokens.ids, tokens.grid))

@@ -214,6 +214,19 @@ def test_the_hours_of_full_size_training_are_the_formula_s_at_400_teraflop_a_sec
         assert "assumed 400 TFLOP/s" in page(name)
 
 
+def test_computing_activations_twice_costs_what_the_page_says(flop):
+    (more,) = said("docs/training.md", r"where it is (\d+) % more arithmetic \(computed\)")
+    for text in (0, 512):
+        forward, both = flop(576, text)
+        assert 100 * forward / (both - forward) == pytest.approx(more, abs=1)
+    (slower,) = said("docs/training.md", r"on a CPU it costs (\d+) %")
+    images = [
+        said("docs/training.md", rf"\| {kind} \| [\d.]+ \| ([\d.]+) \|")[0]
+        for kind in ("fp32", "fp32, recomputed activations")
+    ]
+    assert 100 * (images[0] / images[1] - 1) == pytest.approx(slower, abs=0.5)
+
+
 def test_the_run_scripts_give_the_same_hours(flop):
     whole, none = said(
         "runs/table2_janus.sh", r"about (\d+) H100 hours in all with the recipe's 512 text tokens, (\d+) with none"

@@ -86,6 +86,13 @@ def test_the_ends_of_the_bracket_are_within_reach(target):
     assert bisect_kappa(lambda kappa: 6 / kappa, target, (10, 60)) == pytest.approx(6 / target, rel=0.01)
 
 
+@pytest.mark.parametrize("name", ["tolerance", "bisection_tolerance"])
+def test_kappa_is_as_exact_as_the_finer_of_two_tolerances(name):
+    settings = SETTINGS.vary({"epsilons": (0.0,), name: 1e-8})
+    (step,) = joint_search(world, statistics(0.17), settings, Calibration())
+    assert step.calibration.kappa == pytest.approx(6 / 0.17, rel=1e-6)
+
+
 def test_the_joint_search_finds_sharpness_and_smoothing_of_known_statistics():
     truth = Calibration(kappa=40, epsilon=0.01)
     steps = list(joint_search(world, world(truth), SETTINGS, Calibration(top1_margin=0.1)))
@@ -128,6 +135,7 @@ def test_the_paper_s_order_picks_smoothing_by_the_95th_percentile_and_bisects_ka
     truth = Calibration(kappa=40, epsilon=0.01)
     steps = list(paper_search(world, world(truth), SETTINGS, Calibration()))
     first, smoothed = steps[0], steps[2]
+    assert first.accepted
     assert first.calibration.epsilon == 0
     assert first.calibration.kappa == pytest.approx(30, rel=0.01), "0.2 of entropy without smoothing"
     assert smoothed.name == "epsilon, then kappa again"
@@ -148,6 +156,8 @@ def test_the_paper_s_order_picks_the_tau_of_the_lowest_loss():
     assert steps[1].calibration.tau == 1.05
     assert steps[1].accepted
     assert steps[-1].calibration.tau == 1.05
+    blind = settings.vary(weights=Weights(mean_confidence=0, q95_entropy=0, q95_confidence=0))
+    assert list(paper_search(softened, statistics(0.2), blind, Calibration()))[-1].calibration.tau == 0.95, "a tie"
 
 
 def test_the_paper_s_order_ends_with_the_round_that_gains_nothing():

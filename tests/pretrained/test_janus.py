@@ -278,6 +278,17 @@ def test_weights_that_are_cast_or_changed_after_wrapping_are_followed():
     assert torch.equal(after, by_transformers(vlm, PROMPTS, do_sample=False))
 
 
+def test_teacher_forcing_follows_weights_that_are_changed_after_wrapping():
+    vlm, changed, ids = tiny_vlm(), tiny_janus(), torch.arange(32).view(2, 16)
+    for model in (vlm.model, changed):
+        with torch.no_grad():
+            model.model.language_model.half().float().layers[0].self_attn.k_proj.weight.neg_()
+    fresh = JanusVLM(changed, tiny_tokenizer())
+    beliefs = [one.teacher_forced(PROMPTS, ids, observe=soften) for one in (vlm, fresh)]
+    torch.testing.assert_close(*beliefs, atol=1e-5, rtol=1e-4)
+    assert (beliefs[0] - tiny_vlm().teacher_forced(PROMPTS, ids, observe=soften)).abs().max() > 0.01
+
+
 def test_two_wrappers_of_one_model_agree():
     model, words = tiny_janus(), tiny_tokenizer()
     first, second = JanusVLM(model, words), JanusVLM(model, words)
@@ -358,6 +369,15 @@ def test_nan_weights_are_reported_with_their_dtype():
         broken.generate(["cat"], seeds=[0])
     with pytest.raises(ValueError, match=r"not finite in float32"):
         broken.teacher_forced(["cat"], torch.zeros(1, 16, dtype=torch.long), observe=soften)
+
+
+def test_logits_that_stop_being_numbers_on_the_way_are_reported_at_the_end():
+    """The first token sees the prompt alone, the others what was drawn before them."""
+    broken = tiny_vlm()
+    with torch.no_grad():
+        broken.model.model.generation_embeddings.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"not finite in float32"):
+        broken.generate(["cat"], seeds=[0])
 
 
 # Loading and sizes

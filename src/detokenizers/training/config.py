@@ -38,7 +38,7 @@ class TrainConfig(Config):
     """Processes that read pictures and make batches ahead of time, so that an accelerator does not wait for files to be
     decoded or scenes to be rendered; so many for each process that trains."""
     checkpointing: bool = False
-    """Compute activations a second time in the backward pass, to need less memory; up to a third slower."""
+    """Compute activations a second time in the backward pass, to need less memory; a third more arithmetic, or more."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """`no` (fp32), `bf16` or `fp16`, as accelerate names them. A resumed fp16 run starts with a new loss scale."""
     seed: int = Field(default=0, ge=0, lt=2**63)
