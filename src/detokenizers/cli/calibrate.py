@@ -1,6 +1,6 @@
-"""`detok calibrate`: how sure is the VLM of its tokens, and which numbers make the encoder as sure (DCDD B.2)?
+"""`detok calibrate`: how certain is the VLM of its tokens, and which numbers make the encoder as certain (DCDD B.2)?
 
-prompts -VLM, watched-> targets ; images -encoder-> features ; both -search-> report.json, Table 1, curve.png
+prompts -VLM, observed-> targets ; images -encoder-> features ; both -search-> report.json, Table 1, curve.png
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..dcdd.token_statistics import TokenStatistics
 from ..drawing.sources import device_of, guidance_of, pictures
 from ..evaluation.features import item_seed
 from ..pretrained.vlm.loading import load_vlm
-from ..pretrained.vlm.token_vlm import LlamaTokenVLM
+from ..protocols import TokenVLM
 from .verbs import Calibrate
 
 TOP = 30
@@ -45,7 +45,7 @@ def run(request: Calibrate) -> None:
         for _, images in tqdm(found.batches, desc="encoding", total=len(found.chunks), disable=None)
     ]
     features = torch.cat(encoded)
-    watched = watch(vlm, prompts, request)
+    sampled = measure_vlm(vlm, prompts, request)
     with tqdm(desc=f"search ({request.search})", disable=None) as bar:
 
         def count(_: Step) -> None:
@@ -53,9 +53,9 @@ def run(request: Calibrate) -> None:
 
         weights = {"quantiles": Weights, "summaries": SummaryWeights}[request.objective]()
         settings = SearchConfig(kappa_range=request.kappa_range, epsilons=request.epsilons, weights=weights)
-        report = calibrate(features, tokenizer.codebook, watched.targets(), request.search, settings, on_step=count)
+        report = calibrate(features, tokenizer.codebook, sampled.targets(), request.search, settings, on_step=count)
     columns = {
-        "VLM": watched,
+        "VLM": sampled,
         "encoder, raw": encoder_statistics(features, tokenizer.codebook),
         "encoder, calibrated": encoder_statistics(features, tokenizer.codebook, report.calibration),
     }
@@ -95,8 +95,8 @@ def prompts_of(request: Calibrate) -> list[Prompt]:
     ]
 
 
-def watch(vlm: LlamaTokenVLM, prompts: Sequence[Prompt], request: Calibrate) -> TokenStatistics:
-    """Let the VLM draw, and keep statistics of what it believed at every token."""
+def measure_vlm(vlm: TokenVLM, prompts: Sequence[Prompt], request: Calibrate) -> TokenStatistics:
+    """Let the VLM sample, and keep statistics of its distribution at every token."""
     statistics = TokenStatistics(vlm.tokenizer.codebook)
 
     def observe(logits: Tensor, drawn: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def watch(vlm: LlamaTokenVLM, prompts: Sequence[Prompt], request: Calibrate) -> 
             seeds=[prompt.seed or 0 for prompt in batch],
             guidance=guidance_of(request.guidance, vlm),
             temperature=request.temperature,
-            observe=observe,
+            observe={"statistics": observe},
         )
     return statistics
 

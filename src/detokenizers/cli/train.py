@@ -16,11 +16,11 @@ import tyro
 import yaml
 
 from ..checkpoint import write_text
+from ..papers import Run, find
 from ..texts import text_in, yaml_of
 from ..training import train
 from ..training.processes import is_first
 from .command_line import parse
-from .recipes import Run, find
 from .verbs import Train
 
 RECORD, INPUTS = "run.yaml", "inputs.json"
