@@ -1,8 +1,9 @@
-"""`detokenizers`: from what a vision-language model says about an image (tokens, beliefs, features) to its pixels.
+"""`detokenizers`: from what a vision-language model computes for an image (tokens, distributions over tokens, features) to
+its pixels.
 
     import detokenizers as dt
     vlm, dcdd = dt.load_vlm("mini"), dt.load("mini/dcdd")
-    tokens = vlm.generate(["a red apple on a wooden table"], seeds=[0], observe=dcdd.observe)
+    tokens = vlm.generate(["a red apple on a wooden table"], seeds=[0], observe=dcdd.observers)
     plain, fine = dt.CodeDecoder(vlm.tokenizer)(tokens), dcdd(tokens)
 
 Public names are looked up when first used, so `import detokenizers` costs nothing.
@@ -14,15 +15,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .dcdd.loading import load as load
     from .dcdd.model import DCDD as DCDD
     from .decoder import CodeDecoder as CodeDecoder
     from .decoder import FlowDecoder as FlowDecoder
+    from .papers import load as load
     from .pretrained.vlm.loading import load_vlm as load_vlm
-    from .protocols import Detokenizer as Detokenizer
+    from .protocols import Decoder as Decoder
     from .protocols import Grid as Grid
     from .protocols import ImageSpace as ImageSpace
+    from .protocols import TextToImage as TextToImage
     from .protocols import TokenVLM as TokenVLM
+    from .protocols import VelocityNet as VelocityNet
     from .protocols import VisualTokenizer as VisualTokenizer
     from .protocols import VisualTokens as VisualTokens
 
@@ -31,14 +34,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "CodeDecoder": "decoder",
     "DCDD": "dcdd.model",
-    "Detokenizer": "protocols",
+    "Decoder": "protocols",
     "FlowDecoder": "decoder",
     "Grid": "protocols",
     "ImageSpace": "protocols",
+    "TextToImage": "protocols",
     "TokenVLM": "protocols",
+    "VelocityNet": "protocols",
     "VisualTokenizer": "protocols",
     "VisualTokens": "protocols",
-    "load": "dcdd.loading",
+    "load": "papers",
     "load_vlm": "pretrained.vlm.loading",
 }
 

@@ -1,8 +1,9 @@
-"""Two ways from tokens to pixels. `FlowDecoder` draws in a latent space by following a conditioned velocity net;
+"""Two ways from tokens to pixels. `FlowDecoder` draws in an image space by following a conditioned velocity net;
 `CodeDecoder` is the plain decoder that the VLM's tokenizer ships with, the baseline of every table.
 
-Two ceilings to hold them against: `FeatureDecoder` is the plain one without the rounding to codes, which no decoder of
-the same tokens may be expected to know; `SpaceDecoder` is the latent space alone, finer than which none in it can draw.
+Two ceilings to compare them with: `FeatureDecoder` is the plain one without the rounding to codes, which no decoder of
+the same tokens can know; `SpaceDecoder` is the image space alone, finer than which no decoder in it can draw. Both need
+what only a picture has, so they reconstruct and cannot generate.
 
 condition [b k hc wc], seeds -noise, euler(net)-> latents -space.decode-> images ; ids -codebook-> codes -> images
 """
@@ -10,8 +11,8 @@ condition [b k hc wc], seeds -noise, euler(net)-> latents -space.decode-> images
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,15 @@ from .flow.noise import noise as draw_noise
 from .flow.path import clean_from, interpolate, velocity
 from .flow.solvers import Progress, Solver, euler
 from .flow.time_grids import TimeGrid
-from .protocols import ImageSpace, Velocity, VelocityNet, VisualTokenizer, VisualTokens
+from .protocols import ImageSpace, Observe, VelocityNet, VisualTokenizer, VisualTokens
+
+
+class ConditionedNet(Protocol):
+    """A `VelocityNet` whose condition is still to be bound: `net(noisy, t, condition)`."""
+
+    def __call__(
+        self, noisy: Float[Tensor, "b ..."], t: Float[Tensor, "b"], condition: Float[Tensor, "b ..."], /
+    ) -> Float[Tensor, "b ..."]: ...
 
 
 class Prediction(NamedTuple):
@@ -48,11 +57,11 @@ class FlowDecoder(nn.Module):
         grid: the times of sampling.
     """
 
-    def __init__(self, space: ImageSpace, net: VelocityNet, grid: TimeGrid = TimeGrid()) -> None:  # noqa: B008
+    def __init__(self, space: ImageSpace, net: ConditionedNet, grid: TimeGrid = TimeGrid()) -> None:  # noqa: B008
         super().__init__()
         self.space, self.net, self.grid = space, net, grid
 
-    def bound(self, condition: Float[Tensor, "b ..."]) -> Velocity:
+    def bind(self, condition: Float[Tensor, "b ..."]) -> VelocityNet:
         """The net with its condition, as solvers follow it."""
         return lambda noisy, t: self.net(noisy, t, condition)
 
@@ -85,8 +94,8 @@ class FlowDecoder(nn.Module):
         shape = (self.space.channels, *(side // self.space.stride for side in size))
         start = draw_noise(shape, seeds, device=condition.device)
         times = self.grid(steps, shape).to(start.device)
-        _require_finite(condition, "the condition is", "the beliefs these tokens carry are damaged; draw them again")
-        latents = solver(self.bound(condition), start, times, progress)
+        _require_finite(condition, "the condition is", "what was observed of these tokens is damaged; draw them again")
+        latents = solver(self.bind(condition), start, times, progress)
         _require_finite(
             latents,
             "the drawn latents are",
@@ -116,15 +125,23 @@ def flow_error(
 class CodeDecoder(nn.Module):
     """What the VLM ships with: ids to code vectors to pixels. Deterministic, so steps and seeds change nothing."""
 
+    steps = None
+    observers: ClassVar[Mapping[str, Observe]] = {}
+    needs: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(self, tokenizer: VisualTokenizer) -> None:
         super().__init__()
         self.tokenizer: VisualTokenizer = tokenizer
+
+    def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
+        """Tokens of pictures."""
+        return VisualTokens(tokenizer.tokens(tokenizer.features(images)), tokenizer.grid)
 
     @torch.no_grad()
     def forward(
         self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Decode the ids; beliefs, if any, are not looked at.
+        """Decode the ids; what was observed beside them changes nothing.
 
         Raises:
             ValueError: when the tokens come from another tokenizer.
@@ -140,30 +157,32 @@ class CodeDecoder(nn.Module):
             )
         return self.tokenizer.decode(codebook[tokens.ids.to(codebook.device)])
 
+    def require(self, tokenizer: VisualTokenizer) -> None:
+        require_same_codes(self.tokenizer.codebook, tokenizer)
 
-class FeatureDecoder(nn.Module):
+    def fingerprint(self) -> str:
+        return self.tokenizer.fingerprint()
+
+
+class FeatureDecoder(CodeDecoder):
     """The VLM's own decoder on its encoder's features before they are rounded to codes: the ceiling of a table.
 
-    Only a picture has such features; tokens that a VLM drew have none.
+    Only a picture has such features; tokens that a VLM sampled have none.
     """
 
-    def __init__(self, tokenizer: VisualTokenizer) -> None:
-        super().__init__()
-        self.tokenizer: VisualTokenizer = tokenizer
+    needs = frozenset({"features"})
 
     def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
-        """Tokens of images, observed as the features themselves."""
+        """Tokens of pictures, with the features themselves."""
         features = tokenizer.features(images)
-        return VisualTokens(tokenizer.tokens(features), tokenizer.grid, features)
+        return VisualTokens(tokenizer.tokens(features), tokenizer.grid, {"features": features})
 
     @torch.no_grad()
     def forward(
         self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode the features that `read` kept."""
-        if tokens.observed is None:
-            raise ValueError("these tokens come without features; only pictures that were read have them")
-        return self.tokenizer.decode(tokens.observed)
+        return self.tokenizer.decode(needed(tokens, "features"))
 
 
 class SpaceDecoder(nn.Module):
@@ -172,27 +191,58 @@ class SpaceDecoder(nn.Module):
     Like the features, the latents of a picture are nothing that tokens of a VLM come with.
     """
 
+    steps = None
+    observers: ClassVar[Mapping[str, Observe]] = {}
+    needs: ClassVar[frozenset[str]] = frozenset({"latents"})
+
     def __init__(self, space: ImageSpace) -> None:
         super().__init__()
         self.space = space
 
     def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
-        """Tokens of images, observed as the latents of their patches."""
+        """Tokens of pictures, with the latents of their patches."""
         latents, grid = self.space.encode(images), tokenizer.grid
         if latents.shape[-2] % grid.height or latents.shape[-1] % grid.width:
-            raise ValueError(f"{list(latents.shape[-2:])} latents cannot be shared out among {grid}")
-        patches = F.pixel_unshuffle(latents, latents.shape[-1] // grid.width)
-        return VisualTokens(tokenizer.tokens(tokenizer.features(images)), grid, patches.flatten(2).mT)
+            raise ValueError(f"{list(latents.shape[-2:])} latents cannot be shared out among {grid} tokens")
+        patches = F.pixel_unshuffle(latents, latents.shape[-1] // grid.width).flatten(2).mT
+        return VisualTokens(tokenizer.tokens(tokenizer.features(images)), grid, {"latents": patches})
 
     @torch.no_grad()
     def forward(
         self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode the latents that `read` kept."""
-        if tokens.observed is None:
-            raise ValueError("these tokens come without latents; only pictures that were read have them")
-        patches = tokens.observed.mT.unflatten(2, tuple(tokens.grid))
+        patches = needed(tokens, "latents").mT.unflatten(2, tuple(tokens.grid))
         return self.space.decode(F.pixel_shuffle(patches, math.isqrt(patches.shape[1] // self.space.channels)))
+
+    def require(self, tokenizer: VisualTokenizer) -> None:
+        """Any tokenizer will do: its codes are not used."""
+
+    def fingerprint(self) -> str:
+        return self.space.fingerprint()
+
+
+def needed(tokens: VisualTokens, name: str) -> Float[Tensor, "b n o"]:
+    """What was observed under a name, which only pictures that were read have."""
+    if name not in tokens.observed:
+        raise ValueError(f"these tokens come without {name}; only pictures that were read have them")
+    return tokens.observed[name]
+
+
+def require_same_codes(own: Float[Tensor, "v d"], tokenizer: VisualTokenizer) -> None:
+    """Refuse a tokenizer with another codebook than a decoder's own.
+
+    Raises:
+        ValueError: other codes, or another number of them.
+    """
+    drawn = tokenizer.codebook.to(own)
+    if own.shape != drawn.shape:
+        raise ValueError(
+            f"this decoder was trained for {own.shape[0]} codes of {own.shape[1]} numbers, but this VLM has "
+            f"{drawn.shape[0]} of {drawn.shape[1]}; name the --vlm it belongs to"
+        )
+    if not torch.allclose(own, drawn, atol=1e-2):
+        raise ValueError("this decoder was trained for another codebook of the same size; name the --vlm it belongs to")
 
 
 def _require_finite(x: Tensor, what: str, why: str) -> None:

@@ -1,16 +1,18 @@
-"""The nouns of the house: what a tokenizer, a VLM, a latent space and a decoder promise each other.
+"""The nouns of the house: what a tokenizer, a VLM, an image space and a decoder promise each other.
+
+Whatever satisfies a protocol works everywhere: the house reads no other attribute and asks for no class.
 
 Shape legend, used in every annotation of this package:
     b batch, n tokens in raster order, v codebook size, d code dimension, c channels, h w height and width,
-    o observed features per token, p a probability row, t flow time in [0, 1] (1 = noise).
+    o observed numbers per token, p a probability row, t flow time in [0, 1] (1 = noise).
 
-Data flow: prompt -TokenVLM-> VisualTokens -Detokenizer-> images [b 3 h w] in [-1, 1].
+Data flow: prompt -TokenVLM-> VisualTokens -Decoder-> images [b 3 h w] in [-1, 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -19,8 +21,8 @@ from torch import Tensor
 
 Observe = Callable[[Float[Tensor, "b v"], Int[Tensor, "b"]], Float[Tensor, "b o"]]
 """Called while the token loop runs, with rows of guided logits (fp32) and the tokens sampled from them: one row an
-item, of one step or, where codebooks are small, of a few. What it returns is kept. This is how beliefs are used without
-ever storing `[n v]`."""
+item, of one step or, where codebooks are small, of a few. What it returns is kept. This is how distributions are used
+without ever storing `[n v]`."""
 
 
 class Grid(NamedTuple):
@@ -39,14 +41,15 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True)
 class VisualTokens:
-    """What a VLM (or a tokenizer) says about a batch of images.
+    """The tokens of a batch of images, sampled by a VLM or read from pictures by a tokenizer.
 
-    `observed` is whatever `observe` returned, stacked in raster order; `None` when nothing observed the loop.
+    `observed` holds what observers returned, by name, each stacked in raster order. A name has one meaning: tensors
+    under one name were computed alike, whoever computed them.
     """
 
     ids: Int[Tensor, "b n"]
     grid: Grid
-    observed: Float[Tensor, "b n o"] | None = None
+    observed: Mapping[str, Float[Tensor, "b n o"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.ids.shape[-1] != self.grid.size:
@@ -54,17 +57,18 @@ class VisualTokens:
 
     @classmethod
     def join(cls, parts: Sequence[VisualTokens]) -> VisualTokens:
-        """Batches of one grid, all observed or none, as one batch."""
-        observed = [part.observed for part in parts if part.observed is not None]
-        if len({part.grid for part in parts}) != 1 or len(observed) not in (0, len(parts)):
-            raise ValueError("tokens of different grids, or some observed and some not, do not make a batch")
-        return cls(torch.cat([part.ids for part in parts]), parts[0].grid, torch.cat(observed) if observed else None)
+        """Batches of one grid, under the same observers, as one batch."""
+        if len({part.grid for part in parts}) != 1 or len({frozenset(part.observed) for part in parts}) != 1:
+            raise ValueError("tokens of different grids, or of different observers, do not make a batch")
+        first = parts[0]
+        observed = {name: torch.cat([part.observed[name] for part in parts]) for name in first.observed}
+        return cls(torch.cat([part.ids for part in parts]), first.grid, observed)
 
     def __len__(self) -> int:
         return self.ids.shape[0]
 
     def __getitem__(self, rows: slice) -> VisualTokens:
-        return VisualTokens(self.ids[rows], self.grid, None if self.observed is None else self.observed[rows])
+        return VisualTokens(self.ids[rows], self.grid, {name: x[rows] for name, x in self.observed.items()})
 
 
 @runtime_checkable
@@ -76,6 +80,16 @@ class ImageSpace(Protocol):
 
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c hl wl"]: ...
     def decode(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]: ...
+
+    def posterior(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b c hl wl"], Float[Tensor, "b c hl wl"]]:
+        """Mean and standard deviation of an image's latents; a space without a posterior has a deviation of zero."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes when weights or settings that decide latents or pixels do."""
+        ...
 
 
 @runtime_checkable
@@ -91,12 +105,29 @@ class VisualTokenizer(Protocol):
     def tokens(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]: ...
     def decode(self, codes: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]: ...
 
+    def fingerprint(self) -> str:
+        """Changes when weights that decide tokens or pixels do."""
+        ...
+
 
 @runtime_checkable
 class TokenVLM(Protocol):
     """A frozen vision-language model that draws by sampling image tokens one by one."""
 
-    tokenizer: VisualTokenizer
+    guidance: float
+    """The weight of classifier-free guidance that it draws with unless a caller gives another."""
+
+    @property
+    def tokenizer(self) -> VisualTokenizer: ...
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """Raise ValueError for a prompt that it cannot read, before anything is drawn."""
+        ...
+
+    def width(self, prompts: Sequence[str]) -> int:
+        """What `generate` is to be given with every batch of a request that has all these prompts, so that batches have
+        one shape and an item does not depend on its company; 0 where it does not anyway."""
+        ...
 
     def generate(
         self,
@@ -105,27 +136,79 @@ class TokenVLM(Protocol):
         seeds: Sequence[int],
         guidance: float | None = None,
         temperature: float = 1.0,
-        observe: Observe | None = None,
-    ) -> VisualTokens: ...
+        observe: Mapping[str, Observe] | None = None,
+        batch_size: int = 16,
+        width: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> VisualTokens:
+        """One image per prompt and seed; `observed[name]` is what `observe[name]` returned."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes when weights that decide the tokens do."""
+        ...
 
 
-class Velocity(Protocol):
-    """`velocity(noisy, t)` is shaped like `noisy`, of any rank; t is [b] in [0, 1], 1 = noise."""
+class VelocityNet(Protocol):
+    """`velocity(noisy, t)` is shaped like `noisy`, of any rank; t is [b] in [0, 1], 1 = noise. The condition is bound
+    before, by `FlowDecoder.bind` or by any closure."""
 
     def __call__(self, noisy: Float[Tensor, "b ..."], t: Float[Tensor, "b"], /) -> Float[Tensor, "b ..."]: ...
 
 
-class VelocityNet(Protocol):
-    """A `Velocity` whose condition is still to be bound: `net(noisy, t, condition)`."""
+class Decoder(Protocol):
+    """Tokens in, images out."""
 
-    def __call__(
-        self, noisy: Float[Tensor, "b ..."], t: Float[Tensor, "b"], condition: Float[Tensor, "b ..."], /
-    ) -> Float[Tensor, "b ..."]: ...
+    @property
+    def steps(self) -> int | None:
+        """Its own number of sampling steps; None where there is nothing to sample."""
+        ...
 
+    @property
+    def observers(self) -> Mapping[str, Observe]:
+        """What it wants kept of the guided logits while a VLM samples; {} for decoders of ids."""
+        ...
 
-class Detokenizer(Protocol):
-    """Tokens in, pixels out: images are [b 3 h w] in [-1, 1]; one seed per item."""
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names in `tokens.observed` without which it cannot draw. Where they are not among its observers, it can draw
+        from tokens that it read from pictures, and not from those of a VLM."""
+        ...
+
+    def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
+        """Tokens of pictures with all that it needs, as if a VLM had sampled them: the first half of a
+        reconstruction."""
+        ...
 
     def __call__(
         self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
-    ) -> Float[Tensor, "b 3 h w"]: ...
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images in [-1, 1]; one seed per item."""
+        ...
+
+    def require(self, tokenizer: VisualTokenizer) -> None:
+        """Raise ValueError when tokens of this tokenizer are not its own."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes when weights or settings that decide pixels do."""
+        ...
+
+
+class TextToImage(Protocol):
+    """Prompts in, images out, no tokens in between."""
+
+    @property
+    def steps(self) -> int | None:
+        """Its own number of sampling steps; None where there is nothing to sample."""
+        ...
+
+    def __call__(
+        self, prompts: Sequence[str], *, seeds: Sequence[int], guidance: float | None = None, steps: int | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images in [-1, 1]; one seed per item."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes when weights or settings that decide pixels do."""
+        ...

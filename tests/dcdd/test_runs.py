@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detokenizers.pretrained.flux.transformer.scope import Attention, Full
+from detokenizers.dcdd.beliefs import AnySharpness, Proxy, TeacherForced
+from detokenizers.dcdd.loading import load
 from PIL import Image
 
 from detokenizers.checkpoint import load_tensors, resolve, save_tensors
 from detokenizers.data.sources import FolderImages, WorldImages
-from detokenizers.dcdd.beliefs import AnySharpness, Proxy, TeacherForced
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.lcdm import Committed, Expectation
-from detokenizers.dcdd.loading import load
 from detokenizers.dcdd.model import DCDD, WEIGHTS, DCDDConfig
 from detokenizers.dcdd.runs import READS, DCDDRun, Sample, begin_from
+from detokenizers.pretrained.flux.scope import Attention, Full
 from detokenizers.pretrained.spaces import VAE, PretrainedVAE, save_vae
 from detokenizers.pretrained.vlm.loading import load_tokenizer, load_vlm
 from detokenizers.training import TrainConfig, train

@@ -1,6 +1,6 @@
-"""`detok calibrate`: how sure is the VLM of its tokens, and which numbers make the encoder as sure (DCDD B.2)?
+"""`detok calibrate`: how certain is the VLM of its tokens, and which numbers make the encoder as certain (DCDD B.2)?
 
-prompts -VLM, watched-> targets ; images -encoder-> features ; both -search-> report.json, Table 1, curve.png
+prompts -VLM, observed-> targets ; images -encoder-> features ; both -search-> report.json, Table 1, curve.png
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..dcdd.token_statistics import TokenStatistics
 from ..device import device_of
 from ..drawing.sources import guidance_of, pictures
 from ..pretrained.vlm.loading import load_vlm
-from ..pretrained.vlm.token_vlm import LlamaTokenVLM
+from ..protocols import TokenVLM
 from ..seeds import item_seed
 from .verbs import Calibrate
 
@@ -46,7 +46,7 @@ def run(request: Calibrate) -> None:
         for _, images in tqdm(found.batches, desc="encoding", total=len(found.chunks), disable=None)
     ]
     features = torch.cat(encoded)
-    watched = watch(vlm, prompts, request)
+    sampled = measure_vlm(vlm, prompts, request)
     with tqdm(desc=f"search ({request.search})", disable=None) as bar:
 
         def count(_: Step) -> None:
@@ -54,9 +54,9 @@ def run(request: Calibrate) -> None:
 
         weights = {"quantiles": Weights, "summaries": SummaryWeights}[request.objective]()
         settings = SearchConfig(kappa_range=request.kappa_range, epsilons=request.epsilons, weights=weights)
-        report = calibrate(features, tokenizer.codebook, watched.targets(), request.search, settings, on_step=count)
+        report = calibrate(features, tokenizer.codebook, sampled.targets(), request.search, settings, on_step=count)
     columns = {
-        "VLM": watched,
+        "VLM": sampled,
         "encoder, raw": encoder_statistics(features, tokenizer.codebook),
         "encoder, calibrated": encoder_statistics(features, tokenizer.codebook, report.calibration),
     }
@@ -96,8 +96,8 @@ def prompts_of(request: Calibrate) -> list[Prompt]:
     ]
 
 
-def watch(vlm: LlamaTokenVLM, prompts: Sequence[Prompt], request: Calibrate) -> TokenStatistics:
-    """Let the VLM draw, and keep statistics of what it believed at every token."""
+def measure_vlm(vlm: TokenVLM, prompts: Sequence[Prompt], request: Calibrate) -> TokenStatistics:
+    """Let the VLM sample, and keep statistics of its distribution at every token."""
     statistics = TokenStatistics(vlm.tokenizer.codebook)
 
     def observe(logits: Tensor, drawn: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def watch(vlm: LlamaTokenVLM, prompts: Sequence[Prompt], request: Calibrate) -> 
             seeds=[prompt.seed or 0 for prompt in batch],
             guidance=guidance_of(request.guidance, vlm),
             temperature=request.temperature,
-            observe=observe,
+            observe={"statistics": observe},
         )
     return statistics
 

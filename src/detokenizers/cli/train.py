@@ -17,10 +17,10 @@ import yaml
 
 from ..checkpoint import write_text
 from ..device import is_first
+from ..papers import Run, find
 from ..texts import text_in, yaml_of
 from ..training import train
 from .command_line import parse
-from .recipes import Run, find
 from .verbs import Train
 
 RECORD, INPUTS = "run.yaml", "inputs.json"

@@ -1,8 +1,8 @@
-"""Logit Calibration: find the numbers that make an encoder's beliefs as sure as the VLM's (DCDD Eqs. 9-16, B.2).
+"""Logit Calibration: find the numbers that make an encoder as certain as the VLM (DCDD Eqs. 9-16, B.2).
 
-The VLM's side is watched once (`TokenStatistics.targets`), the encoder's is measured again and again while a search
-moves kappa and epsilon. What comes out is a JSON report bound to one codebook by its fingerprint. Beta cannot change a
-softmax; the report says so instead of reporting it as tuned.
+The VLM's side is measured once (`TokenStatistics.targets`), the encoder's again and again while a search moves kappa and
+epsilon. What comes out is a JSON report bound to one codebook by its fingerprint; training takes it as it is. Beta cannot
+change a softmax; the report states that instead of reporting it as tuned.
 
 features + codebook -measure(calibration)-> four statistics -search against targets-> CalibrationReport
 """
@@ -20,27 +20,10 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..config import Config
-from .calibration import Calibration, Observer, offline, read_features, require_unit_rows
-from .lcdm import LCDMConfig
+from .calibration import Calibration, require_unit_rows
 from .ranking import rows_at_a_time
 from .search import CalibrationError, SearchConfig, Step, joint_search, paper_search
 from .token_statistics import Targets, TokenStatistics, normalized_entropy, pooled
-
-__all__ = [
-    "Calibration",
-    "CalibrationError",
-    "CalibrationReport",
-    "Observer",
-    "SearchConfig",
-    "Targets",
-    "calibrate",
-    "encoder_statistics",
-    "joint_search",
-    "measure",
-    "offline",
-    "paper_search",
-    "read_features",
-]
 
 SEARCHES = {"joint": joint_search, "paper": paper_search}
 
@@ -95,7 +78,6 @@ def measure(
     features: Float[Tensor, "... d"],
     codebook: Float[Tensor, "v d"],
     *,
-    code_prior: Float[Tensor, "v"] | None = None,
     chunk: int | None = None,
     summaries: bool = False,
 ) -> Targets:
@@ -104,10 +86,10 @@ def measure(
     `summaries` adds the means of the uncertainty features (Eq. 8), which take several times as long.
     """
     if summaries:
-        return encoder_statistics(features, codebook, calibration, code_prior=code_prior).targets()
+        return encoder_statistics(features, codebook, calibration).targets()
     confidence, entropies = [], []
     for part in features.flatten(0, -2).split(chunk or rows_at_a_time(codebook.shape[0], features.device)):
-        p = calibration.proxy(part, codebook, code_prior)
+        p = calibration.proxy(part, codebook)
         confidence.append(p.amax(-1))
         entropies.append(normalized_entropy(p))
     return pooled(torch.cat(confidence), torch.cat(entropies))
@@ -118,14 +100,11 @@ def encoder_statistics(
     features: Float[Tensor, "... d"],
     codebook: Float[Tensor, "v d"],
     calibration: Calibration = Calibration(),  # noqa: B008
-    *,
-    code_prior: Float[Tensor, "v"] | None = None,
-    lcdm: LCDMConfig = LCDMConfig(),  # noqa: B008
 ) -> TokenStatistics:
     """A whole column of Table 1 for an encoder: raw by default, calibrated if a calibration is given."""
-    statistics = TokenStatistics(codebook, lcdm)
+    statistics = TokenStatistics(codebook)
     for part in features.flatten(0, -2).split(rows_at_a_time(codebook.shape[0], features.device)):
-        p = calibration.proxy(part, codebook, code_prior)
+        p = calibration.proxy(part, codebook)
         statistics.update(p, p.argmax(-1))
     return statistics
 
@@ -138,11 +117,10 @@ def calibrate(
     settings: SearchConfig = SearchConfig(),  # noqa: B008
     *,
     start: Calibration = Calibration(),  # noqa: B008
-    code_prior: Float[Tensor, "v"] | None = None,
     chunk: int | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> CalibrationReport:
-    """Match the encoder's beliefs to the VLM's (B.2). Deterministic; nothing `[n v]` outlives an evaluation.
+    """Match the encoder's distributions to the VLM's (B.2). Deterministic; nothing `[n v]` outlives an evaluation.
 
     Args:
         features: encoder features before quantisation, of a hundred or more training images.
@@ -151,9 +129,8 @@ def calibrate(
         search: `joint` (recommended) or `paper`.
         settings: ranges, grids, tolerance and loss weights.
         start: what is not searched, e.g. `top1_margin` or the VLM's side.
-        code_prior: not in the paper: a bias per code; give the same to `Calibration.proxy` afterwards.
         chunk: tokens at a time; by default what suits the device.
-        on_step: told every candidate, e.g. to move a progress bar.
+        on_step: called with every candidate, e.g. to move a progress bar.
 
     Raises:
         CalibrationError: if the target entropy is outside the searched range, or is not met within the tolerance.
@@ -169,9 +146,7 @@ def calibrate(
     def measured(calibration: Calibration) -> Targets:
         key = calibration.model_dump_json()
         if key not in seen:
-            seen[key] = measure(
-                calibration, features, codebook, code_prior=code_prior, chunk=chunk, summaries=summaries
-            )
+            seen[key] = measure(calibration, features, codebook, chunk=chunk, summaries=summaries)
         return seen[key]
 
     history = []
@@ -189,7 +164,7 @@ def calibrate(
         calibration=final,
         sharpness=final.sharpness,
         targets=targets,
-        achieved=encoder_statistics(features, codebook, final, code_prior=code_prior).targets(),
+        achieved=encoder_statistics(features, codebook, final).targets(),
         loss=taken[-1].loss,
         search=search,
         settings=settings,

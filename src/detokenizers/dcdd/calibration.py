@@ -1,11 +1,12 @@
-"""From scores to beliefs: the softmax that makes an encoder as sure of its codes as the VLM is (DCDD Eqs. 10, 13-15).
+"""From scores to probabilities: the softmax that makes an encoder as certain of its codes as the VLM is (DCDD Eqs. 10,
+13-15).
 
 Training conditions come from an encoder, whose cosines to the codes are nearly flat under a plain softmax; at inference
 they come from the VLM's logits, which have a scale of their own. `Calibration` brings the first to the second. Of its
 numbers only kappa * alpha / tau and epsilon change anything: alpha and tau repeat kappa, beta cancels in the softmax.
 All five are kept because the paper names them.
 
-features [n d] -cosine-> scores [n v] -scale, softmax, smooth-> p [n v] -a reading-> [n o], a few rows at a time
+features [n d] -cosine-> scores [n v] -scale, softmax, smooth-> p [n v] -LCDM-> [n o], a few rows at a time
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Annotated, Literal
 
 import torch
@@ -21,10 +23,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checkpoint import fingerprint
 from ..config import Config
-from .lcdm import Reading
+from .lcdm import LCDM
 from .ranking import largest, precise, rows_at_a_time
-from .token_statistics import TokenStatistics
 
 
 def cosine(features: Float[Tensor, "... d"], codebook: Float[Tensor, "v d"]) -> Float[Tensor, "... v"]:
@@ -51,7 +53,7 @@ class Affine(Config):
 
 
 class SmoothOnly(Config):
-    """The VLM's belief is only smoothed by epsilon."""
+    """The VLM's distribution is only smoothed by epsilon."""
 
     name: Literal["smooth_only"] = "smooth_only"
 
@@ -60,7 +62,7 @@ class SmoothOnly(Config):
 
 
 class Untouched(Config):
-    """The VLM's belief stays as it is."""
+    """The VLM's distribution stays as it is."""
 
     name: Literal["off"] = "off"
 
@@ -93,11 +95,11 @@ class Calibration(Config):
     alpha: float = Field(default=1.0, gt=0)
     """Affine scale; redundant with kappa on the encoder's side."""
     beta: float = 0.0
-    """Affine bias; the softmax does not feel it."""
+    """Affine bias; it cancels in the softmax."""
     tau: float = Field(default=1.0, gt=0)
     """Temperature; redundant with kappa on the encoder's side."""
     epsilon: float = Field(default=0.0, ge=0, lt=1)
-    """Label smoothing: how much of every belief is spread evenly over all codes."""
+    """Label smoothing: how much of every distribution is spread evenly over all codes."""
     top1_margin: float = 0.0
     """Not in the paper: taken off every row's largest cosine, as ArcFace does. Moves confidence at a given entropy."""
     vlm_side: VLMSide = Affine()
@@ -107,83 +109,67 @@ class Calibration(Config):
         """kappa * alpha / tau, the one scale that matters on the encoder's side."""
         return self.kappa * self.alpha / self.tau
 
-    def __call__(
-        self, scores: Float[Tensor, "... v"], code_prior: Float[Tensor, "v"] | None = None
-    ) -> Float[Tensor, "... v"]:
-        """Turn scores into a belief (Eqs. 14-15).
-
-        Args:
-            scores: cosines, or logits.
-            code_prior: not in the paper: a bias per code in the place of beta, e.g. from `code_prior`.
-        """
+    def __call__(self, scores: Float[Tensor, "... v"]) -> Float[Tensor, "... v"]:
+        """Turn scores, cosines or logits, into probabilities (Eqs. 14-15)."""
         scores = precise(scores)
         if self.top1_margin:
             best = scores.argmax(-1, keepdim=True)
             scores = scores.scatter_add(-1, best, torch.full_like(scores[..., :1], -self.top1_margin))
-        bias = self.beta if code_prior is None else self.beta + code_prior.to(scores)
-        p = scores.mul(self.sharpness).add_(bias / self.tau).softmax(-1)
+        p = scores.mul(self.sharpness).add_(self.beta / self.tau).softmax(-1)
         return p.lerp(p.new_tensor(1 / p.shape[-1]), self.epsilon)
 
-    def proxy(
-        self,
-        features: Float[Tensor, "... d"],
-        codebook: Float[Tensor, "v d"],
-        code_prior: Float[Tensor, "v"] | None = None,
-    ) -> Float[Tensor, "... v"]:
-        """The encoder's calibrated belief over codes (Eqs. 10, 13-15)."""
-        return self(cosine(features, codebook), code_prior)
+    def proxy(self, features: Float[Tensor, "... d"], codebook: Float[Tensor, "v d"]) -> Float[Tensor, "... v"]:
+        """The encoder's calibrated distribution over codes (Eqs. 10, 13-15)."""
+        return self(cosine(features, codebook))
 
     def on_vlm(self, logits: Float[Tensor, "... v"]) -> Float[Tensor, "... v"]:
-        """The VLM's belief over codes, from its guided, unfiltered logits."""
+        """The VLM's distribution over codes, from its guided, unfiltered logits."""
         return self.vlm_side(self)(logits)
-
-
-def code_prior(ids: Int[Tensor, "..."], num_codes: int) -> Float[Tensor, "v"]:
-    """Log-frequency of every code among the VLM's own tokens, add-one smoothed; not in the paper."""
-    counts = torch.bincount(ids.flatten(), minlength=num_codes).float() + 1
-    return (counts / counts.sum()).log()
 
 
 @dataclass(frozen=True)
 class Observer:
-    """What the token loop calls at every step so that beliefs are read and never stored (an `Observe`).
+    """LCDM inside the token loop, so that distributions are summarised and never stored (an `Observe`).
 
-    Handed the guided logits [b v] and the token just drawn, it returns the few numbers the decoder will be told.
+    Given the guided logits [b v] and the tokens just sampled, it returns the few numbers that a decoder will draw from.
     """
 
-    reading: Reading
+    lcdm: LCDM
     codebook: Float[Tensor, "v d"]
     """Unit rows."""
     calibration: Calibration = Calibration()  # noqa: RUF009
-    statistics: TokenStatistics | None = None
-    """If given, also told every belief, before calibration."""
 
     def __post_init__(self) -> None:
         require_unit_rows(self.codebook)
 
     @torch.no_grad()
     def __call__(self, logits: Float[Tensor, "b v"], sampled: Int[Tensor, "b"]) -> Float[Tensor, "b o"]:
-        if self.statistics is not None:
-            self.statistics.update_logits(logits, sampled)
-        return self.reading(self.calibration.on_vlm(logits), sampled, self.codebook)
+        return self.lcdm(self.calibration.on_vlm(logits), sampled, self.codebook)
+
+    @property
+    def name(self) -> str:
+        """`lcdm-` and eight digits of all that decides the numbers: observers of one name return the same."""
+        on_vlm = self.calibration.vlm_side(self.calibration).model_dump_json(exclude={"vlm_side"})
+        parts = (self.lcdm.model_dump_json(), on_vlm, fingerprint(self.codebook))
+        return f"lcdm-{sha256(' '.join(parts).encode()).hexdigest()[:8]}"
 
 
 @torch.no_grad()
-def offline(
+def observe_rows(
     rows: Float[Tensor, "b n x"],
-    believe: Callable[[Tensor], Tensor],
-    reading: Reading,
+    distribution: Callable[[Tensor], Tensor],
+    lcdm: LCDM,
     codebook: Float[Tensor, "v d"],
     sampled: Int[Tensor, "b n"] | None = None,
     *,
     chunk: int | None = None,
 ) -> Float[Tensor, "b n o"]:
-    """Read whole sequences, a few rows at a time; the belief tensor [b n v] never exists.
+    """LCDM of whole sequences, a few rows at a time; the tensor [b n v] of probabilities never exists.
 
     Args:
-        rows: what beliefs are made of, e.g. logits [b n v] or features [b n d].
-        believe: rows to beliefs, e.g. `calibration.on_vlm`, or `probabilities`.
-        reading: beliefs to features.
+        rows: what distributions are made from, e.g. logits [b n v] or features [b n d].
+        distribution: rows to probabilities, e.g. `calibration.on_vlm`, or `probabilities`.
+        lcdm: probabilities to what is kept.
         codebook: unit rows.
         sampled: the tokens that were drawn; by default the most probable ones.
         chunk: rows at a time; by default what suits the device, at most 4096.
@@ -193,26 +179,26 @@ def offline(
     """
     chunk = chunk or rows_at_a_time(codebook.shape[0], rows.device)
     tokens = None if sampled is None else sampled.flatten()
-    read = []
+    kept = []
     for start, part in enumerate(rows.flatten(0, -2).split(chunk)):
-        p = believe(part)
+        p = distribution(part)
         drawn = largest(p, 1)[1].squeeze(-1) if tokens is None else tokens[start * chunk : (start + 1) * chunk]
-        read.append(reading(p, drawn, codebook))
-    return torch.cat(read).unflatten(0, rows.shape[:-1])
+        kept.append(lcdm(p, drawn, codebook))
+    return torch.cat(kept).unflatten(0, rows.shape[:-1])
 
 
-def read_features(
+def proxy_features(
     features: Float[Tensor, "b n d"],
     calibration: Calibration,
-    reading: Reading,
+    lcdm: LCDM,
     codebook: Float[Tensor, "v d"],
     sampled: Int[Tensor, "b n"] | None = None,
     *,
     chunk: int | None = None,
 ) -> Float[Tensor, "b n o"]:
-    """The training condition: encoder features, read as a VLM's beliefs are. `sampled` defaults to the VQ tokens."""
-    believe = partial(calibration.proxy, codebook=codebook)
-    return offline(features, believe, reading, codebook, sampled, chunk=chunk)
+    """The training condition: LCDM of an encoder's calibrated distributions. `sampled` defaults to the VQ tokens."""
+    distribution = partial(calibration.proxy, codebook=codebook)
+    return observe_rows(features, distribution, lcdm, codebook, sampled, chunk=chunk)
 
 
 def require_unit_rows(codebook: Float[Tensor, "v d"]) -> None:

@@ -1,5 +1,5 @@
-"""What the decoder is told, as a map: observed token features laid out on their grid, projected, resized, mixed with
-their neighbours; the four uncertainty features ride along untouched (DCDD Eqs. 19-20).
+"""What the decoder is conditioned on, as a map: observed token features laid out on their grid, projected, resized, mixed
+with their neighbours; the four uncertainty features ride along untouched (DCDD Eqs. 19-20).
 
 observed [b n o] = [codes, u] -fc, resize, conv-> E' ; u -resize-> U ; [E', U] -> condition [b width+4 hc wc]
 """
@@ -72,8 +72,8 @@ class CondEncoder(nn.Module):
 
     Args:
         num_features: columns of `observed`; the last four are uncertainty, the others code vectors.
-        code_dim: d, the width of one code vector. Columns beyond the first d start with zero weight, so that a
-            reading with more columns starts as the one without them.
+        code_dim: d, the width of one code vector. Columns beyond the first d start with zero weight, so that an
+            LCDM with more columns starts as the one without them.
     """
 
     def __init__(self, config: CondConfig, num_features: int, code_dim: int) -> None:
@@ -101,7 +101,7 @@ class CondEncoder(nn.Module):
         if observed.shape[1:] != (grid.size, self.num_features):
             raise ValueError(
                 f"expected [b {grid.size} {self.num_features}] observed features for a {grid} grid, got "
-                f"{list(observed.shape)}; were the tokens observed with this decoder's `observe`?"
+                f"{list(observed.shape)}; were the tokens observed with this decoder's `observers`?"
             )
         size = self.config.grid.size(*latents)
         codes, uncertainty = observed.split([self.num_features - NUM_UNCERTAINTY, NUM_UNCERTAINTY], dim=-1)

@@ -1,10 +1,11 @@
-"""Logit-to-Code Distributional Mapping: what a belief over codes says, in d + 4 numbers a token (DCDD Eqs. 4-8).
+"""Logit-to-Code Distributional Mapping: a distribution over codes as d + 4 numbers a token (DCDD Eqs. 4-8).
 
-A VLM does not know one code per token, it holds a belief over all of them. The expected code vector keeps where that
-belief points (its length keeps how concentrated it is); four uncertainty features keep how the mass is spread. A
-*reading* is what the decoder is told of the two; hard codes are the reading of a belief in one code.
+Before sampling a code, the VLM computes a distribution over all codes. We keep a summary of it: the expected code
+vector keeps which codes are likely (its length keeps how concentrated they are); four uncertainty features keep how the
+mass is spread. `Expectation` is the paper's LCDM, the other classes its variants; hard codes are LCDM of a one-hot
+distribution.
 
-logits [n v] -probabilities-> p [n v] -expected_codes-> [n d]; p -uncertainty-> [n 4]; both -a reading-> [n o]
+logits [n v] -probabilities-> p [n v] -expected_codes-> [n d]; p -uncertainty-> [n 4]; both -LCDM-> [n o]
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..config import Config
 from .ranking import precise, ranked
 
 
-class LCDMConfig(Config):
+class UncertaintyConfig(Config):
     """How the uncertainty features of Eq. 8 are cut. The paper fixes only the range 8 to 64."""
 
     k_range: tuple[int, int] = (8, 64)
@@ -35,7 +36,7 @@ class LCDMConfig(Config):
     """Below this mass the tail is empty and its entropy 0."""
 
     @model_validator(mode="after")
-    def _cuts_exist(self) -> LCDMConfig:
+    def _cuts_exist(self) -> UncertaintyConfig:
         if not 1 <= self.k_range[0] <= self.k_range[1]:
             raise ValueError(f"k_range must rise from at least 1, not {self.k_range}")
         if self.k_tail != "adaptive" and self.k_tail < 1:
@@ -44,26 +45,26 @@ class LCDMConfig(Config):
 
 
 def probabilities(logits: Float[Tensor, "... v"]) -> Float[Tensor, "... v"]:
-    """Turn guided logits into a belief over codes, in fp32 at least (Eq. 5)."""
+    """Turn guided logits into a distribution over codes, in fp32 at least (Eq. 5)."""
     return precise(logits).softmax(-1)
 
 
 def expected_codes(p: Float[Tensor, "... v"], codebook: Float[Tensor, "v d"]) -> Float[Tensor, "... d"]:
-    """Average the code vectors under the belief (Eqs. 6-7).
+    """Average the code vectors under the distribution (Eqs. 6-7).
 
-    The result is not renormalised: with unit-norm codes its length, at most one, says how concentrated p is.
+    The result is not renormalised: with unit-norm codes its length, at most one, is larger the more concentrated p is.
     """
     if p.shape[-1] != codebook.shape[0]:
         raise ValueError(
             f"this codebook has {codebook.shape[0]} codes but the logits have {p.shape[-1]}; "
             "do tokenizer and VLM belong together?"
         )
-    # PAPER GAP (docs/dcdd.md#expected-code-norm): not said whether it is renormalised; `Direction` does.
+    # PAPER GAP (docs/dcdd.md#expected-code-norm): not stated whether it is renormalised; `Direction` does.
     return p @ codebook.to(p.dtype)
 
 
-def adaptive_k(nats: Float[Tensor, "..."], num_codes: int, config: LCDMConfig) -> Int[Tensor, "..."]:
-    """Choose k of the adaptive top-k mass from a row's entropy in nats; a broader belief gets a larger k."""
+def adaptive_k(nats: Float[Tensor, "..."], num_codes: int, config: UncertaintyConfig) -> Int[Tensor, "..."]:
+    """Choose k of the adaptive top-k mass from a row's entropy in nats; a broader one gets a larger k."""
     # PAPER GAP (docs/dcdd.md#adaptive-k): "entropy-adaptive k constrained between 8 and 64" is all the paper says.
     low, high = (min(bound, num_codes - 1) for bound in config.k_range)
     wanted = {
@@ -74,8 +75,11 @@ def adaptive_k(nats: Float[Tensor, "..."], num_codes: int, config: LCDMConfig) -
     return wanted.round().long().clamp(low, high)  # in this order NaN is no index out of bounds; u is NaN all the same
 
 
-def uncertainty(p: Float[Tensor, "... v"], config: LCDMConfig = LCDMConfig()) -> Float[Tensor, "... 4"]:  # noqa: B008
-    """Describe how sure each token is (Eq. 8).
+def uncertainty(
+    p: Float[Tensor, "... v"],
+    config: UncertaintyConfig = UncertaintyConfig(),  # noqa: B008
+) -> Float[Tensor, "... 4"]:
+    """Describe how certain each token is (Eq. 8).
 
     Args:
         p: probabilities over the codebook; rows sum to one.
@@ -86,7 +90,7 @@ def uncertainty(p: Float[Tensor, "... v"], config: LCDMConfig = LCDMConfig()) ->
     """
     p, v = precise(p), p.shape[-1]
     if v < 3:
-        raise ValueError(f"uncertainty needs at least 3 codes to have a head and a tail, this belief has {v}")
+        raise ValueError(f"uncertainty needs at least 3 codes to have a head and a tail, this distribution has {v}")
     widest_tail = 0 if config.k_tail == "adaptive" else min(config.k_tail, v - 2)
     head, rest_mass, rest_entropy = ranked(p, min(max(config.k_range[1], widest_tail, 2), v - 1))
     information = -torch.xlogy(head, head)
@@ -105,38 +109,40 @@ def uncertainty(p: Float[Tensor, "... v"], config: LCDMConfig = LCDMConfig()) ->
 
 
 class OneVector(Config):
-    """Readings of one code vector and u."""
+    """One code vector and u."""
 
     def num_features(self, d: int) -> int:
         return d + 4
 
 
 class Expectation(OneVector):
-    """LCDM proper: the expected code and how sure it is, `[c_bar, u]`."""
+    """The paper's LCDM: the expected code and its uncertainty, `[c_bar, u]`."""
 
     name: Literal["expectation"] = "expectation"
-    lcdm: LCDMConfig = LCDMConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
 
     def __call__(
         self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."], codebook: Float[Tensor, "v d"]
     ) -> Float[Tensor, "... o"]:
-        return torch.cat([expected_codes(p, codebook), uncertainty(p, self.lcdm)], -1).float()
+        return torch.cat([expected_codes(p, codebook), uncertainty(p, self.uncertainty)], -1).float()
 
 
 class Direction(OneVector):
-    """Where the belief points and how sure it is, `[c_bar / |c_bar|, u]`: only u says how concentrated it is."""
+    """The direction of the expected code and its uncertainty, `[c_bar / |c_bar|, u]`: only u tells concentration."""
 
     name: Literal["direction"] = "direction"
-    lcdm: LCDMConfig = LCDMConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
 
     def __call__(
         self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."], codebook: Float[Tensor, "v d"]
     ) -> Float[Tensor, "... o"]:
-        return torch.cat([F.normalize(expected_codes(p, codebook), dim=-1), uncertainty(p, self.lcdm)], -1).float()
+        return torch.cat(
+            [F.normalize(expected_codes(p, codebook), dim=-1), uncertainty(p, self.uncertainty)], -1
+        ).float()
 
 
 class HardCodes(OneVector):
-    """What a plain decoder is told: the sampled code, with certainty. Equals `Expectation` of a one-hot belief."""
+    """What a plain decoder gets: the sampled code, as certain. Equals `Expectation` of a one-hot distribution."""
 
     name: Literal["hard_codes"] = "hard_codes"
 
@@ -148,13 +154,13 @@ class HardCodes(OneVector):
 
 
 class Committed(Config):
-    """The code the VLM committed to, how far its belief leans away from it, and u: `[e_s, c_bar - e_s, u]`.
+    """The sampled code, how far the expected code is from it, and u: `[e_s, c_bar - e_s, u]`.
 
     Later tokens were drawn given the sampled code, so a decoder may want to know it apart from the expectation.
     """
 
     name: Literal["committed"] = "committed"
-    lcdm: LCDMConfig = LCDMConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
 
     def num_features(self, d: int) -> int:
         return 2 * d + 4
@@ -163,7 +169,7 @@ class Committed(Config):
         self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."], codebook: Float[Tensor, "v d"]
     ) -> Float[Tensor, "... o"]:
         chosen = codebook[sampled]
-        return torch.cat([chosen, expected_codes(p, codebook) - chosen, uncertainty(p, self.lcdm)], -1).float()
+        return torch.cat([chosen, expected_codes(p, codebook) - chosen, uncertainty(p, self.uncertainty)], -1).float()
 
 
 class SampledMix(OneVector):
@@ -172,15 +178,15 @@ class SampledMix(OneVector):
     name: Literal["sampled_mix"] = "sampled_mix"
     gamma: float = Field(default=0.5, ge=0, le=1)
     """0 is `Expectation`, 1 is `HardCodes`."""
-    lcdm: LCDMConfig = LCDMConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
 
     def __call__(
         self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."], codebook: Float[Tensor, "v d"]
     ) -> Float[Tensor, "... o"]:
         towards = torch.full_like(p[..., :1], self.gamma)
         mixed = (p * (1 - self.gamma)).scatter_add(-1, sampled.unsqueeze(-1), towards)
-        return Expectation(lcdm=self.lcdm)(mixed, sampled, codebook)
+        return Expectation(uncertainty=self.uncertainty)(mixed, sampled, codebook)
 
 
-Reading = Annotated[Expectation | Direction | HardCodes | Committed | SampledMix, Field(discriminator="name")]
-"""What the decoder is told of one token: `num_features(d)` fp32 numbers from belief, sampled token and codebook."""
+LCDM = Annotated[Expectation | Direction | HardCodes | Committed | SampledMix, Field(discriminator="name")]
+"""What is kept of one token: `num_features(d)` fp32 numbers from distribution, sampled token and codebook."""

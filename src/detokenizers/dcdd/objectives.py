@@ -1,5 +1,5 @@
-"""How DCDD learns: the encoder's calibrated beliefs stand in for the VLM's, so that images alone are enough to train on
-and no VLM runs (DCDD Eqs. 9-15, 18, 26).
+"""How DCDD learns: the encoder's calibrated distributions stand in for the VLM's, so that images alone are enough to train
+on and no VLM runs (DCDD Eqs. 9-15, 18, 26).
 
 features -proxy-> observed -encode-> condition ; latents, noise, t -> noisy -net(noisy, t, condition)-> error -> loss
 """
@@ -14,7 +14,7 @@ from ..flow.loss import LossWeight, One
 from ..flow.time_laws import LogitNormal, TimeLaw
 from ..protocols import Grid
 from ..training.draws import normal_like, per_item
-from .beliefs import Belief, Proxy
+from .distributions import Distribution, Proxy
 from .model import DCDD
 
 
@@ -24,7 +24,7 @@ class DCDDObjective(nn.Module):
     Batch:
         latents: clean latents [b c h w].
         spread: if given, the standard deviation of their posterior [b c h w]; the clean latents are drawn with it.
-        features: unit VQ features [b n d]; or `observed` [b n o], if they have been read before.
+        features: unit VQ features [b n d]; or `observed` [b n o], where LCDM has been computed before.
         noise, t: [b c h w] and [b]; drawn when absent, item by item from `seeds` [b], which the loop gives.
     """
 
@@ -34,16 +34,16 @@ class DCDDObjective(nn.Module):
         *,
         weight: LossWeight = One(),  # noqa: B008
         time_law: TimeLaw = LogitNormal(),  # noqa: B008
-        belief: Belief = Proxy(),  # noqa: B008
+        distribution: Distribution = Proxy(),  # noqa: B008
     ) -> None:
         super().__init__()
-        self.dcdd, self.weight, self.time_law, self.belief = dcdd, weight, time_law, belief
+        self.dcdd, self.weight, self.time_law, self.distribution = dcdd, weight, time_law, distribution
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns `loss`, and `error`, the same without its weight over time."""
         clean, decoder = self._clean(batch), self.dcdd.decoder
-        with torch.autocast(clean.device.type, enabled=False):  # beliefs are fp32 whatever the net computes in
-            observed = batch["observed"] if "observed" in batch else self.belief(self.dcdd, batch)
+        with torch.autocast(clean.device.type, enabled=False):  # probabilities are fp32 whatever the net computes in
+            observed = batch["observed"] if "observed" in batch else self.distribution(self.dcdd, batch)
         condition = self.dcdd.encode(observed, self._grid(clean))  # Eqs. 19-20
         noise = batch["noise"] if "noise" in batch else normal_like(batch, "noise", clean)
         t = batch["t"] if "t" in batch else self._times(batch, clean.shape[1:])
@@ -55,7 +55,7 @@ class DCDDObjective(nn.Module):
         return latents + batch["spread"] * normal_like(batch, "posterior", latents) if "spread" in batch else latents
 
     def _grid(self, latents: Tensor) -> Grid:
-        pixels, stride = self.dcdd.decoder.space.stride, self.dcdd.config.token_stride
+        pixels, stride = self.dcdd.decoder.space.stride, self.dcdd.token_stride
         return Grid(*(side * pixels // stride for side in latents.shape[-2:]))
 
     def _times(self, batch: dict[str, Tensor], shape: torch.Size) -> Tensor:

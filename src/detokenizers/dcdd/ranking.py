@@ -1,6 +1,6 @@
 """What can be summed up about rows of probabilities without sorting them: the top few one by one, the rest in two sums.
 
-A belief over 16,384 codes is told by its most probable few and by the mass and entropy of the rest. Both sums are taken
+A distribution over 16,384 codes is kept as its most probable few and the mass and entropy of the rest. Both sums are taken
 directly: a confident row leaves the rest almost nothing, and `1 - head` would be rounding error.
 
 p [n v] -ranked-> head [n m] descending, rest mass [n], rest entropy [n]
@@ -58,7 +58,7 @@ def chosen(x: Float[Tensor, "... v"], k: int) -> Int[Tensor, "... k"]:
 
 
 class Ranked(NamedTuple):
-    """A belief cut in two: the most probable codes one by one, everything else summed up."""
+    """A distribution cut in two: the most probable codes one by one, everything else summed up."""
 
     head: Float[Tensor, "... m"]
     """The m largest probabilities, descending."""

@@ -1,6 +1,8 @@
 """The rows of the DCDD paper's tables and ours beyond it; one function a row, its docstring the command and the target.
 
 Full size: `janus_pro_7b*`, `llamagen_xl*` (the paper's 50K steps; its Table 4 uses 10K a row). Embedded: `mini*`.
+A row with LC names the report of `detok calibrate` for its VLM. A report fits one codebook, so no row can take the numbers
+of another VLM: with another `--vlm` give its own `--calibration`.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from ..pretrained.spaces import PretrainedVAE
 from ..training import TrainConfig
 from ..training.optimizers import Muon
 from ..training.schedules import Constant, Cosine, Trapezoid
-from .beliefs import AnySharpness, Proxy, TeacherForced
 from .calibration import Affine, Calibration
 from .condition import CondConfig
+from .distributions import AnySharpness, Proxy, TeacherForced
 from .lcdm import Committed, Expectation, HardCodes
 from .model import DCDDConfig
 from .runs import DCDDRun
@@ -42,15 +44,15 @@ def janus_pro_7b() -> DCDDRun:
     """Tables 2 and 3, Janus-Pro-7B + LCDM + LC. ImageNet rFID 2.8511 -> 0.7535, MJHQ gFID 14.29 -> 9.42, GenEval 78.31.
 
     First `runs/table1_janus.sh`: it calibrates on a hundred training images, which is enough (57,600 tokens), then
-    `accelerate launch -m detokenizers train dcdd.janus_pro_7b --decoder.calibration.kappa K --out out/janus/dcdd`.
-    kappa 27 is where spec and Table 1 put a VLM of normalised entropy .4153; your own calibration is better. Attention
-    learns with 1e-5, new layers with 1e-4.
+    `accelerate launch -m detokenizers train dcdd.janus_pro_7b --calibration out/janus/calibration.json --out
+    out/janus/dcdd`. Expect a kappa near 27, where spec and Table 1 put a VLM of normalised entropy .4153. Attention learns
+    with 1e-5, new layers with 1e-4.
     """
     return DCDDRun(
         recipe="dcdd.janus_pro_7b",
         vlm="deepseek-community/Janus-Pro-7B",
         images=FolderImages(path=IMAGENET, size=384),
-        decoder=DCDDConfig(calibration=Calibration(kappa=27.0)),
+        calibration="out/janus/calibration.json",
         new_lr_scale=10.0,
         train=PAPER,
     )
@@ -58,16 +60,12 @@ def janus_pro_7b() -> DCDDRun:
 
 def janus_pro_7b_hard() -> DCDDRun:
     """Table 4 row 1, hard VQ codes (LCDM of a one-hot distribution), 10K steps. ImageNet rFID 33.5081."""
-    return janus_pro_7b().vary(
-        {"recipe": "dcdd.janus_pro_7b_hard", "decoder.reading": HardCodes(), "train.steps": 10_000}
-    )
+    return _hard(janus_pro_7b())
 
 
 def janus_pro_7b_lcdm() -> DCDDRun:
     """Table 4 row 2, + LCDM on the raw (flat) proxy, 10K steps. ImageNet rFID 31.2049."""
-    return janus_pro_7b().vary(
-        {"recipe": "dcdd.janus_pro_7b_lcdm", "decoder.calibration": Calibration(), "train.steps": 10_000}
-    )
+    return _lcdm(janus_pro_7b())
 
 
 def janus_pro_7b_lc() -> DCDDRun:
@@ -80,23 +78,30 @@ def llamagen_xl() -> DCDDRun:
 
     Reconstruction improves and generation does not. The checkpoint is that of stage 1.
     """
-    return janus_pro_7b().vary(
-        {"recipe": "dcdd.llamagen_xl", "vlm": "llamagen-xl@weights/llamagen", "images.size": 256}
-    )
+    changes = {"vlm": "llamagen-xl@weights/llamagen", "images.size": 256}
+    changes |= {"calibration": "out/llamagen/calibration.json"}
+    return janus_pro_7b().vary({"recipe": "dcdd.llamagen_xl", **changes})
 
 
 def llamagen_xl_hard() -> DCDDRun:
     """Not in the paper: Table 4 row 1 for LlamaGen-XL, hard VQ codes, 10K steps."""
-    return llamagen_xl().vary(
-        {"recipe": "dcdd.llamagen_xl_hard", "decoder.reading": HardCodes(), "train.steps": 10_000}
-    )
+    return _hard(llamagen_xl())
 
 
 def llamagen_xl_lcdm() -> DCDDRun:
     """Not in the paper: Table 4 row 2 for LlamaGen-XL, + LCDM on the raw proxy, 10K steps."""
-    return llamagen_xl().vary(
-        {"recipe": "dcdd.llamagen_xl_lcdm", "decoder.calibration": Calibration(), "train.steps": 10_000}
-    )
+    return _lcdm(llamagen_xl())
+
+
+def _hard(run: DCDDRun) -> DCDDRun:
+    """Ablation: hard codes, which no calibration changes."""
+    changes = {"recipe": f"{run.recipe}_hard", "decoder.lcdm": HardCodes(), "calibration": None}
+    return run.vary({**changes, "train.steps": 10_000})
+
+
+def _lcdm(run: DCDDRun) -> DCDDRun:
+    """Ablation: LCDM of the raw proxy."""
+    return run.vary({"recipe": f"{run.recipe}_lcdm", "calibration": None, "train.steps": 10_000})
 
 
 MINI_NET = FluxConfig(
@@ -112,7 +117,7 @@ MINI_NET = FluxConfig(
     guidance=None,
 )
 
-MINI_CALIBRATION = Calibration(kappa=284.21875)
+MINI_CALIBRATION = "mini/dcdd/calibration.json"
 """What `detok calibrate --vlm mini --num-prompts 100 --world 1000 --kappa-range 10 400 --epsilons 0` finds.
 
 No smoothing: the decoders start from one that has seen every sharpness, but never a fattened tail (docs/log.md)."""
@@ -124,10 +129,10 @@ def mini() -> DCDDRun:
         recipe="dcdd.mini",
         vlm="mini",
         images=WorldImages(count=40_960),
-        belief=Proxy(),
+        distribution=Proxy(),
+        calibration=MINI_CALIBRATION,
         decoder=DCDDConfig(
-            reading=Expectation(),
-            calibration=MINI_CALIBRATION,
+            lcdm=Expectation(),
             condition=CondConfig(width=64),
             net=MINI_NET,
             scope=Full(),
@@ -148,39 +153,39 @@ def mini_any_sharpness() -> DCDDRun:
     return mini().vary(
         {
             "recipe": "dcdd.mini_any_sharpness",
-            "belief": AnySharpness(),
-            "decoder.reading": Committed(),
-            "decoder.calibration": MINI_CALIBRATION.vary(vlm_side=Affine(epsilon=0.1)),
+            "distribution": AnySharpness(),
+            "decoder.lcdm": Committed(),
+            "decoder.calibration.vlm_side": Affine(epsilon=0.1),
         }
     )
 
 
 def _mini_row(name: str, **changes: object) -> DCDDRun:
     """A row of Table 4: the same start, data, steps and seed; only what the decoder reads differs."""
-    shared = {"recipe": f"dcdd.{name}", "start": "mini/dcdd", "belief": Proxy(), "images.count": 9600}
-    shared |= {"decoder.calibration": MINI_CALIBRATION, "train.steps": 600, "train.lr": 5e-4}
+    shared = {"recipe": f"dcdd.{name}", "start": "mini/dcdd", "distribution": Proxy(), "images.count": 9600}
+    shared |= {"decoder.calibration": Calibration(), "train.steps": 600, "train.lr": 5e-4}
     shared |= {"train.optimizer": Muon(lr=1e-3), "train.schedule": Cosine()}
     return mini_any_sharpness().vary({**shared, **{key.replace("__", "."): value for key, value in changes.items()}})
 
 
 def mini_hard() -> DCDDRun:
     """Table 4 row 1 on the mini stack: hard codes."""
-    return _mini_row("mini_hard", decoder__reading=HardCodes())
+    return _mini_row("mini_hard", decoder__lcdm=HardCodes(), calibration=None)
 
 
 def mini_lcdm() -> DCDDRun:
     """Table 4 row 2 on the mini stack: + LCDM on the raw proxy."""
-    return _mini_row("mini_lcdm", decoder__reading=Expectation(), decoder__calibration=Calibration())
+    return _mini_row("mini_lcdm", decoder__lcdm=Expectation(), calibration=None)
 
 
 def mini_lc() -> DCDDRun:
     """Table 4 row 3 on the mini stack: + LCDM + LC, with the embedded VLM's calibration."""
-    return _mini_row("mini_lc", decoder__reading=Expectation())
+    return _mini_row("mini_lc", decoder__lcdm=Expectation())
 
 
 def mini_teacher_forced() -> DCDDRun:
-    """Beyond the paper (a): the VLM's own belief at every token of a real image, no proxy."""
-    return _mini_row("mini_teacher_forced", decoder__reading=Expectation(), belief=TeacherForced())
+    """Beyond the paper (a): the VLM's own distribution at every token of a real image, no proxy."""
+    return _mini_row("mini_teacher_forced", decoder__lcdm=Expectation(), distribution=TeacherForced())
 
 
 def mini_committed() -> DCDDRun:
@@ -189,8 +194,8 @@ def mini_committed() -> DCDDRun:
 
 
 def mini_both() -> DCDDRun:
-    """Beyond the paper (c): teacher-forced beliefs and the committed token."""
-    return _mini_row("mini_both", belief=TeacherForced())
+    """Beyond the paper (c): teacher-forced distributions and the committed token."""
+    return _mini_row("mini_both", distribution=TeacherForced())
 
 
 RECIPES: dict[str, Callable[[], DCDDRun]] = {

@@ -1,6 +1,6 @@
-"""One row of a DCDD table: which VLM, which images, whose belief, which decoder, how long.
+"""One row of a DCDD table: which VLM, which images, whose distributions, which decoder, how long.
 
-images -frozen VQ, VAE (VLM)-> features, latents (beliefs), cached -batches-> DCDDObjective ; export = a DCDD folder.
+images -frozen VQ, VAE (VLM)-> features, latents (LCDM), cached -batches-> DCDDObjective ; export = a DCDD folder.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, load_tensors, resolve
@@ -21,13 +21,13 @@ from ..data.encoded import encoded, reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.loss import LossWeight, One
 from ..flow.time_laws import LogitNormal, TimeLaw
-from ..pretrained.spaces import VAE, Pixels
 from ..pretrained.vlm.loading import load_tokenizer, load_vlm
-from ..pretrained.vq import JanusVQ
-from ..protocols import VisualTokens
+from ..protocols import ImageSpace, VisualTokens
 from ..training import Job, TrainConfig
 from ..training.processes import computing_device
-from .beliefs import Belief, Proxy, TeacherForced
+from .calibrate import CalibrationReport
+from .calibration import Calibration
+from .distributions import Distribution, Proxy, TeacherForced
 from .model import CODEBOOK, DCDD, WEIGHTS, DCDDConfig
 from .objectives import DCDDObjective
 
@@ -35,17 +35,17 @@ PREVIEW = 8
 HELD = 64
 """Images that no step takes, whose loss is logged beside that of the others."""
 READS = "encoder.fc.weight"
-"""One column per number of a reading: first d for a code, then what `Committed` adds."""
+"""One column per number of an LCDM: first d for a code, then what `Committed` adds."""
 
 
 class Mode(Config):
     """The middle of the VAE's posterior: one latent per image, however often it is seen."""
 
-    # PAPER GAP (docs/dcdd.md#latents): which latents of an image are the clean ones is not said.
+    # PAPER GAP (docs/dcdd.md#latents): which latents of an image are the clean ones is not stated.
 
     kind: Literal["mode"] = "mode"
 
-    def __call__(self, space: Pixels | VAE, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, space: ImageSpace, images: Tensor) -> dict[str, Tensor]:
         return {"latents": space.encode(images)}
 
 
@@ -54,9 +54,9 @@ class Sample(Config):
 
     kind: Literal["sample"] = "sample"
 
-    def __call__(self, space: Pixels | VAE, images: Tensor) -> dict[str, Tensor]:
-        mode = space.encode(images)
-        return {"latents": mode, "spread": space.encode(images, torch.ones_like(mode)) - mode}
+    def __call__(self, space: ImageSpace, images: Tensor) -> dict[str, Tensor]:
+        mean, std = space.posterior(images)
+        return {"latents": mean, "spread": std}
 
 
 class DCDDRun(Config):
@@ -65,9 +65,13 @@ class DCDDRun(Config):
     recipe: str
     vlm: str
     """The frozen VLM whose tokens will be decoded: `mini`, a folder, or a Hub id. Training needs only its tokenizer,
-    unless the belief is teacher-forced."""
+    unless the distributions are teacher-forced."""
     images: ImageSource = WorldImages()
-    belief: Belief = Proxy()
+    distribution: Distribution = Proxy()
+    """Whose distributions the decoder is trained on."""
+    calibration: str | None = None
+    """What `detok calibrate` wrote for this VLM: all its numbers take the place of `decoder.calibration`, of which only
+    `vlm_side` stands. A report for another codebook is refused; `None` takes `decoder.calibration` as it is."""
     decoder: DCDDConfig = DCDDConfig()
     latents: Annotated[Mode | Sample, Field(discriminator="kind")] = Mode()
     """Which latents of an image the decoder learns to draw."""
@@ -81,30 +85,57 @@ class DCDDRun(Config):
     cache: str = "out/cache"
     train: TrainConfig = TrainConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_settings(cls, settings: Any) -> Any:
+        """`distribution` was called `belief` before."""
+        if not isinstance(settings, dict):
+            return settings
+        return {"distribution" if name == "belief" else name: value for name, value in settings.items()}
+
+    def calibrated(self, codebook: Tensor) -> DCDDConfig:
+        """The decoder's settings with the calibration that was found for this codebook, if a report is named.
+
+        Raises:
+            ValueError: there is no such report, it belongs to another codebook, or numbers are given beside it.
+        """
+        if self.calibration is None:
+            return self.decoder
+        own = self.decoder.calibration
+        if own != Calibration(vlm_side=own.vlm_side):
+            raise ValueError(
+                f"the calibration is given twice, by {self.calibration} and by decoder.calibration; "
+                "with --calibration None the numbers of the latter count"
+            )
+        found = CalibrationReport.load(resolve(self.calibration)).require(codebook)
+        return self.decoder.vary({"calibration": found, "calibration.vlm_side": own.vlm_side})
+
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
         device = computing_device()
         source, tokenizer = self.images.open(), load_tokenizer(self.vlm, device=device)
-        dcdd = self.decoder.build(tokenizer.codebook.cpu())
+        decoder = self.calibrated(tokenizer.codebook)
+        dcdd = decoder.build(tokenizer.codebook.cpu())
         if self.start:
             begin_from(dcdd, resolve(self.start))
-        space = dcdd.decoder.space
-        assert isinstance(space, Pixels | VAE)
-        vlm = load_vlm(self.vlm, device=device) if isinstance(self.belief, TeacherForced) else None
+        net: Any = dcdd.decoder.net
+        space: Any = dcdd.decoder.space
+        space.to(device)
+        vlm = load_vlm(self.vlm, device=device) if isinstance(self.distribution, TeacherForced) else None
 
         def encode(source: Source, images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
             images = images.to(device)
             features = tokenizer.features(images)
             arrays = {"features": features.half()}
-            arrays |= {name: array.half() for name, array in self.latents(space.to(device), images).items()}
-            if isinstance(self.belief, TeacherForced) and vlm is not None:
+            arrays |= {name: array.half() for name, array in self.latents(space, images).items()}
+            if isinstance(self.distribution, TeacherForced) and vlm is not None:
                 ids, captions = tokenizer.tokens(features), source.captions(rows)
-                observe = replace(dcdd.observe, codebook=tokenizer.codebook)
-                seen = vlm.teacher_forced(captions, ids, observe=observe, guidance=self.belief.guidance)
-                arrays["observed"] = seen.half()
+                observe = {"observed": replace(dcdd.observer, codebook=tokenizer.codebook)}
+                tokens = vlm.teacher_forced(captions, ids, observe=observe, guidance=self.distribution.guidance)
+                arrays["observed"] = tokens.observed["observed"].half()
             return arrays
 
-        inputs = self._inputs(source, tokenizer, space, vlm)
+        inputs = self._inputs(source, tokenizer, space, decoder, vlm)
         shards = Path(self.cache) / "-".join(part[:10] for part in inputs.values())
         arrays = encoded(source, partial(encode, source), shards, workers=self.train.workers)
 
@@ -112,7 +143,7 @@ class DCDDRun(Config):
             rows = shuffled_rows(part, size, len(source))
             return {name: array.float() for name, array in arrays[rows].items()}
 
-        objective = DCDDObjective(dcdd, weight=self.weight, time_law=self.time_law, belief=self.belief)
+        objective = DCDDObjective(dcdd, weight=self.weight, time_law=self.time_law, distribution=self.distribution)
         some = range(min(PREVIEW, len(source)))
         clean, shown = source.images(some), arrays[some]
 
@@ -120,7 +151,7 @@ class DCDDRun(Config):
         def preview(_: nn.Module) -> Tensor:
             features = shown["features"].to(dcdd.codebook)
             observed = shown["observed"].float() if "observed" in shown else dcdd.proxy(features)
-            tokens = VisualTokens(tokenizer.tokens(features), tokenizer.grid, observed)
+            tokens = VisualTokens(tokenizer.tokens(features), tokenizer.grid, {dcdd.observation: observed})
             plain = tokenizer.decode(tokenizer.codebook[tokens.ids])
             return torch.cat([clean, plain.cpu(), dcdd(tokens, steps=16).cpu()])
 
@@ -132,8 +163,10 @@ class DCDDRun(Config):
             rows = range(min(HELD, len(others)))
             return {name: array.float() for name, array in encode(others, others.images(rows), rows).items()}
 
+        new = {f"dcdd.decoder.net.{name}" for name in net.new_parameters}
+
         def pace(name: str) -> float:
-            return self.new_lr_scale if dcdd.is_new(name.removeprefix("dcdd.")) else 1.0
+            return self.new_lr_scale if name in new or name.startswith("dcdd.encoder.") else 1.0
 
         return Job(
             objective,
@@ -142,26 +175,27 @@ class DCDDRun(Config):
             preview,
             pace,
             None if others is None else held_out,
-            inputs,
+            inputs | ({"calibration": decoder.calibration.fingerprint()} if self.calibration else {}),
         )
 
-    def _inputs(self, source: Source, tokenizer: JanusVQ, space: Pixels | VAE, vlm: nn.Module | None) -> dict[str, str]:
+    def _inputs(
+        self, source: Source, tokenizer: nn.Module, space: Any, decoder: DCDDConfig, vlm: nn.Module | None
+    ) -> dict[str, str]:
         """Fingerprints of all that the cached arrays depend on; the cache is named by them."""
         parts = {
             "images": source.fingerprint(),
             "tokenizer": reader_fingerprint(tokenizer),
             "image space": reader_fingerprint(space),
+            "scale of the image space": fingerprint(torch.tensor([space.shift, space.scale])),
         }
-        if isinstance(space, VAE):
-            parts["scale of the image space"] = fingerprint(torch.tensor([space.shift, space.scale]))
         if isinstance(self.latents, Sample):
             parts["latents"] = self.latents.fingerprint()
         if vlm is not None:
             parts["VLM"] = reader_fingerprint(vlm)
-        if isinstance(self.belief, TeacherForced):
-            parts["belief"] = self.belief.fingerprint()
-            parts["reading"] = self.decoder.reading.fingerprint()
-            parts["calibration"] = self.decoder.calibration.fingerprint()
+        if isinstance(self.distribution, TeacherForced):
+            parts["distribution"] = self.distribution.fingerprint()
+            parts["LCDM"] = decoder.lcdm.fingerprint()
+            parts["calibration"] = decoder.calibration.fingerprint()
         return parts
 
 

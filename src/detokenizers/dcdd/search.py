@@ -190,7 +190,7 @@ def paper_search(measured: Measured, targets: Targets, settings: SearchConfig, s
         kept = tried if tried.accepted else kept
         yield tried
 
-        # Every beta gives the same belief, so the sweep is a tie and ties go to 0.
+        # Every beta gives the same distribution, so the sweep is a tie and ties go to 0.
         yield kept.vary(name="beta")
         if before - kept.loss < 1e-4:
             return

@@ -1,8 +1,8 @@
-"""How sure is a source of tokens? The statistics of DCDD's Table 1 and the targets of its calibration (Eqs. 1, 11, 12).
+"""How certain is a source of tokens? The statistics of DCDD's Table 1 and the targets of its calibration (Eqs. 1, 11, 12).
 
-`TokenStatistics` watches beliefs go by, in the token loop or over encoder features, and keeps a few numbers per token
+`TokenStatistics` takes in distributions, in the token loop or over encoder features, and keeps a few numbers per token
 and one mean curve. It also measures what the paper does not, the geometry gap: calibration matches entropy and
-confidence, but an encoder's belief is centred on the true feature while a VLM's is a prediction to draw one token from.
+confidence, but an encoder's distribution is centred on the true feature while a VLM's is a prediction to sample from.
 
 p [n v] -update-> confidence, entropy, sorted curve, geometry -targets / table1-> a handful of numbers
 """
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..config import Config
-from .lcdm import LCDMConfig, expected_codes, probabilities, uncertainty
+from .lcdm import UncertaintyConfig, expected_codes, probabilities, uncertainty
 from .ranking import entropy, rows_at_a_time
 
 
@@ -102,11 +102,13 @@ def otsu_hist256(curve: Float[Tensor, "v"]) -> Otsu:
 
 
 class TokenStatistics:
-    """Accumulates what Table 1 reports, belief by belief. Sorts every row, so it is for measuring, not for serving."""
+    """Accumulates what Table 1 reports, token by token. Sorts every row, so it is for measuring, not for serving."""
 
-    def __init__(self, codebook: Float[Tensor, "v d"] | None = None, lcdm: LCDMConfig = LCDMConfig()) -> None:  # noqa: B008
-        """Args: codebook: unit rows, needed only for `geometry`; lcdm: how uncertainty features are cut."""
-        self.codebook, self.lcdm = codebook, lcdm
+    def __init__(
+        self, codebook: Float[Tensor, "v d"] | None = None, config: UncertaintyConfig = UncertaintyConfig()
+    ) -> None:
+        """Args: codebook: unit rows, needed only for `geometry`; config: how uncertainty features are cut."""
+        self.codebook, self.config = codebook, config
         self._tokens: list[Float[Tensor, "n k"]] = []
         self._geometry: list[Float[Tensor, "n 3"]] = []
         self._curve: Float[Tensor, "v"] | None = None
@@ -121,7 +123,7 @@ class TokenStatistics:
 
     @torch.no_grad()
     def update(self, p: Float[Tensor, "... v"], sampled: Int[Tensor, "..."] | None = None) -> None:
-        """Take in beliefs (rows sum to one) and, if known, the tokens drawn from them.
+        """Take in distributions (rows sum to one) and, if known, the tokens sampled from them.
 
         Raises:
             ValueError: if the rows are not probabilities, or have another length than those before.
@@ -139,10 +141,10 @@ class TokenStatistics:
         curve = p.sort(-1, descending=True).values
         total = curve.double().sum(0)
         if self._curve is not None and self._curve.shape != total.shape:
-            raise ValueError(f"these beliefs are over {len(total)} codes, those before over {len(self._curve)}")
+            raise ValueError(f"these distributions are over {len(total)} codes, those before over {len(self._curve)}")
         self._curve = total if self._curve is None else self._curve + total
         rank = otsu_exact(curve).rank.to(p.dtype)
-        u = uncertainty(p, self.lcdm)
+        u = uncertainty(p, self.config)
         columns = [curve[:, 0], normalized_entropy(p), rank, u[:, 1], u[:, 2], u[:, 3]]
         self._tokens.append(torch.stack(columns, -1))
         if self.codebook is not None and sampled is not None:
@@ -153,7 +155,7 @@ class TokenStatistics:
 
     def _columns(self) -> Float[Tensor, "k n"]:
         if not self._tokens:
-            raise ValueError("no token has been observed yet; call update with beliefs first")
+            raise ValueError("no token has been observed yet; call update with distributions first")
         return torch.cat(self._tokens).double().cpu().T
 
     def targets(self) -> Targets:
@@ -165,7 +167,7 @@ class TokenStatistics:
     def mean_curve(self, num_codes: int | None = None) -> Float[Tensor, "k"]:
         """Mean probability by rank, most probable first (Fig. 6 shows the first 30)."""
         if self._curve is None:
-            raise ValueError("no token has been observed yet; call update with beliefs first")
+            raise ValueError("no token has been observed yet; call update with distributions first")
         return (self._curve / self.num_tokens)[:num_codes]
 
     def geometry(self) -> dict[str, float]:

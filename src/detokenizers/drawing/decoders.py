@@ -1,27 +1,21 @@
-"""The decoders a command compares, and how several of them listen to one and the same draw of the VLM.
+"""The decoders a command compares, and what they all want kept of one and the same draw of the VLM.
 
-names -load_decoders-> {label: decoder} ; Listeners(decoders) -observe-> [b o] -split-> what each decoder is told.
+names -load_decoders-> {label: decoder} -observers_of-> {name: observer}
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..checkpoint import fingerprint, resolve
-from ..dcdd.loading import load
-from ..dcdd.model import DCDD
-from ..decoder import CodeDecoder, FeatureDecoder, SpaceDecoder
-from ..pretrained.spaces import VAE, holds_vae
-from ..protocols import Observe, VisualTokenizer
+from .. import papers
+from ..decoder import CodeDecoder, FeatureDecoder
+from ..protocols import Decoder, Observe, VisualTokenizer
 from .gallery import ORIGINAL, TOKENS
 
 BASELINE = "vq"
@@ -31,7 +25,6 @@ CEILING = "vq-unrounded"
 CONFIDENCE = "confidence"
 RESERVED = (TOKENS, ORIGINAL)
 Item = TypeVar("Item")
-Decoder = CodeDecoder | FeatureDecoder | SpaceDecoder | DCDD
 PLAIN = {BASELINE: CodeDecoder, CEILING: FeatureDecoder}
 
 
@@ -48,48 +41,15 @@ def load_decoders(names: Sequence[str], tokenizer: VisualTokenizer, device: torc
             raise ValueError(
                 f"a decoder cannot be called {label!r}, that folder is taken; name each once, or rename one"
             )
-        if name in PLAIN:
-            decoders[label] = PLAIN[name](tokenizer)
-            continue
-        if holds_vae(name):
-            decoders[label] = SpaceDecoder(VAE.from_pretrained(resolve(name))).to(device)
-            continue
-        decoder = load(name, device=device)
-        require_same_codes(decoder, tokenizer, name)
+        decoder = PLAIN[name](tokenizer) if name in PLAIN else cast(Decoder, papers.load(name, device=device))
+        try:
+            decoder.require(tokenizer)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         decoders[label] = decoder
     if not decoders:
         raise ValueError(f"there is no decoder; --decoder takes {', '.join(PLAIN)}, mini/dcdd and run folders")
     return decoders
-
-
-def require_same_codes(decoder: DCDD, tokenizer: VisualTokenizer, name: str) -> None:
-    """Refuse a decoder that was trained for other codes than this VLM draws with."""
-    own, drawn = decoder.codebook, tokenizer.codebook.to(decoder.codebook)
-    if own.shape != drawn.shape:
-        raise ValueError(
-            f"{name} was trained for {own.shape[0]} codes of {own.shape[1]} numbers, but this VLM has "
-            f"{drawn.shape[0]} of {drawn.shape[1]}; name the --vlm it belongs to"
-        )
-    if not torch.allclose(own, drawn, atol=1e-2):
-        raise ValueError(f"{name} was trained for another codebook of the same size; name the --vlm it belongs to")
-
-
-def identity(decoder: Decoder) -> str:
-    """Twelve digits that change when any weight or setting of a decoder does, its image space included."""
-    if not isinstance(decoder, DCDD):
-        return weights_of(decoder.state_dict())
-    weights = weights_of({**decoder.state_dict(), "codebook": decoder.codebook})
-    return hashlib.sha256((decoder.config.to_yaml() + weights).encode()).hexdigest()[:12]
-
-
-def weights_of(tensors: Mapping[str, Tensor]) -> str:
-    """Twelve digits that change when any number in these weights does.
-
-    Every tensor has a fingerprint, and the fingerprints have one: threads share the work, a few seconds for billions.
-    """
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        prints = list(pool.map(lambda name: f"{name} {fingerprint(tensors[name])}", sorted(tensors)))
-    return hashlib.sha256("\n".join(prints).encode()).hexdigest()[:12]
 
 
 def evenly(count: int, most: int) -> int:
@@ -112,33 +72,32 @@ def filled(items: Sequence[Item], rows: int) -> list[Item]:
 
 
 def steps_of(asked: int | None, decoders: Mapping[str, Decoder]) -> dict[str, int]:
-    """Sampling steps of the diffusion decoders by label: those asked for, or else each one's own."""
-    return {label: asked or one.config.steps for label, one in decoders.items() if isinstance(one, DCDD)}
+    """Sampling steps by label, of the decoders that sample: those asked for, or else each one's own."""
+    return {label: asked or one.steps for label, one in decoders.items() if one.steps is not None}
 
 
 def taken(steps: Mapping[str, int]) -> str:
-    """Sampling steps as a sheet tells them."""
+    """Sampling steps as a sheet shows them."""
     return ", ".join(f"{label}: {count} steps" for label, count in steps.items()) or "no sampling steps"
 
 
-class Listeners:
-    """An `Observe` that passes every belief on to all decoders, and notes the largest probability for the heat map."""
+def observers_of(decoders: Mapping[str, Decoder]) -> dict[str, Observe]:
+    """What is kept of every distribution while a VLM samples: all that these decoders draw from, and the confidence for
+    the heat map.
 
-    def __init__(self, decoders: Mapping[str, Decoder]) -> None:
-        self.ears: dict[str, Observe] = {CONFIDENCE: confidence}
-        self.ears |= {label: decoder.observe for label, decoder in decoders.items() if isinstance(decoder, DCDD)}
-        self.widths: list[int] = []
-
-    def __call__(self, logits: Float[Tensor, "b v"], drawn: Int[Tensor, "b"]) -> Float[Tensor, "b o"]:
-        heard = [ear(logits, drawn) for ear in self.ears.values()]
-        self.widths = [part.shape[-1] for part in heard]
-        return torch.cat(heard, -1)
-
-    def split(self, observed: Float[Tensor, "b n o"]) -> dict[str, Float[Tensor, "b n oi"]]:
-        """What each one heard."""
-        return dict(zip(self.ears, observed.split(self.widths, -1)))
+    Raises:
+        ValueError: a decoder draws from what only a picture has.
+    """
+    for label, decoder in decoders.items():
+        if lacking := decoder.needs - decoder.observers.keys():
+            raise ValueError(
+                f"{label} draws from the {', '.join(lacking)} of pictures, which a VLM does not sample; "
+                "use it with reconstruct"
+            )
+    observers = [decoder.observers for decoder in decoders.values()]
+    return {CONFIDENCE: confidence, **{name: one for mapping in observers for name, one in mapping.items()}}
 
 
-def confidence(logits: Float[Tensor, "b v"], drawn: Int[Tensor, "b"]) -> Float[Tensor, "b 1"]:
-    """The largest probability of each belief."""
+def confidence(logits: Float[Tensor, "b v"], sampled: Int[Tensor, "b"]) -> Float[Tensor, "b 1"]:
+    """The largest probability of each distribution."""
     return logits.softmax(-1).amax(-1, keepdim=True)

@@ -1,6 +1,6 @@
 """`detok generate`: prompts to pictures, by several decoders from the same tokens of the same VLM.
 
-prompts -> items (id, text, seed) -VLM, in batches, overheard by all decoders-> tokens/ITEM.safetensors
+prompts -> items (id, text, seed) -VLM, in batches, observed for all decoders-> tokens/ITEM.safetensors
         -each decoder, --decode-batch at a time-> DECODER/ITEM.png -> manifest, contact sheet
 
 What an item looks like depends on its prompt and its seed, which its file gives, or which follows from its id and
@@ -27,26 +27,20 @@ from ..cli.verbs import Generate
 from ..data.prompts import Prompt, read_prompts
 from ..data.world.scenes import caption
 from ..data.world.world import World
-from ..dcdd.model import DCDD
-from ..decoder import FeatureDecoder, SpaceDecoder
 from ..device import device_of
 from ..pretrained.vlm.loading import load_vlm
-from ..pretrained.vlm.token_vlm import LlamaTokenVLM
-from ..protocols import Grid, VisualTokens
+from ..protocols import Decoder, Grid, TokenVLM, VisualTokens
 from ..seeds import item_seed
 from ..texts import require_whole
 from .decoders import (
     BASELINE,
     CONFIDENCE,
-    Decoder,
-    Listeners,
     evenly,
     filled,
-    identity,
     load_decoders,
+    observers_of,
     steps_of,
     taken,
-    weights_of,
 )
 from .gallery import TOKENS, Gallery, notes_in, require_same
 from .layouts import layout_of
@@ -75,9 +69,6 @@ def run(request: Generate) -> None:
     vlm = load_vlm(request.vlm, device=device)
     names = [name for name in request.decoder if name != BASELINE or not request.compare]
     decoders = load_decoders([BASELINE, *names] if request.compare else names, vlm.tokenizer, device)
-    for label, decoder in decoders.items():
-        if isinstance(decoder, FeatureDecoder | SpaceDecoder):
-            raise ValueError(f"{label} draws the features of pictures, and a VLM draws tokens; use it with reconstruct")
     vlm.check([item.text for item in items])
     studio = Studio(request, vlm, decoders, gallery)
     studio.draw(items)
@@ -96,13 +87,12 @@ def run(request: Generate) -> None:
 class Studio:
     """A VLM, decoders, and the gallery they fill."""
 
-    def __init__(
-        self, request: Generate, vlm: LlamaTokenVLM, decoders: Mapping[str, Decoder], gallery: Gallery
-    ) -> None:
+    def __init__(self, request: Generate, vlm: TokenVLM, decoders: Mapping[str, Decoder], gallery: Gallery) -> None:
         self.request, self.vlm, self.decoders, self.gallery = request, vlm, decoders, gallery
+        self.observers = observers_of(decoders)
         self.guidance = guidance_of(request.guidance, vlm)
-        self.weights = weights_of(vlm.state_dict())
-        self.identities = {label: identity(decoder) for label, decoder in decoders.items()}
+        self.weights = vlm.fingerprint()
+        self.identities = {label: decoder.fingerprint() for label, decoder in decoders.items()}
         self.steps = steps_of(request.steps, decoders)
 
     def draw(self, items: list[Item]) -> None:
@@ -114,7 +104,7 @@ class Studio:
         open_items = [item for item in items if any(list(self.lacking(item)))]
         with tqdm(total=len(items), initial=len(items) - len(open_items), desc="drawing", disable=None) as bar:
             for batch in chunks(open_items, self.rows):
-                self.say([item for item in batch if not self.heard(item)])
+                self.sample([item for item in batch if not self.is_sampled(item)])
                 for few in chunks(batch, self.decode_rows):
                     for label in self.decoders:
                         self.decode(label, [item for item in few if label in self.lacking(item)])
@@ -134,28 +124,26 @@ class Studio:
         """Labels of the decoders that have not drawn this item."""
         return (label for label in self.decoders if self.gallery.lacks(label, item.id, self.notes(item, label)))
 
-    def say(self, items: list[Item]) -> None:
-        """Let the VLM draw the tokens of a batch, and keep them with what each decoder heard."""
+    def sample(self, items: list[Item]) -> None:
+        """Let the VLM sample the tokens of a batch, and keep them with what was observed for the decoders."""
         if not items:
             return
-        listeners, rows = Listeners(self.decoders), filled(items, self.rows)
+        rows = filled(items, self.rows)
         tokens = self.vlm.generate(
             [item.text for item in rows],
             seeds=[item.seed for item in rows],
             width=self.width,
             guidance=self.guidance,
             temperature=self.request.temperature,
-            observe=listeners,
+            observe=self.observers,
             batch_size=self.rows,
         )
-        assert tokens.observed is not None
-        heard = listeners.split(tokens.observed)
         for row, item in enumerate(items):
             kept = {"ids": tokens.ids[row], "grid": torch.tensor(tokens.grid)}
-            kept |= {self.ear(label): part[row] for label, part in heard.items()}
+            kept |= {name: observed[row] for name, observed in tokens.observed.items()}
             save_tensors(self.tokens_path(item.id), kept, notes=json.dumps(self.facts(item)))
 
-    def heard(self, item: Item) -> bool:
+    def is_sampled(self, item: Item) -> bool:
         """Whether this item's tokens are kept, with all that its missing pictures need.
 
         Raises:
@@ -165,24 +153,20 @@ class Studio:
         if not path.exists():
             return False
         require_same(path, notes_in(path), self.facts(item))
-        needed = {self.ear(label) for label in self.lacking(item) if isinstance(self.decoders[label], DCDD)}
+        needed = {name for label in self.lacking(item) for name in self.decoders[label].needs}
         return needed <= set(load_tensors(path))
 
     def tokens(self, item: Item, label: str) -> VisualTokens:
-        """The item's tokens as one decoder heard them."""
+        """The item's tokens, with what one decoder needs."""
         kept = load_tensors(self.tokens_path(item.id))
-        observed = kept.get(self.ear(label))
         rows, columns = kept["grid"].tolist()
-        return VisualTokens(kept["ids"][None], Grid(rows, columns), None if observed is None else observed[None])
+        observed = {name: kept[name][None] for name in self.decoders[label].needs}
+        return VisualTokens(kept["ids"][None], Grid(rows, columns), observed)
 
     def confidence(self, id: str) -> Tensor:
         """The largest probability of every token of an item, on the grid."""
         kept = load_tensors(self.tokens_path(id))
         return kept[CONFIDENCE].view(*kept["grid"].tolist())
-
-    def ear(self, label: str) -> str:
-        """The name under which a decoder's observations are kept; it changes with the decoder."""
-        return label if label == CONFIDENCE else f"{label}/{self.identities[label]}"
 
     def tokens_path(self, id: str) -> Path:
         return self.gallery.folder / TOKENS / f"{id}.safetensors"

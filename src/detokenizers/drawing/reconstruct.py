@@ -1,6 +1,6 @@
 """`detok reconstruct`: pictures to tokens and back, by several decoders, with PSNR and SSIM beside each.
 
-picture -tokenizer, beliefs by proxy-> tokens -each decoder-> DECODER/ITEM.png -PSNR, SSIM-> results, contact sheet
+picture -tokenizer, distributions by proxy-> tokens -each decoder-> DECODER/ITEM.png -PSNR, SSIM-> results, contact sheet
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from tqdm import tqdm
 from ..checkpoint import fingerprint
 from ..cli.verbs import Reconstruct
 from ..data.marks import RESULTS, require_ours
-from ..decoder import CodeDecoder
 from ..device import device_of
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..evaluation.tables import table
 from ..pretrained.vlm.loading import load_tokenizer
-from ..protocols import VisualTokenizer, VisualTokens
 from ..seeds import item_seed
-from .decoders import Decoder, evenly, filled, identity, load_decoders, steps_of, taken, weights_of
+from .decoders import evenly, filled, load_decoders, steps_of, taken
 from .gallery import ORIGINAL, Gallery
 from .sources import pictures, swallowed
 
@@ -45,9 +43,9 @@ def run(request: Reconstruct) -> None:
     found = pictures(request.images, request.world, tokenizer.image_size, size, request.split, request.smallest)
     decoders = load_decoders(request.decoder, tokenizer, device)
     steps = steps_of(request.steps, decoders)
-    weights = {label: identity(decoder) for label, decoder in decoders.items()}
+    weights = {label: decoder.fingerprint() for label, decoder in decoders.items()}
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
-    vlm_weights, size = weights_of(tokenizer.state_dict()), evenly(len(found.ids), size)
+    vlm_weights, size = tokenizer.fingerprint(), evenly(len(found.ids), size)
     gallery.expect([{"id": id, "decoders": list(decoders)} for id in found.ids])
     for ids, images in tqdm(found.batches, desc="reconstructing", total=len(found.chunks), disable=None):
         seen = {id: {"picture": fingerprint(image)[:16]} for id, image in zip(ids, images)}
@@ -61,7 +59,7 @@ def run(request: Reconstruct) -> None:
             lacking = [row for row, id in enumerate(ids) if gallery.lacks(label, id, notes[id])]
             if lacking:
                 rows = filled(lacking, size)
-                tokens = read(decoder, images[rows].to(device), tokenizer)
+                tokens = decoder.read(images[rows].to(device), tokenizer)
                 seeds = [notes[ids[row]]["seed"] for row in rows]
                 for row, image in zip(lacking, decoder(tokens, steps=steps.get(label), seeds=seeds)):
                     gallery.keep(label, ids[row], image, notes[ids[row]])
@@ -87,13 +85,6 @@ def run(request: Reconstruct) -> None:
     gallery.report(result, table("decoder", scores))
     sheet = gallery.show(rows, [ORIGINAL, *decoders], note=f"{request.vlm}; {taken(steps)}")
     print(f"{table('decoder', scores)}\n\n{len(found.ids)} pictures in {request.out}; look at {sheet}")
-
-
-def read(decoder: Decoder, image: Tensor, tokenizer: VisualTokenizer) -> VisualTokens:
-    """A picture as the decoder would hear of it from a VLM; a plain decoder needs no beliefs."""
-    if isinstance(decoder, CodeDecoder):
-        return VisualTokens(tokenizer.tokens(tokenizer.features(image)), tokenizer.grid)
-    return decoder.read(image, tokenizer)
 
 
 def summary(columns: Mapping[str, list[Tensor]], seed: int) -> dict[str, Result]:

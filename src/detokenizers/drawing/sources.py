@@ -15,7 +15,7 @@ from ..data.images import Images, find
 from ..data.world.scenes import Truth
 from ..data.world.world import Split, World, WorldConfig
 from ..pixels import to_tensor
-from ..pretrained.vlm.token_vlm import LlamaTokenVLM
+from ..protocols import TokenVLM
 
 
 class Pictures(NamedTuple):
@@ -70,6 +70,6 @@ def swallowed(request: Config, *options: str) -> str:
     return "".join(taken)
 
 
-def guidance_of(asked: float | None, vlm: LlamaTokenVLM) -> float:
+def guidance_of(asked: float | None, vlm: TokenVLM) -> float:
     """The guidance asked for, or else the VLM's own default."""
     return vlm.guidance if asked is None else asked

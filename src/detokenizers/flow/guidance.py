@@ -8,10 +8,10 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from ..protocols import Velocity
+from ..protocols import VelocityNet
 
 
-def guided(conditional: Velocity, unconditional: Velocity, scale: float) -> Velocity:
+def guided(conditional: VelocityNet, unconditional: VelocityNet, scale: float) -> VelocityNet:
     """`u + scale (c - u)` (Ho and Salimans, arXiv 2207.12598); at scale 1 the unconditional side is not computed."""
     if scale == 1:
         return conditional

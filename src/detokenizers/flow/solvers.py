@@ -11,17 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..protocols import Velocity
+from ..protocols import VelocityNet
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wraps the loop over steps, e.g. `tqdm`."""
 
-Solver = Callable[[Velocity, Tensor, Tensor, Progress | None], Tensor]
+Solver = Callable[[VelocityNet, Tensor, Tensor, Progress | None], Tensor]
 
 
 @torch.no_grad()
 def euler(
-    velocity: Velocity,
+    velocity: VelocityNet,
     noisy: Float[Tensor, "b ..."],
     times: Float[Tensor, "steps+1"],
     progress: Progress | None = None,
@@ -35,7 +35,7 @@ def euler(
 
 @torch.no_grad()
 def heun(
-    velocity: Velocity,
+    velocity: VelocityNet,
     noisy: Float[Tensor, "b ..."],
     times: Float[Tensor, "steps+1"],
     progress: Progress | None = None,
@@ -50,5 +50,5 @@ def heun(
     return noisy
 
 
-def _at(velocity: Velocity, noisy: Tensor, t: Tensor) -> Tensor:
+def _at(velocity: VelocityNet, noisy: Tensor, t: Tensor) -> Tensor:
     return velocity(noisy, t.to(noisy).expand(len(noisy))).to(noisy.dtype)

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import JanusVQVAE
 
+from ..checkpoint import weights_fingerprint
 from ..nn.channels_last import channels_last
 from ..protocols import Grid
 
@@ -41,14 +42,15 @@ class JanusVQ(nn.Module):
 
     def _unit_rows(self) -> Float[Tensor, "v d"]:
         """Stored rows need not have unit norm: the original normalises them at every look-up."""
-        stored = self.model.quantize.embedding.weight.detach().float()
+        weight = self.model.quantize.embedding.weight.detach()
+        stored = weight.float().cpu()  # on a GPU the last bit may differ, and with it the codebook's fingerprint
         norms = stored.norm(dim=-1)
         low, high = float(norms.min()), float(norms.max())
         if not torch.isfinite(norms).all() or low == 0:
             raise ValueError(f"the stored codebook has rows of norm {low:g} to {high:g}; these weights are damaged")
         if max(abs(low - 1), abs(high - 1)) > 1e-2:
             log.info("stored codebook rows have norms %.3g to %.3g; using their unit vectors", low, high)
-        return F.normalize(stored, dim=-1)
+        return F.normalize(stored, dim=-1).to(weight.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moving or casting the module moves the codebook, which stays fp32."""
@@ -61,6 +63,9 @@ class JanusVQ(nn.Module):
     def codebook(self) -> Float[Tensor, "v d"]:
         """Unit rows, fp32."""
         return self._codebook
+
+    def fingerprint(self) -> str:
+        return weights_fingerprint(self.state_dict())
 
     @torch.no_grad()
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:

@@ -23,7 +23,7 @@ from .draws import SEEDS
 from .ema import EMA
 from .job import Job
 from .optimizers import trainable
-from .processes import gathered, is_sharded, keep_frozen_models_whole, lay_out_plainly, mean, start, whole
+from .processes import gathered, is_sharded, mean, prepare_for_shards, start, whole
 from .report import CURVE, HELD_OUT, LOG, PREVIEW, Log, draw_curve, save_preview
 from .state import STATE, load_state, remove_leftovers, save_state
 
@@ -48,8 +48,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
         recompute_activations(job.objective)
     optimizers = config.optimizer.build(job.objective, job.pace, config)
     if accelerator.is_fsdp2:
-        lay_out_plainly(job.objective)
-        keep_frozen_models_whole(job.objective, accelerator)
+        prepare_for_shards(job.objective, accelerator)
     objective, *prepared = accelerator.prepare(job.objective, *optimizers)
     # Under FSDP2 the weights are others now; whatever points at them comes after this line.
     optimizers = [each.optimizer for each in prepared]

@@ -62,12 +62,17 @@ def start(config: TrainConfig, folder: str) -> Accelerator:
     return accelerator
 
 
-def keep_frozen_models_whole(module: nn.Module, accelerator: Accelerator) -> None:
-    """Models in which nothing learns (an autoencoder) are not sharded, so that they compute in their own precision."""
-    plugin: Any = accelerator.state.fsdp_plugin
-    plugin.ignored_modules = [
-        model for model in models_in(module) if not any(weight.requires_grad for weight in model.parameters())
-    ]
+def prepare_for_shards(module: nn.Module, accelerator: Accelerator) -> None:
+    """FSDP2 takes no channels-last weights. Models in which nothing learns (an autoencoder) are not sharded, and so
+    compute in their own precision and layout."""
+    plugin = accelerator.state.fsdp_plugin
+    assert plugin is not None
+    frozen = [model for model in models_in(module) if not any(weight.requires_grad for weight in model.parameters())]
+    plugin.ignored_modules = frozen
+    kept = {weight for model in frozen for weight in model.to(accelerator.device).parameters()}
+    for weight in module.parameters():
+        if weight not in kept:
+            weight.data = weight.data.contiguous()
 
 
 def models_in(module: nn.Module) -> Iterator[nn.Module]:
@@ -110,12 +115,6 @@ def mean(accelerator: Accelerator, value: Tensor) -> Tensor:
     reduced = accelerator.reduce(value, "mean")
     assert isinstance(reduced, Tensor)
     return reduced
-
-
-def lay_out_plainly(module: nn.Module) -> None:
-    """FSDP2 takes no channels-last weights."""
-    for parameter in module.parameters():
-        parameter.data = parameter.data.contiguous()
 
 
 def is_sharded(module: nn.Module) -> bool:

@@ -64,7 +64,15 @@ FillInputs = Annotated[BlankPicture | ZeroFill, Field(discriminator="kind")]
 """Called once per size with a blank picture; what Fill's mask and masked-image channels hold, token by token."""
 
 
-class NoText(Config):
+class StandIn(Config):
+    """What stands in for the prompt."""
+
+    def stored(self) -> Config:
+        """Settings that give tensors of the same shapes, for saved weights to fill."""
+        return self
+
+
+class NoText(StandIn):
     """No text tokens at all; the cheapest, and natural for a transformer trained from scratch."""
 
     kind: Literal["none"] = "none"
@@ -73,7 +81,7 @@ class NoText(Config):
         return torch.zeros(0, text_dim), torch.zeros(pooled_dim)
 
 
-class ZeroText(Config):
+class ZeroText(StandIn):
     """A number of all-zero text tokens."""
 
     kind: Literal["zeros"] = "zeros"
@@ -83,7 +91,7 @@ class ZeroText(Config):
         return torch.zeros(self.num_tokens, text_dim), torch.zeros(pooled_dim)
 
 
-class EmptyPrompt(Config):
+class EmptyPrompt(StandIn):
     """What FLUX's own text encoders say about the empty prompt, the "no text" its weights have seen."""
 
     # PAPER GAP (docs/dcdd.md#null-text): text is "excluded"; whether as the empty prompt or as no tokens is not said.
@@ -92,6 +100,10 @@ class EmptyPrompt(Config):
     source: str = "black-forest-labs/FLUX.1-Fill-dev"
     """A safetensors file with `text` and `pooled`, or a folder or Hub id that holds FLUX's two text encoders."""
     num_tokens: int = 512
+
+    def stored(self) -> ZeroText:
+        """The empty prompt is stored with the weights, so loading them need not run FLUX's text encoders."""
+        return ZeroText(num_tokens=self.num_tokens)
 
     def read(self, text_dim: int, pooled_dim: int) -> tuple[Float[Tensor, "l e"], Float[Tensor, "p"]]:
         if Path(self.source).suffix == ".safetensors":

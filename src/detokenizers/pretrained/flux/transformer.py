@@ -7,7 +7,7 @@ noisy [b c h w] + fill constants + condition [b k hc wc] -pack-> tokens -transfo
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -18,10 +18,14 @@ from torch import Tensor, nn
 
 from ...config import Config
 from .inputs import BlankPicture, EmptyPrompt, Encode, FillInputs, NoText, NullText, pack, unpack
+from .scope import Scope, apply_scope
 
 
-class Told(Config):
+class FillConstants(Config):
     """What a Fill transformer is given besides noise and condition, the same in training and sampling."""
+
+    released: ClassVar[bool] = False
+    """Whether weights that stay frozen can be had again by the settings alone, so that nobody need save them."""
 
     guidance: float | None = 30.0
     """The distilled guidance value; unset for a net without that input."""
@@ -31,8 +35,12 @@ class Told(Config):
     zero_init: bool = True
     """New input columns start at zero, so that step 0 is exactly the transformer as it was; else as a linear layer."""
 
+    def stored(self) -> Self:
+        """Settings of the same net, for saved weights to fill."""
+        return self.vary(text=self.text.stored())
 
-class FluxConfig(Told):
+
+class FluxConfig(FillConstants):
     """A randomly initialised Fill transformer; the defaults are the full size of FLUX.1-Fill-dev."""
 
     kind: Literal["flux"] = "flux"
@@ -68,8 +76,10 @@ class FluxConfig(Told):
         return FluxDecoder(FluxTransformer2DModel(**settings), condition_dim, encode, self)
 
 
-class PretrainedFlux(Told):
+class PretrainedFlux(FillConstants):
     """Released Fill weights, by Hub id or folder."""
+
+    released: ClassVar[bool] = True
 
     kind: Literal["pretrained_flux"] = "pretrained_flux"
     name: str = "black-forest-labs/FLUX.1-Fill-dev"
@@ -112,41 +122,51 @@ class FusedXEmbedder(nn.Module):
 
 
 class FluxDecoder(nn.Module):
-    """A `VelocityNet` over latents: `net(noisy, t, condition) -> velocity`.
+    """A net over latents whose condition is still to be bound: `net(noisy, t, condition) -> velocity`.
 
     Args:
         transformer: an unforked Fill transformer; its input layer is widened in place.
         condition_dim: condition channels per token, k for a map on the token grid and 4k for one on the latent grid.
-        encode: images to latents, asked once per size for the blank picture that Fill is told to repaint.
-        told: the guidance value, what stands in for the prompt, what Fill's own channels hold, how new columns start.
+        encode: images to latents, asked once per size for the blank picture that Fill repaints.
+        constants: the guidance value, what stands in for the prompt, what Fill's own channels hold, how new columns start.
     """
 
     text: Tensor
     pooled: Tensor
+    new_parameters: ClassVar[frozenset[str]] = frozenset({"transformer.x_embedder.condition.weight"})
+    """Those that the transformer did not have before."""
 
     def __init__(
         self,
         transformer: FluxTransformer2DModel,
         condition_dim: int,
         encode: Encode,
-        told: Told = Told(),  # noqa: B008
+        constants: FillConstants = FillConstants(),  # noqa: B008
     ) -> None:
         super().__init__()
         shape: dict[str, Any] = dict(transformer.config)
-        if shape["guidance_embeds"] != (told.guidance is not None):
+        if shape["guidance_embeds"] != (constants.guidance is not None):
             wants = "a guidance value" if shape["guidance_embeds"] else "no guidance"
-            raise ValueError(f"this transformer takes {wants}, got guidance={told.guidance}")
-        self.latent_channels: int = transformer.out_channels // 4
+            raise ValueError(f"this transformer takes {wants}, got guidance={constants.guidance}")
+        self.channels: int = transformer.out_channels // 4
         self.stride = _stride(shape["in_channels"], transformer.out_channels)
         self.condition_dim, self.encode = condition_dim, encode
-        self.guidance, self.fill = told.guidance, told.fill
-        fused = FusedXEmbedder(transformer.x_embedder, condition_dim, zero_init=told.zero_init)
+        self.guidance, self.fill = constants.guidance, constants.fill
+        fused = FusedXEmbedder(transformer.x_embedder, condition_dim, zero_init=constants.zero_init)
         transformer.set_submodule("x_embedder", fused)
         self.transformer = transformer
-        words, pooled = told.text.read(shape["joint_attention_dim"], shape["pooled_projection_dim"])
+        words, pooled = constants.text.read(shape["joint_attention_dim"], shape["pooled_projection_dim"])
         self.register_buffer("text", words)
         self.register_buffer("pooled", pooled)
         self._constants: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
+
+    def learn(self, scope: Scope) -> None:
+        """Choose what learns."""
+        apply_scope(scope, self.transformer)
+
+    def freeze(self) -> None:
+        """Nothing learns any more, so nothing need stay in fp32."""
+        self.requires_grad_(False).to(self.transformer.proj_out.weight.dtype)
 
     def forward(
         self, noisy: Float[Tensor, "b c h w"], t: Float[Tensor, "b"], condition: Float[Tensor, "b k hc wc"]
@@ -201,11 +221,6 @@ class FluxDecoder(nn.Module):
             text_ids = torch.zeros(len(self.text), 3, device=device)
             self._constants[key] = (fill, ids, text_ids)
         return self._constants[key]
-
-
-def fill_dev() -> FluxConfig:
-    """The size of FLUX.1-Fill-dev: 11.902B parameters, 384 input channels a token."""
-    return FluxConfig()
 
 
 def _stride(in_channels: int, latents: int) -> int:

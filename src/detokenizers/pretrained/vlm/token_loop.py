@@ -1,17 +1,17 @@
-"""The token loop: a frozen Llama draws an image token by token, and says at every step what it believes.
+"""The token loop: a frozen Llama draws an image token by token, and every distribution on the way can be observed.
 
 Transformers' image generation never shows the guided distribution (spec 2.3), and rebuilds masks and caches at each
-step. This loop hands the guided fp32 logits to `observe` and keeps only what comes back, so `[n v]` never exists.
+step. This loop hands the guided fp32 logits to observers and keeps only what comes back, so `[n v]` never exists.
 Guidance acts before the last linear layer: that layer is affine, hence `W(u + w(c - u)) + a` equals guiding the logits
 themselves, and the largest matrix of the head is multiplied once per item instead of twice.
 
-prefix [cond; uncond] -blocks-> hidden -lift, guide, project-> logits [b v] -observe-> kept
+prefix [cond; uncond] -blocks-> hidden -lift, guide, project-> logits [b v] -observers-> kept by name
                                                                logits -draw-> ids [b] -embed-> next column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ from ...protocols import Observe
 from .llama_blocks import Angles, LlamaBlocks, Memory
 
 CHUNK_ROWS = 1024
-"""Rows of logits that `believe` has in memory at a time."""
+"""Rows of logits that `observe_given` has in memory at a time."""
 WAITING = 65_536
 """Bytes of logits an item may have waiting to be observed together."""
 COLUMNS = 16
@@ -71,38 +71,39 @@ def guide(both: Float[Tensor, "r *m"], branches: int, guidance: float | Tensor) 
     return torch.lerp(uncond, cond, guidance)
 
 
-class Listener:
-    """Shows `observe` the logits of a few steps at once: on small codebooks it costs calls, not arithmetic.
+class Observations:
+    """Calls observers with the logits of a few steps at once: on small codebooks they cost calls, not arithmetic.
 
-    At most `WAITING` bytes an item wait, so at 16,384 codes every step is shown by itself.
+    At most `WAITING` bytes an item wait, so at 16,384 codes every step is observed by itself.
     """
 
-    def __init__(self, observe: Observe, num_codes: int) -> None:
+    def __init__(self, observe: Mapping[str, Observe], num_codes: int) -> None:
         self.observe, self.steps = observe, max(1, WAITING // (4 * num_codes))
         self.waiting: list[tuple[Float[Tensor, "b v"], Int[Tensor, "b"]]] = []
-        self.parts: list[Float[Tensor, "b s o"]] = []
+        self.parts: dict[str, list[Float[Tensor, "b s o"]]] = {name: [] for name in observe}
 
-    def hear(self, logits: Float[Tensor, "b v"], drawn: Int[Tensor, "b"]) -> None:
+    def add(self, logits: Float[Tensor, "b v"], sampled: Int[Tensor, "b"]) -> None:
         """Take in one step."""
-        self.waiting.append((logits, drawn))
+        self.waiting.append((logits, sampled))
         if len(self.waiting) == self.steps:
-            self._show()
+            self._observe()
 
-    def observed(self) -> Float[Tensor, "b n o"]:
-        """All that was returned, step by step; `hear` is over then."""
+    def stacked(self) -> dict[str, Float[Tensor, "b n o"]]:
+        """All that each observer returned, step by step; nothing is added after it."""
         if self.waiting:
-            self._show()
-        return torch.cat(self.parts, 1)
+            self._observe()
+        return {name: torch.cat(parts, 1) for name, parts in self.parts.items()}
 
-    def _show(self) -> None:
+    def _observe(self) -> None:
         batch = len(self.waiting[0][1])
-        logits, drawn = (torch.cat(column) for column in zip(*self.waiting))
+        logits, sampled = (torch.cat(column) for column in zip(*self.waiting))
         self.waiting.clear()
-        self.parts.append(self.observe(logits, drawn).unflatten(0, (-1, batch)).transpose(0, 1))
+        for name, observe in self.observe.items():
+            self.parts[name].append(observe(logits, sampled).unflatten(0, (-1, batch)).transpose(0, 1))
 
 
 class TokenLoop:
-    """Sample image tokens, or read the beliefs about given ones.
+    """Sample image tokens, or observe the distributions of given ones.
 
     `compiler` wraps the decode step on CUDA, e.g. `step_graphs.recorded` or `step_graphs.fused`; with one, every step
     has the same shapes and one graph serves the whole image.
@@ -125,20 +126,20 @@ class TokenLoop:
         guidance: float,
         temperature: float = 1.0,
         top_k: int = 0,
-        observe: Observe | None = None,
+        observe: Mapping[str, Observe] | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n o"] | None]:
+    ) -> tuple[Int[Tensor, "b n"], dict[str, Float[Tensor, "b n o"]]]:
         """Draw one image's tokens per item.
 
         Args:
             prefix: `branches` rows per item.
             u: the uniform numbers that decide the tokens; None draws the most likely token each time.
-            observe: called with rows of guided logits divided by the temperature, before any top-k, and the drawn
-                tokens; a row is one item at one step, and small codebooks' steps come several at a time.
+            observe: each is called with rows of guided logits divided by the temperature, before any top-k, and the
+                sampled tokens; a row is one item at one step, and small codebooks' steps come several at a time.
             progress: called with the number of tokens done so far.
 
         Returns:
-            Tokens in raster order, and what `observe` returned, stacked.
+            Tokens in raster order, and what every observer returned, stacked.
         """
         self.parts.blocks.settle()
         # Inference mode saves each of a step's ~300 calls some bookkeeping; what leaves the loop are normal tensors.
@@ -164,15 +165,15 @@ class TokenLoop:
                 span=start,
             )
             logits = self.logits(hidden[:, -1], branches, scale)
-        ids, listener = [], Listener(observe, logits.shape[-1]) if observe is not None else None
+        ids, observations = [], Observations(observe, logits.shape[-1]) if observe else None
         for step in range(self.num_tokens):
             scaled = logits / temperature
             drawn = scaled.argmax(-1) if u is None else draw(scaled, u[:, step], top_k)
             if step in (0, self.num_tokens - 1):
                 self._check_finite(scaled)
             ids.append(drawn)
-            if listener is not None:
-                listener.hear(scaled, drawn)
+            if observations is not None:
+                observations.add(scaled, drawn)
             if progress is not None:
                 progress(step + 1)
             if step + 1 == self.num_tokens:
@@ -185,10 +186,10 @@ class TokenLoop:
                     span = start + step + 1
                     mask = seen[..., :span] if padded else None
                     logits = self.step(drawn, here, angles.at(here), memory, span, mask, scale, branches)
-        return torch.stack(ids, 1), None if listener is None else listener.observed()
+        return torch.stack(ids, 1), {} if observations is None else observations.stacked()
 
     @torch.no_grad()
-    def believe(
+    def observe_given(
         self,
         prefix: Prefix,
         ids: Int[Tensor, "b n"],
@@ -196,9 +197,9 @@ class TokenLoop:
         branches: int,
         guidance: float,
         temperature: float = 1.0,
-        observe: Observe,
-    ) -> Float[Tensor, "b n o"]:
-        """Read the guided beliefs about given tokens in one parallel pass; `observe` sees them chunk by chunk."""
+        observe: Mapping[str, Observe],
+    ) -> dict[str, Float[Tensor, "b n o"]]:
+        """Observe the guided distributions of given tokens in one parallel pass, chunk by chunk."""
         self.parts.blocks.settle()
         known = self.parts.embed(ids[:, :-1]).repeat(branches, 1, 1)
         x = torch.cat([prefix.embeddings, known.to(prefix.embeddings.dtype)], 1)
@@ -206,12 +207,13 @@ class TokenLoop:
         places = torch.arange(x.shape[1], device=x.device)
         hidden = self.parts.blocks(x, self.parts.angles(x.shape[1]).at(places), mask=prefix_mask(seen))
         guided = guide(self.parts.lift(hidden[:, -ids.shape[1] :]), branches, guidance).flatten(0, 1)
-        kept = []
+        kept: dict[str, list[Tensor]] = {name: [] for name in observe}
         for rows, tokens in zip(guided.split(CHUNK_ROWS), ids.flatten().split(CHUNK_ROWS), strict=True):
             logits = self.parts.project(rows) / temperature
             self._check_finite(logits)
-            kept.append(observe(logits, tokens))
-        return torch.cat(kept).unflatten(0, ids.shape)
+            for name, one in observe.items():
+                kept[name].append(one(logits, tokens))
+        return {name: torch.cat(parts).unflatten(0, ids.shape) for name, parts in kept.items()}
 
     def step(
         self, ids: Tensor, here: Tensor, angles: Angles, memory: Memory, span: int, mask: Tensor | None,

@@ -1,4 +1,4 @@
-"""What the frozen VLMs that draw token by token have in common: batches, seeds, guidance, beliefs.
+"""What the frozen VLMs that draw token by token have in common: batches, seeds, guidance, observers.
 
 prompts -prefix (the VLM's own)-> [cond; uncond] -token loop-> VisualTokens(ids, observed).
 """
@@ -6,12 +6,13 @@ prompts -prefix (the VLM's own)-> [cond; uncond] -token loop-> VisualTokens(ids,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ...checkpoint import weights_fingerprint
 from ...nn.sampling import uniforms
 from ...protocols import Observe, VisualTokens
 from ..vq import JanusVQ
@@ -24,9 +25,9 @@ class LlamaTokenVLM(nn.Module, ABC):
     tokenizer: JanusVQ
     loop: TokenLoop
     guidance: float = 5.0
-    """The guidance weight it draws with unless told otherwise."""
+    """The guidance weight it draws with unless a caller gives another."""
     top_k: int = 0
-    """How many of the likeliest codes it draws from unless told otherwise; 0 is all of them."""
+    """How many of the likeliest codes it draws from unless a caller gives another number; 0 is all of them."""
 
     @abstractmethod
     def columns(self, prompt: str) -> int:
@@ -47,7 +48,7 @@ class LlamaTokenVLM(nn.Module, ABC):
             if (taken := self.prefix([prompt], 1).embeddings.shape[1]) > room:
                 raise ValueError(
                     f"the prompt {prompt[:50]!r}... takes {taken} positions and its picture {self.loop.num_tokens}, "
-                    f"but this VLM has {room + self.loop.num_tokens}; say it in fewer words"
+                    f"but this VLM has {room + self.loop.num_tokens}; use fewer words"
                 )
 
     def branches(self, guidance: float) -> int:
@@ -65,7 +66,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         seeds: Sequence[int],
         guidance: float | None = None,
         temperature: float = 1.0,
-        observe: Observe | None = None,
+        observe: Mapping[str, Observe] | None = None,
         greedy: bool = False,
         top_k: int | None = None,
         batch_size: int = 16,
@@ -80,7 +81,8 @@ class LlamaTokenVLM(nn.Module, ABC):
             guidance: classifier-free guidance weight w in `u + w (c - u)`, the VLM's own unless given; 1 drops the
                 unconditional half, and for LlamaGen anything below it too.
             temperature: divides the guided logits.
-            observe: sees guided, tempered, unfiltered fp32 logits `[b v]` and drawn tokens `[b]` at every step.
+            observe: by name, called with guided, tempered, unfiltered fp32 logits `[b v]` and sampled tokens `[b]` at
+                every step; what each returns is in `observed` under its name.
             greedy: take the most likely token instead of drawing.
             top_k: draw from the k most likely codes only, the VLM's own number unless given; 0 is all of them.
             batch_size: images drawn together.
@@ -95,10 +97,10 @@ class LlamaTokenVLM(nn.Module, ABC):
         _check_request(prompts, len(seeds), "seeds", guidance, temperature)
         self.check(prompts)
         branches, steps = self.branches(guidance), self.loop.num_tokens
-        ids, observed = [], []
+        parts = []
         for first in range(0, len(prompts), batch_size):
             batch = prompts[first : first + batch_size]
-            drawn, kept = self.loop.sample(
+            ids, observed = self.loop.sample(
                 self.prefix(batch, branches).widened(width),
                 None if greedy else uniforms(seeds[first : first + batch_size], steps),
                 branches=branches,
@@ -108,10 +110,11 @@ class LlamaTokenVLM(nn.Module, ABC):
                 observe=observe,
                 progress=_counted(progress, first * steps, len(batch), len(prompts) * steps),
             )
-            ids.append(drawn)
-            if kept is not None:
-                observed.append(kept)
-        return VisualTokens(torch.cat(ids), self.tokenizer.grid, torch.cat(observed) if observed else None)
+            parts.append(VisualTokens(ids, self.tokenizer.grid, observed))
+        return VisualTokens.join(parts)
+
+    def fingerprint(self) -> str:
+        return weights_fingerprint(self.state_dict())
 
     def describe(
         self,
@@ -121,7 +124,7 @@ class LlamaTokenVLM(nn.Module, ABC):
         max_tokens: int = 64,
         batch_size: int = 32,
     ) -> list[str]:
-        """Say what images show, for VLMs that also understand.
+        """Describe what images show, for VLMs that also understand.
 
         Raises:
             ValueError: this one only draws.
@@ -141,13 +144,13 @@ class LlamaTokenVLM(nn.Module, ABC):
         prompts: Sequence[str],
         ids: Int[Tensor, "b n"],
         *,
-        observe: Observe,
+        observe: Mapping[str, Observe],
         guidance: float | None = None,
         temperature: float = 1.0,
-    ) -> Float[Tensor, "b n o"]:
-        """What the VLM believes about real images: one parallel pass over the captions and the true tokens.
+    ) -> VisualTokens:
+        """The VLM's distributions for real images: one parallel pass over the captions and the true tokens.
 
-        Position i holds what `observe` returned for the guided belief about token i, given the caption and the true
+        Position i holds what observers returned for the guided distribution of token i, given the caption and the true
         tokens before it. Meant for moderate batches: the keys and values of all b sequences are in memory at once,
         the logits never are.
         """
@@ -157,14 +160,16 @@ class LlamaTokenVLM(nn.Module, ABC):
         if ids.shape[1] != self.loop.num_tokens:
             raise ValueError(f"{ids.shape[1]} tokens per image, but this VLM draws {self.loop.num_tokens}")
         branches = self.branches(guidance)
-        return self.loop.believe(
+        ids = ids.to(self.device)
+        observed = self.loop.observe_given(
             self.prefix(prompts, branches),
-            ids.to(self.device),
+            ids,
             branches=branches,
             guidance=guidance,
             temperature=temperature,
             observe=observe,
         )
+        return VisualTokens(ids, self.tokenizer.grid, observed)
 
 
 def _check_request(prompts: Sequence[str], given: int, what: str, guidance: float, temperature: float) -> None:

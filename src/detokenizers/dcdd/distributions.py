@@ -1,9 +1,9 @@
-"""Whose belief the decoder is trained on. The paper's way is a proxy from the image alone; two more are ours.
+"""Whose distributions the decoder is trained on. The paper's are proxies from the image alone; two more are ours.
 
-    Proxy            the encoder's calibrated belief (the paper; needs images only)
+    Proxy            the encoder's calibrated distributions (the paper; needs images only)
     AnySharpness     the same with a sharpness drawn per image, so that one decoder serves any VLM
-    TeacherForced    the frozen VLM's own guided belief at every token of a real image, from one parallel pass over
-                     (caption, true tokens): no proxy and no gap, where captions exist
+    TeacherForced    the frozen VLM's own guided distributions at every token of a real image, from one parallel pass
+                     over (caption, true tokens): no proxy and no gap, where captions exist
 
 features, ids, captions -> observed [b n o]
 """
@@ -25,7 +25,7 @@ from .model import DCDD
 
 
 class Proxy(Config):
-    """Eqs. 9-15: the reading of the encoder's calibrated belief."""
+    """Eqs. 9-15: LCDM of the encoder's calibrated distributions."""
 
     kind: Literal["proxy"] = "proxy"
 
@@ -34,12 +34,12 @@ class Proxy(Config):
 
 
 class AnySharpness(Config):
-    """Log-uniform sharpness per image, and now and then certainty: the uncertainty features say which it is."""
+    """Log-uniform sharpness per image, and now and then certainty: the uncertainty features tell them apart."""
 
     kind: Literal["any_sharpness"] = "any_sharpness"
     kappa_range: tuple[float, float] = (8.0, 256.0)
     certain: float = 0.25
-    """Share of images whose belief is one-hot."""
+    """Share of images whose distributions are one-hot."""
 
     def __call__(self, dcdd: DCDD, batch: dict[str, Tensor]) -> Float[Tensor, "b n o"]:
         scores = cosine(batch["features"].float(), dcdd.codebook)
@@ -47,11 +47,11 @@ class AnySharpness(Config):
         draw = uniform(batch, "sharpness", 2, 1, 1).to(scores.device).transpose(0, 1)
         kappa = torch.where(draw[0] < self.certain, 1e5, torch.exp(low + (high - low) * draw[1]))
         p = (kappa * scores).softmax(-1)
-        return dcdd.config.reading(p, scores.argmax(-1), dcdd.codebook)
+        return dcdd.lcdm(p, scores.argmax(-1), dcdd.codebook)
 
 
 class TeacherForced(Config):
-    """The VLM's own belief, computed once per image and kept (a few numbers a token)."""
+    """The VLM's own distributions, observed once per image and kept (a few numbers a token)."""
 
     kind: Literal["teacher_forced"] = "teacher_forced"
     guidance: float | None = None
@@ -61,4 +61,4 @@ class TeacherForced(Config):
         return batch["observed"].float()
 
 
-Belief = Annotated[Proxy | AnySharpness | TeacherForced, Field(discriminator="kind")]
+Distribution = Annotated[Proxy | AnySharpness | TeacherForced, Field(discriminator="kind")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-
 from detokenizers.dcdd.beliefs import AnySharpness, Proxy, TeacherForced
+
 from detokenizers.dcdd.calibrate import Observer
 from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.objectives import DCDDObjective

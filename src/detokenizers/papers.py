@@ -1,0 +1,75 @@
+"""All papers of the house, and nothing else knows the list: their recipes, and how what they train is loaded.
+
+name -find-> a recipe ; folder | name | Hub id -load, by the folder's kind-> Decoder | TextToImage
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol, Self
+
+import torch
+from torch import nn
+
+from .checkpoint import kind_of
+from .dcdd.model import DCDD
+from .dcdd.recipes import RECIPES as DCDD_RECIPES
+from .decoder import SpaceDecoder
+from .mini.recipes import RECIPES as MINI_RECIPES
+from .pretrained.spaces import VAE
+from .pretrained.vlm.loading import folder_of
+from .protocols import Decoder, TextToImage
+from .training import Job, TrainConfig
+
+
+class Run(Protocol):
+    """What a recipe returns: a `Config` that knows its recipe, how to train, and what."""
+
+    @property
+    def recipe(self) -> str: ...
+    @property
+    def train(self) -> TrainConfig: ...
+    def job(self) -> Job: ...
+    def to_yaml(self) -> str: ...
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self: ...
+
+
+RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES}
+
+KINDS: Mapping[str, Callable[[Path], Decoder | TextToImage]] = {
+    "dcdd": DCDD.load,
+    "vae": lambda folder: SpaceDecoder(VAE.from_pretrained(folder)),
+}
+"""What loads a folder of each kind (`checkpoint.kind_of`)."""
+
+
+def find(name: str) -> Callable[[], Run]:
+    """The recipe of that name, or a ValueError that names the nearest ones."""
+    if name not in RECIPES:
+        near = get_close_matches(name, RECIPES, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(RECIPES)}"
+        raise ValueError(f"there is no recipe {name!r}; {hint} (`detok recipes` lists them)")
+    return RECIPES[name]
+
+
+def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | TextToImage:
+    """Load what draws: a trained decoder, or a model from prompts to images. Nothing is downloaded unless `name` is a Hub
+    id, owner/name.
+
+    Args:
+        name: `mini/dcdd` (embedded), the folder of a run, or a Hub id.
+
+    Raises:
+        ValueError: nothing is there, nothing that draws, or its weights are damaged or do not fit.
+    """
+    folder = folder_of(str(name), ["*.yaml", "*.safetensors", "config.json", "*/config.json"])
+    kind = kind_of(folder)
+    if kind not in KINDS:
+        raise ValueError(f"{folder} is of kind {kind!r}; this version knows {', '.join(KINDS)}")
+    loaded = KINDS[kind](folder)
+    if isinstance(loaded, nn.Module):
+        loaded.to(device)
+    return loaded
