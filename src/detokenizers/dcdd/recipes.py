@@ -53,7 +53,7 @@ def janus_pro_7b() -> DCDDRun:
 
 
 def janus_pro_7b_hard() -> DCDDRun:
-    """Table 4 row 1, hard VQ codes, 10K steps. ImageNet rFID 33.5081. LCDM of a one-hot belief, the same architecture."""
+    """Table 4 row 1, hard VQ codes, 10K steps. ImageNet rFID 33.5081. LCDM of a one-hot belief, same architecture."""
     return janus_pro_7b().vary(
         {"recipe": "dcdd.janus_pro_7b_hard", "decoder.reading": HardCodes(), "train.steps": 10_000}
     )
