@@ -23,7 +23,7 @@ from detokenizers.dcdd.calibrate import (
     encoder_statistics,
     measure,
 )
-from detokenizers.dcdd.lcdm import Expectation, expected_codes, probabilities
+from detokenizers.dcdd.lcdm import Expectation, UncertaintyConfig, expected_codes, probabilities, uncertainty
 from detokenizers.dcdd.search import SummaryWeights, bisect_kappa
 from detokenizers.dcdd.token_statistics import TokenStatistics, normalized_entropy
 
@@ -217,6 +217,21 @@ def test_a_code_prior_counts_in_everything_a_calibration_measures():
     assert report.calibration.kappa == pytest.approx(20, rel=0.02)
     assert report.achieved.mean_confidence == pytest.approx(targets.mean_confidence, abs=0.005)
     assert report.achieved.mean_entropy == pytest.approx(targets.mean_entropy, abs=0.005)
+
+
+def test_features_of_whole_images_have_the_beliefs_of_their_tokens():
+    codes, features = unit(64), unit(30, seed=1)
+    for calibration in (Calibration(kappa=9), Calibration(kappa=9, top1_margin=0.1, epsilon=0.2)):
+        together = calibration.proxy(features.view(2, 3, 5, 8), codes)
+        close(together.view(30, 64), calibration.proxy(features, codes), atol=1e-6)
+
+
+def test_an_encoder_s_statistics_are_cut_as_the_settings_say():
+    codes, features, config = unit(64), unit(30, seed=1), UncertaintyConfig(k_range=(2, 3), k_tail=5)
+    found = encoder_statistics(features.view(2, 15, 8), codes, Calibration(kappa=9), lcdm=config).targets()
+    u = uncertainty(Calibration(kappa=9).proxy(features, codes), config).double().mean(0)
+    assert found.num_tokens == 30
+    assert [found.mean_margin, found.mean_topk_mass, found.mean_tail_entropy] == pytest.approx(u[1:].tolist(), abs=1e-6)
 
 
 def test_a_report_s_achieved_statistics_are_those_of_the_calibration_it_found():
