@@ -353,7 +353,8 @@ def test_geneval_s_rules_are_the_numbers_of_the_page():
     assert lines == sum(tasks)
     rules = said(
         "docs/benchmarks.md",
-        r"confidence above (\.\d+) in fp32 \((\.\d+) when counting\), of equal\s+confidences the later detection first, (\d+) objects a class",
+        r"confidence above (\.\d+) in fp32 \((\.\d+) when counting\), "
+        r"of equal\s+confidences the later detection first, (\d+) objects a class",
     )
     assert rules == [CONFIDENCE, COUNTING_CONFIDENCE, MAX_OBJECTS]
 
