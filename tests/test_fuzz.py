@@ -356,7 +356,7 @@ def test_damaged_manifests_and_metadata(ends_well, tmp_path):
 
 @pytest.mark.parametrize("recipe", ["mini.world_net", "dcdd.mini"])
 def test_run_yamls_of_wrong_types(ends_well, tmp_path, monkeypatch, recipe):
-    monkeypatch.setattr("detokenizers.cli.train.settle", refused_run)
+    monkeypatch.setattr("detokenizers.cli.train.require_same_run", refused_run)
     whole = yaml.safe_load(RECIPES[recipe]().to_yaml())
 
     @fuzzed(25)
@@ -448,7 +448,7 @@ VERBS = ["generate", "reconstruct", "calibrate", "train", "evaluate", "info"]
 def test_command_lines_of_any_words(ends_well, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("detokenizers.drawing.generate.Studio.draw", refused)
-    monkeypatch.setattr("detokenizers.cli.train.settle", refused_run)
+    monkeypatch.setattr("detokenizers.cli.train.require_same_run", refused_run)
 
     @fuzzed(80)
     @given(st.sampled_from(VERBS), st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=6))

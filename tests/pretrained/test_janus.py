@@ -18,7 +18,7 @@ from transformers.generation.logits_process import (
 from detokenizers.checkpoint import fingerprint
 from detokenizers.pretrained.vlm.janus import JanusVLM, _settle, janus_config
 from detokenizers.pretrained.vlm.janus_size import JANUS_PRO_1B, JANUS_PRO_7B, JanusSize
-from detokenizers.pretrained.vlm.llama_blocks import LlamaBlocks
+from detokenizers.pretrained.vlm.llama_blocks import FEW_ROWS, LlamaBlocks, _Linear
 from detokenizers.pretrained.vlm.prompt_formats import JanusChat, PlainWords, prompt_batch
 from detokenizers.pretrained.vlm.step_graphs import Recorded
 from detokenizers.pretrained.vlm.token_loop import Listener, guide
@@ -81,6 +81,17 @@ def test_the_blocks_agree_with_llama_model_on_a_whole_sequence():
         ours = blocks(x, blocks.angles(9))
         theirs = llama(inputs_embeds=x).last_hidden_state
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 2, FEW_ROWS, FEW_ROWS + 1])
+def test_a_few_rows_are_multiplied_the_other_way_around_to_the_same(rows, bias):
+    torch.manual_seed(0)
+    layers, x = [nn.Linear(24, 16, bias=bias), nn.Linear(24, 8, bias=bias)], torch.randn(rows, 24)
+    with torch.no_grad():
+        found = _Linear(*layers)(x)
+        torch.testing.assert_close(found, torch.cat([layer(x) for layer in layers], -1), atol=1e-6, rtol=1e-5)
+    assert found.is_contiguous(), "attention wants the columns of a head side by side"
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS, PROMPTS[:1]], ids=["left-padded pair", "single"])

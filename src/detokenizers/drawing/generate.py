@@ -189,7 +189,7 @@ class Studio:
 
     def would_draw(self, row: Mapping[str, Any]) -> bool:
         """Whether a line of the manifest, maybe an earlier command's, says what this command's would."""
-        facts = self.facts(Item(row["id"], row.get("prompt", ""), item_seed(self.request.seed, row["id"])))
+        facts = self.facts(Item(row["id"], row.get("prompt", ""), row.get("seed", 0)))
         return facts.items() <= row.items()
 
     def notes(self, item: Item, label: str) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def same(said: str, truth: Truth) -> bool:
 
 
 def stated(truth: Truth) -> tuple[object, ...]:
+    """What a caption states, in an order that does not matter where the caption's does not."""
     things: list[tuple[str, str]] = [(thing.noun, thing.colour or "") for thing in truth.objects]
     return (tuple(things) if truth.relation else tuple(sorted(things)), truth.relation, truth.background)
 
