@@ -85,13 +85,14 @@ def test_pictures_do_not_depend_on_batch_size_company_or_interruption(tmp_path):
 
 
 @pytest.mark.usefixtures("embedded")
-def test_tokens_are_the_same_in_any_company_and_beliefs_up_to_rounding():
+def test_tokens_are_the_same_in_any_company_and_observations_up_to_rounding():
     vlm, dcdd = dt.load_vlm("mini"), dt.load("mini/dcdd")
-    together = vlm.generate(PROMPTS, seeds=[0, 1, 2], observe=dcdd.observe)
+    together = vlm.generate(PROMPTS, seeds=[0, 1, 2], observe=dcdd.observers)
     for row, prompt in enumerate(PROMPTS):
-        alone = vlm.generate([prompt], seeds=[row], observe=dcdd.observe)
+        alone = vlm.generate([prompt], seeds=[row], observe=dcdd.observers)
         assert alone.ids.equal(together.ids[row : row + 1])
-        torch.testing.assert_close(alone.observed, together.observed[row : row + 1], atol=1e-4, rtol=0)
+        for name, observed in together.observed.items():
+            torch.testing.assert_close(alone.observed[name], observed[row : row + 1], atol=1e-4, rtol=0)
 
 
 @pytest.mark.usefixtures("embedded")
@@ -278,6 +279,6 @@ def test_public_names_are_there():
 
 def test_the_python_api_of_the_readme_draws(embedded):
     vlm, dcdd = dt.load_vlm("mini"), dt.load("mini/dcdd")
-    tokens = vlm.generate(["a red apple on a wooden table"], seeds=[0], observe=dcdd.observe)
+    tokens = vlm.generate(["a red apple on a wooden table"], seeds=[0], observe=dcdd.observers)
     assert dt.CodeDecoder(vlm.tokenizer)(tokens).shape == (1, 3, 16, 16)
     assert dcdd(tokens, steps=2).shape == (1, 3, 16, 16)

@@ -1,6 +1,7 @@
 """`detok reconstruct`: pictures to tokens and back, by several decoders, with PSNR and SSIM beside each.
 
-picture -tokenizer, distributions by proxy-> tokens -each decoder-> DECODER/ITEM.png -PSNR, SSIM-> results, contact sheet
+picture -tokenizer, distributions by proxy-> tokens -each decoder-> DECODER/ITEM.png -PSNR, SSIM-> results, contact
+sheet
 """
 
 from __future__ import annotations
