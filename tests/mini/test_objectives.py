@@ -64,7 +64,7 @@ def vlm(**options) -> tuple[VLMObjective, dict[str, torch.Tensor]]:
         "words": torch.tensor([[bos, *dog, boi], [pad, pad, pad, bos, *cat, boi]] * 2),
         "tokens": torch.randint(stack.JANUS.codebook, (4, stack.JANUS.grid**2)),
         "images": IMAGES[:2],
-        "described": torch.tensor([[bos, *dog, eos], [bos, *cat, eos, pad, pad, pad]]),
+        "captions": torch.tensor([[bos, *dog, eos], [bos, *cat, eos, pad, pad, pad]]),
     }
     return VLMObjective(model, pad=pad, bos=bos, eos=eos, boi=boi, **options), batch
 
@@ -261,8 +261,8 @@ def test_drawing_costs_the_tokens_alone_and_the_first_is_told_by_the_caption():
 
 def test_padding_costs_nothing_in_a_description():
     objective, batch = vlm()
-    plain = objective.describe(batch["images"][1:], batch["described"][1:, :3])
-    torch.testing.assert_close(objective.describe(batch["images"][1:], batch["described"][1:]), plain)
+    plain = objective.describe(batch["images"][1:], batch["captions"][1:, :3])
+    torch.testing.assert_close(objective.describe(batch["images"][1:], batch["captions"][1:]), plain)
 
 
 def test_pixel_loss_counts_levels_and_edges():

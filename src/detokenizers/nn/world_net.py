@@ -8,11 +8,14 @@ images [b 3 h w] -resize-> stem -> three residual stages (activations) -> pooled
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..checkpoint import load_into, resolve
 from ..config import Config
 
 MAX_COUNT = 4
@@ -99,3 +102,11 @@ class WorldNet(nn.Module):
     def _pool(self, last: Tensor) -> Tensor:
         last = F.silu(last)
         return F.silu(self.penultimate(torch.cat([last.mean((2, 3)), last.amax((2, 3))], -1)))
+
+
+def load_world_net(name: str | Path) -> WorldNet:
+    """The frozen net in a folder (`mini/world_net` is embedded)."""
+    folder = resolve(name)
+    net = WorldNet(WorldNetConfig.from_yaml(folder / "world_net.yaml"))
+    load_into(net, folder / "world_net.safetensors")
+    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # pyright: ignore[reportCallIssue]
