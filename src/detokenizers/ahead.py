@@ -1,8 +1,8 @@
 """Things made ahead of time by other processes, so that an accelerator does not wait while pictures are read or scenes
 are rendered.
 
-`make(part)` is a pure function, so who calls it and when changes no bit. With no workers it is called when its result
-is asked for, in this process.
+`make(part)` is a pure function, so no bit depends on who calls it and when. With no workers it is called when its
+result is needed, in this process.
 
 make, parts -workers, a few parts each ahead-> results in the order of the parts
 """

@@ -69,7 +69,7 @@ def test_what_is_the_right_size_already_stays_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("name", PREPARATIONS)
-def test_every_preparation_enlarges_small_pictures_and_can_be_told_to_refuse_them(photo, name):
+def test_every_preparation_enlarges_small_pictures_and_can_refuse_them(photo, name):
     assert Prepared(name, 64)(photo).shape == (64, 64, 3)
     with pytest.raises(ValueError, match="70x50 px, but its shorter side must have 64 px"):
         Prepared(name, 64, smallest=64)(photo)

@@ -284,7 +284,7 @@ def test_a_folder_that_cannot_be_entered_is_named(tmp_path, capsys, monkeypatch)
     assert "1 unreadable (Permission denied) (locked)" in capsys.readouterr().err
 
 
-def test_a_plain_folder_is_read_without_a_word(tmp_path, capsys):
+def test_a_plain_folder_is_read_without_a_line_on_stderr(tmp_path, capsys):
     picture_at(tmp_path / "sub" / "a.png")
     find(tmp_path)
     assert capsys.readouterr().err == ""
@@ -301,7 +301,7 @@ def test_what_our_own_verbs_drew_below_a_source_is_no_picture_of_it(tmp_path, ca
     assert "1 drawn by detok (out)" in capsys.readouterr().err
 
 
-def test_a_folder_of_hidden_pictures_alone_says_why_it_is_empty(tmp_path):
+def test_the_error_of_a_folder_of_hidden_pictures_alone_names_them(tmp_path):
     picture_at(tmp_path / ".thumbs" / "a.png")
     with pytest.raises(ValueError, match=r"there are no pictures in .+left out: 1 hidden \(\.thumbs\)"):
         find(tmp_path)

@@ -63,11 +63,11 @@ PREPARATIONS: dict[str, Preparation] = {
     "adm": adm,
 }
 RULE = "short-side-bicubic"
-"""The preparation of every verb, and of every protocol whose source does not say otherwise."""
+"""The preparation of every verb, and of every protocol whose source names no other."""
 
 
 class Header(NamedTuple):
-    """What the first bytes of a file say."""
+    """What the first bytes of a file state."""
 
     format: str
     width: int

@@ -1,4 +1,4 @@
-"""What a person looks at while a run is going: the log, the loss curve and a sheet of samples.
+"""What shows a person how a run is going: the log, the loss curve and a sheet of samples.
 
 rows -Log.write-> log.jsonl -draw_curve-> loss.png ; images [b 3 h w] -save_preview-> preview.png
 """
