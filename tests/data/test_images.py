@@ -11,11 +11,15 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from detokenizers.data.canonical import batches, header, read
+from detokenizers.data.canonical import RULE, Prepared, batches, header
 from detokenizers.data.images import ImageFile, find, notes_of, save_png, upright
 from detokenizers.data.marks import MANIFEST, MARK
 from detokenizers.evaluation.pairwise import levels
 from detokenizers.pixels import to_levels, to_tensor
+
+
+def read(path, size, **options):
+    return Prepared(RULE, size, **options)(path)
 
 
 @pytest.fixture
@@ -206,7 +210,7 @@ def test_batches_hold_every_picture_once_in_order(picture):
 
 def test_memory_does_not_grow_with_the_number_of_pictures(picture):
     def peak(count):
-        files = (ImageFile(str(index), picture) for index in range(count))
+        files = [ImageFile(str(index), picture) for index in range(count)]
         tracemalloc.start()
         for _ in batches(files, 32, batch_size=4):
             pass

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ..checkpoint import resolve, save_tensors, write_text
 from ..data.encoded import reader_fingerprint
@@ -203,6 +205,7 @@ class VLMRun(CachedRun):
         world = World(self.world)
         words = word_tokenizer(world.vocabulary)
         ids = special_ids(words)
+        padded = partial(pad_sequence, batch_first=True, padding_value=ids["pad"])
         model = build_janus(self.size.vary(vocabulary=len(words)), words)
         model.generation_config.guidance_scale = self.guidance
         vq = JanusVQ(load_vq(resolve(self.tokenizer)))
@@ -225,13 +228,12 @@ class VLMRun(CachedRun):
                 for text in source.captions(rows)
             ]
             described = max(1, round(len(rows) * self.describe))
+            captions = [[ids["bos"], *row[1:-1], ids["eos"]] for row in prompts[:described]]
             return {
-                "words": _padded(prompts, ids["pad"], left=True),
+                "words": padded([torch.tensor(row) for row in prompts], padding_side="left"),
                 "tokens": tokens.long(),
                 "images": source.images(rows[:described]),
-                "captions": _padded(
-                    [[ids["bos"], *row[1:-1], ids["eos"]] for row in prompts[:described]], ids["pad"], left=False
-                ),
+                "captions": padded([torch.tensor(row) for row in captions]),
             }
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
@@ -250,9 +252,3 @@ class VLMRun(CachedRun):
 
         special = {name: ids[name] for name in ("pad", "bos", "eos", "boi")}
         return Job(VLMObjective(model, weight=self.describe_weight, **special), batches, export, held_out=held_out)
-
-
-def _padded(rows: list[list[int]], pad: int, *, left: bool) -> Tensor:
-    longest = max(map(len, rows))
-    fill = [[pad] * (longest - len(row)) for row in rows]
-    return torch.tensor([blank + row if left else row + blank for blank, row in zip(fill, rows)])
