@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol, Self
 
 import torch
 from torch import nn
@@ -21,21 +20,7 @@ from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
 from .pretrained.vlm.loading import folder_of
 from .protocols import Decoder, TextToImage
-from .training import Job, TrainConfig
-
-
-class Run(Protocol):
-    """What a recipe returns: a `Config` that knows its recipe, how to train, and what."""
-
-    @property
-    def recipe(self) -> str: ...
-    @property
-    def train(self) -> TrainConfig: ...
-    def job(self) -> Job: ...
-    def to_yaml(self) -> str: ...
-    @classmethod
-    def from_yaml(cls, path: str | Path) -> Self: ...
-
+from .training import Run
 
 RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES}
 

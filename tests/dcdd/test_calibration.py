@@ -184,14 +184,6 @@ def test_features_of_whole_images_have_the_distributions_of_their_tokens():
         close(together.view(30, 64), calibration.proxy(features, codes), atol=1e-6)
 
 
-def test_an_encoder_s_statistics_are_cut_as_the_settings_say():
-    codes, features, config = unit(64), unit(30, seed=1), UncertaintyConfig(k_range=(2, 3), k_tail=5)
-    found = encoder_statistics(features.view(2, 15, 8), codes, Calibration(kappa=9), config=config).targets()
-    u = uncertainty(Calibration(kappa=9).proxy(features, codes), config).double().mean(0)
-    assert found.num_tokens == 30
-    assert [found.mean_margin, found.mean_topk_mass, found.mean_tail_entropy] == pytest.approx(u[1:].tolist(), abs=1e-6)
-
-
 def test_a_report_s_achieved_statistics_are_those_of_the_calibration_it_found():
     codes, features = unit(256), unit(300, seed=1)
     report = calibrate(features, codes, measure(Calibration(kappa=20), unit(300, seed=2), codes))
