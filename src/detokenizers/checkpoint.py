@@ -9,6 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from .texts import json_of, text_in, yaml_of
 
 LONGEST_STEM = 200
 
@@ -107,6 +110,46 @@ def fingerprint(tensors: Mapping[str, Tensor] | Tensor) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.view(-1).numpy().data)
     return digest.hexdigest()
+
+
+def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Twelve digits that change when any number in these weights does.
+
+    Every tensor has a fingerprint, and the fingerprints have one: threads share the work, a few seconds for billions.
+    """
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        prints = list(pool.map(lambda name: f"{name} {fingerprint(tensors[name])}", sorted(tensors)))
+    return hashlib.sha256("\n".join(prints).encode()).hexdigest()[:12]
+
+
+DECODER = "decoder.yaml"
+"""The settings of a decoder, in the folder of its weights; their first key is `kind`."""
+BEFORE = "dcdd.yaml"
+"""Its name before there were other kinds than dcdd."""
+
+
+def settings_in(folder: Path) -> Path:
+    """The file of a decoder's settings, whether it is there or not."""
+    return folder / (BEFORE if (folder / BEFORE).exists() and not (folder / DECODER).exists() else DECODER)
+
+
+def kind_of(folder: Path) -> str:
+    """What a folder's weights are: `kind` in its decoder.yaml, or `vae` for an AutoencoderKL.
+
+    Raises:
+        ValueError: they are nothing that draws.
+    """
+    if (path := settings_in(folder)).exists():
+        settings = yaml_of(text_in(path, "decoder's settings"), str(path))
+        kind = settings.get("kind", "dcdd" if path.name == BEFORE else None) if isinstance(settings, dict) else None
+        if not isinstance(kind, str):
+            raise ValueError(f"{path} names no kind; its first line should read like `kind: dcdd`")
+        return kind
+    if (path := folder / "config.json").exists():
+        model = json_of(text_in(path, "model's config"), str(path))
+        if isinstance(model, dict) and model.get("_class_name") == "AutoencoderKL":
+            return "vae"
+    raise ValueError(f"{folder} holds no decoder ({DECODER} is missing); has its training been exported?")
 
 
 EMBEDDED = Path(__file__).parent / "embedded"

@@ -19,11 +19,14 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..checkpoint import resolve, save_tensors, write_text
+from ..checkpoint import resolve, save_tensors, weights_fingerprint, write_text
 from ..config import Config
 from ..nn.channels_last import channels_last
+from ..protocols import ImageSpace
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+COPY = "space"
+"""The folder of an autoencoder within the run folder of a decoder that draws in its latents."""
 
 
 class Pixels(nn.Module):
@@ -31,12 +34,19 @@ class Pixels(nn.Module):
 
     channels = 3
     stride = 1
+    shift, scale = 0.0, 1.0
 
     def encode(self, images: Float[Tensor, "b 3 h w"], noise: Tensor | None = None) -> Float[Tensor, "b 3 h w"]:
         return images
 
     def decode(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         return latents.clamp(-1, 1)
+
+    def posterior(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
+        return images, torch.zeros_like(images)
+
+    def fingerprint(self) -> str:
+        return "pixels"
 
 
 class VAEConfig(Config):
@@ -135,14 +145,20 @@ class VAE(nn.Module):
         Raises:
             ValueError: when the image sides are not multiples of the stride.
         """
-        height, width = images.shape[-2:]
-        if height % self.stride or width % self.stride:
-            raise ValueError(
-                f"image sides must be multiples of {self.stride}, got {height}x{width}; crop or resize first"
-            )
         posterior = self._encode(images)
         raw = posterior.mean if noise is None else posterior.mean + posterior.std * noise
         return (raw.float() - self.shift) * self.scale
+
+    def posterior(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b c hl wl"], Float[Tensor, "b c hl wl"]]:
+        """Mean and standard deviation of an image's latents, both in fp32 and scaled as `encode` scales them."""
+        posterior = self._encode(images)
+        return (posterior.mean.float() - self.shift) * self.scale, posterior.std.float() * self.scale
+
+    def fingerprint(self) -> str:
+        """Of the weights and of the two numbers that are applied to the latents."""
+        return weights_fingerprint({**self.state_dict(), "shift and scale": torch.tensor([self.shift, self.scale])})
 
     def decode(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
         raw = self._suited(latents / self.scale + self.shift)
@@ -151,6 +167,11 @@ class VAE(nn.Module):
         return output.sample.float().clamp(-1, 1)
 
     def _encode(self, images: Tensor) -> DiagonalGaussianDistribution:
+        height, width = images.shape[-2:]
+        if height % self.stride or width % self.stride:
+            raise ValueError(
+                f"image sides must be multiples of {self.stride}, got {height}x{width}; crop or resize first"
+            )
         output = self.autoencoder.encode(self._suited(images))
         assert isinstance(output, AutoencoderKLOutput)
         return output.latent_dist
@@ -182,6 +203,12 @@ class PixelSpace(Config):
     def build(self) -> Pixels:
         return Pixels()
 
+    def kept(self, space: ImageSpace, folder: Path) -> PixelSpace:
+        return self
+
+    def within(self, folder: Path) -> PixelSpace:
+        return self
+
 
 class PretrainedVAE(Config):
     """An autoencoder in a folder, embedded in the package (`mini/vae`), or on the Hub."""
@@ -195,6 +222,17 @@ class PretrainedVAE(Config):
         on_the_hub = self.name.count("/") == 1 and self.name[0] not in "./~" and not self.name.startswith("mini/")
         name = self.name if on_the_hub and not Path(self.name).exists() else resolve(self.name)
         return VAE.from_pretrained(name, subfolder=self.subfolder)
+
+    def kept(self, space: ImageSpace, folder: Path) -> PretrainedVAE:
+        """The settings that find the space of a decoder saved to `folder`: a local one is copied into it."""
+        if not Path(self.name).exists() or not isinstance(space, VAE):
+            return self
+        save_vae(space.autoencoder, folder / COPY)
+        return self.vary(name=COPY, subfolder=None)
+
+    def within(self, folder: Path) -> PretrainedVAE:
+        """The settings that find the space of a decoder saved in `folder`: the copy there, if there is one."""
+        return self.vary(name=str(folder / self.name)) if (folder / self.name).exists() else self
 
 
 Space = Annotated[PixelSpace | PretrainedVAE, Field(discriminator="kind")]
