@@ -17,7 +17,8 @@ from detokenizers.pretrained.vlm.llamagen import STAGES, LlamaGen, LlamaGenSize,
 from detokenizers.pretrained.vlm.loading import load_tokenizer, load_vlm
 from detokenizers.pretrained.vlm.t5_captions import StoredCaptions, T5Captions, clean_caption, left_padded
 from detokenizers.pretrained.weights import llamagen_files as llamagen_weights
-from detokenizers.pretrained.weights.llamagen_files import gpt_tensors, half_split, read_official, vq_tensors
+from detokenizers.pretrained.weights.formats import tensors_in
+from detokenizers.pretrained.weights.llamagen_files import gpt_tensors, half_split, vq_tensors
 from detokenizers.protocols import TokenVLM
 from tests.pretrained.llamagen_reference import ReferenceGPT, ReferenceVQ
 from tests.pretrained.tiny import soften, tiny_tokenizer
@@ -266,15 +267,17 @@ def test_a_prompt_without_stored_features_is_named(vlm):
 
 
 def test_missing_damaged_and_foreign_files_are_named(folder, tmp_path):
-    with pytest.raises(ValueError, match="no LlamaGen checkpoint at"):
-        read_official(tmp_path / "nothing.pt")
+    with pytest.raises(ValueError, match="there are no weights at"):
+        tensors_in(tmp_path / "nothing.pt")
     whole = (folder / "vq_ds16_t2i.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="not a readable LlamaGen checkpoint"):
-        read_official(tmp_path / "cut.pt")
+    with pytest.raises(ValueError, match="not a readable weight file"):
+        tensors_in(tmp_path / "cut.pt")
     torch.save({"weights": {"a": torch.zeros(1)}}, tmp_path / "foreign.pt")
-    with pytest.raises(ValueError, match="holds no tensors under any of model, module, state_dict"):
-        read_official(tmp_path / "foreign.pt")
+    with pytest.raises(
+        ValueError, match="holds no state dict of tensors, by itself or under model, module, state_dict"
+    ):
+        tensors_in(tmp_path / "foreign.pt")
     with pytest.raises(ValueError, match=r"'lm_head\.weight' does not belong"):
         gpt_tensors({"lm_head.weight": torch.zeros(1)}, heads=2)
     with pytest.raises(ValueError, match="no LlamaGen stage 'XXL'"):
@@ -287,7 +290,7 @@ def test_a_folder_that_is_not_there_is_never_asked_of_the_hub(folder, tmp_path, 
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("transformers.utils.hub.cached_files", asked)
-    monkeypatch.setattr("detokenizers.pretrained.vlm.loading.snapshot_download", asked)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
     for load in (load_vlm, load_tokenizer):
         with pytest.raises(ValueError, match="there is no folder 'nope', as llamagen-xl@nope says"):
             load("llamagen-xl@nope")
@@ -303,15 +306,15 @@ class Trap:
 
 def test_a_checkpoint_is_never_executed(tmp_path, capsys):
     torch.save({"model": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(ValueError, match="not a readable LlamaGen checkpoint"):
-        read_official(tmp_path / "trap.pt")
+    with pytest.raises(ValueError, match="not a readable weight file"):
+        tensors_in(tmp_path / "trap.pt")
     assert "executed" not in capsys.readouterr().out
     assert pickle.loads(pickle.dumps(Trap())) is None, "the trap itself works"
 
 
 def test_tensors_missing_or_of_another_size_are_named(folder, tmp_path, reference):
     captions = StoredCaptions(TABLE, length=7)
-    with pytest.raises(ValueError, match=r"does not fit this LlamaGen: missing llama\.layers\.2"):
+    with pytest.raises(ValueError, match=r"does not fit a LlamaGen: missing llama\.layers\.2"):
         LlamaGenVLM.from_folder(folder, size=TINY.vary(layers=3), captions=captions)
     with pytest.raises(ValueError, match=r"caption\.uncond is \[7, 12\], not \[9, 12\]"):
         LlamaGenVLM.from_folder(folder, size=TINY.vary(caption_length=9), captions=captions)

@@ -55,7 +55,7 @@ def test_a_tokenizer_without_yes_cannot_judge(tmp_path):
 
 
 def test_what_is_no_examiner_is_refused_in_one_line(tmp_path, judge):
-    with pytest.raises(ValueError, match="no readable tokenizer"):
+    with pytest.raises(ValueError, match="holds no transformers model"):
         YesNo.load(tmp_path)
     with pytest.raises(ValueError, match="no question"):
         judge(PICTURE, [])

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import Dinov2Model
 
-from ..weights.hub_folder import load_model, resolved
+from ..weights.models import load_model, source_of
 from ..weights.published import DINOV2
 from .views import View
 
@@ -43,7 +43,7 @@ class DINOv2(nn.Module):
     @classmethod
     def load(cls, name: str | Path = DINOV2) -> Self:
         """From a folder, or the pinned commit of facebook/dinov2-large."""
-        source = resolved(name)
+        source = source_of(name)
         net = cls(load_model(Dinov2Model, source.folder))
         net.identity = source.identity
         return net

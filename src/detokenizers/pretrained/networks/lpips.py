@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...checkpoint import load_tensors
+from ...checkpoint import load_strictly, load_tensors
 from ...digests import sha256_of
+from ..weights.formats import tensors_in
 from ..weights.published import ALEXNET, VGG16, locate
-from ..weights.torch_state import load_state, read_state
 
 LEARNED = Path(__file__).parent / "lpips_v0.1.safetensors"
 EPSILON = 1e-10
@@ -95,8 +95,8 @@ class LPIPS(nn.Module):
         """The published network, its backbone from `locate` unless a torchvision file is named."""
         distance = cls(net)
         path = locate(STACKS[net]().file) if path is None else Path(path)
-        backbone = {name: tensor for name, tensor in read_state(path).items() if not name.startswith("classifier.")}
-        load_state(distance, backbone, path)
+        backbone = {name: tensor for name, tensor in tensors_in(path).items() if not name.startswith("classifier.")}
+        load_strictly(distance, backbone, path)
         distance.identity = f"{distance.name}-v0.1@sha256:{sha256_of(path)}"
         return distance
 

@@ -23,9 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import Mask2FormerForUniversalSegmentation
 
-from ...digests import sha256_of
-from ..vlm.loading import folder_of
-from ..weights.hub_folder import load_model
+from ..weights.models import load_model, source_of
 
 OFFICIAL = "facebook/mask2former-swin-small-coco-instance"
 SHORT, LONG, DIVISOR = 800, 1333, 32
@@ -56,17 +54,13 @@ class Mask2Former(nn.Module):
 
     @classmethod
     def load(cls, name: str | Path = OFFICIAL, *, device: str | torch.device = "cpu") -> Self:
-        """From a folder or a Hub id, safetensors only.
+        """From a folder or a Hub id.
 
         Raises:
             ValueError: there is nothing, it is another kind of model, or weights are missing.
         """
-        folder = folder_of(str(name), ["config.json", "*.safetensors"])
-        weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise ValueError(f"{folder} has no model.safetensors; {OFFICIAL} (263 MB) is the usual detector")
-        identity = f"{str(name).rstrip('/').split('/')[-1]}@sha256:{sha256_of(weights)}"
-        return cls(load_model(Mask2FormerForUniversalSegmentation, folder), identity).to(device)
+        source = source_of(name)
+        return cls(load_model(Mask2FormerForUniversalSegmentation, source.folder), source.identity).to(device)
 
     @torch.no_grad()
     def forward(self, picture: UInt8[np.ndarray, "h w 3"]) -> Instances:

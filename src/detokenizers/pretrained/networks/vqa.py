@@ -8,7 +8,6 @@ picture, questions -patches, one chat a question-> next-token logits -log(e^yes 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -20,12 +19,10 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from ...digests import sha256_of
-from ..vlm.loading import folder_of
-from ..weights.hub_folder import load_model
+from ...checkpoint import reason
+from ..weights.models import load_model, source_of
 
 USUAL = "Qwen/Qwen2.5-VL-7B-Instruct"
-PATTERNS = ["*.json", "*.safetensors", "merges.txt"]
 IMAGE = "<|image_pad|>"
 CHAT = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -62,18 +59,18 @@ class YesNo(nn.Module):
         Raises:
             ValueError: there is nothing, it is another kind of model, or parts are missing.
         """
-        folder = folder_of(str(name), PATTERNS)
+        folder, identity = source_of(name)
         try:
             words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             eye = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{folder} has no readable tokenizer and image processor of a Qwen-VL: {reason}") from None
+            raise ValueError(
+                f"{folder} has no readable tokenizer and image processor of a Qwen-VL: {reason(error)}"
+            ) from None
         model = load_model(Qwen2_5_VLForConditionalGeneration, folder)
         dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
-        short = str(name).rstrip("/").split("/")[-1].lower()
-        hashes = "".join(sha256_of(path) for path in sorted(folder.glob("*.safetensors")))
-        identity = f"{short}@sha256:{hashlib.sha256(hashes.encode()).hexdigest()}, {dtype}".replace("torch.", "")
+        short = identity.lower().rpartition("@")[0]
+        identity = f"{identity.lower()}, {dtype}".replace("torch.", "")
         return cls(model.to(dtype), words, eye, short, identity).to(device)  # pyright: ignore[reportArgumentType]
 
     @torch.no_grad()

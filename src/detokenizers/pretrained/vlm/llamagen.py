@@ -19,9 +19,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import JanusVQVAE, JanusVQVAEConfig, LlamaConfig, LlamaModel
 
+from ...checkpoint import load_strictly
 from ...config import Config
 from ..vq import JanusVQ
-from ..weights.llamagen_files import gpt_tensors, read_official, vq_tensors
+from ..weights.formats import tensors_in
+from ..weights.llamagen_files import gpt_tensors, vq_tensors
 from .llama_blocks import Angles, LlamaBlocks
 from .step_graphs import fused
 from .t5_captions import CaptionEncoder, T5Captions
@@ -118,6 +120,15 @@ def llamagen_vq(size: LlamaGenSize) -> JanusVQVAE:
     )
 
 
+def official_vq(folder: Path, size: LlamaGenSize) -> JanusVQVAE:
+    """The visual tokenizer from its official file, `vq_ds16_t2i.pt`, without the GPT."""
+    path = folder / "vq_ds16_t2i.pt"
+    with torch.device("meta"):
+        vq = llamagen_vq(size)
+    load_strictly(vq, vq_tensors(tensors_in(path)), path)
+    return vq
+
+
 def raster_angles(size: LlamaGenSize, length: int, like: Tensor) -> Angles:
     """Rotary factors of the prefix, all zero, then of the raster: the first half of a head turns with the row, the
     second with the column."""
@@ -189,11 +200,10 @@ class LlamaGenVLM(LlamaTokenVLM):
                 )
             captions = T5Captions.from_pretrained(folder / TEXT_ENCODER, dtype=dtype)
         with torch.device("meta"):
-            model, vq = LlamaGen(size), llamagen_vq(size)
+            model = LlamaGen(size)
         path = folder / f"{stage}.pt"
-        _fill(model, gpt_tensors(read_official(path), size.heads), path)
-        path = folder / "vq_ds16_t2i.pt"
-        _fill(vq, vq_tensors(read_official(path)), path)
+        load_strictly(model, gpt_tensors(tensors_in(path), size.heads), path)
+        vq = official_vq(folder, size)
         parts: tuple[nn.Module, ...] = (model.llama, model.caption)
         for part in parts:
             nn.Module.to(part, dtype)
@@ -221,18 +231,3 @@ class LlamaGenVLM(LlamaTokenVLM):
             features = torch.cat([features, project.uncond.expand_as(features)])
             visible = visible.repeat(2, 1)
         return Prefix(project(features), visible)
-
-
-def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Give a meta-device module its weights, all of them and no others."""
-    expected = module.state_dict()
-    odd = [f"missing {name}" for name in expected if name not in tensors]
-    odd += [f"unknown {name}" for name in tensors if name not in expected]
-    odd += [
-        f"{name} is {list(tensors[name].shape)}, not {list(expected[name].shape)}"
-        for name in expected
-        if name in tensors and tensors[name].shape != expected[name].shape
-    ]
-    if odd:
-        raise ValueError(f"{path} does not fit this LlamaGen: {', '.join(odd[:3])} ({len(odd)} in all)")
-    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)

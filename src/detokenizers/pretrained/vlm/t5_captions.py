@@ -17,6 +17,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
+from ...checkpoint import reason, resolve
+from ..weights.models import PATTERNS, load_model
+
 log = logging.getLogger(__name__)
 
 
@@ -92,13 +95,12 @@ class T5Captions(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
         """Load a T5 encoder and its tokenizer from a folder or Hub id."""
-        source, local = str(name), Path(name).is_dir()
+        folder = resolve(name, PATTERNS)
         try:
-            encoder = T5EncoderModel.from_pretrained(source, dtype=dtype, local_files_only=local)
-            return cls(encoder, AutoTokenizer.from_pretrained(source, local_files_only=local))
-        except (OSError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ValueError(f"cannot load the T5 caption encoder from {source}: {first}") from None
+            words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder} has no readable T5 tokenizer: {reason(error)}") from None
+        return cls(load_model(T5EncoderModel, folder, dtype=dtype), words)
 
     def check(self, prompts: Sequence[str]) -> None:
         """Log, once, the prompts whose end is cut off or of which something is not read.

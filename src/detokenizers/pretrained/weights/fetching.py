@@ -21,7 +21,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT
 
-from ...checkpoint import atomic
+from ...checkpoint import atomic, reason
 from ...digests import sha256_of
 
 log = logging.getLogger(__name__)
@@ -71,14 +71,14 @@ def offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def wanted(published: PublishedFile | PublishedRepo, reason: str) -> ValueError:
+def wanted(published: PublishedFile | PublishedRepo, why: str) -> ValueError:
     """The one line that says what is missing and how to get it."""
     single = isinstance(published, PublishedFile)
     what = published.name if single else f"{published.name}/{published.weights}"
     how = f"put it into {places()[0]}" if single else f"put it and the *.json files into {places()[0] / published.name}"
     return ValueError(
         f"{published.used_by} needs {what} ({published.bytes / 1e6:.0f} MB) from {published.url}; "
-        f"{how}, or name another folder in DETOK_WEIGHTS ({reason})"
+        f"{how}, or name another folder in DETOK_WEIGHTS ({why})"
     )
 
 
@@ -116,8 +116,7 @@ def repo_of(published: PublishedRepo) -> Path:
         _knock(ENDPOINT)
         found = Path(ask())
     except (OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise wanted(published, f"the Hub says: {reason}") from None
+        raise wanted(published, f"the Hub says: {reason(error)}") from None
     if not (found / published.weights).is_file():
         raise wanted(published, f"{found} does not hold it")
     return found

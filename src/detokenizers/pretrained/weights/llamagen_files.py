@@ -4,23 +4,15 @@ The GPT is a Llama with three changes of spelling: q, k, v are stacked in one ma
 rows of q and k are reordered per head; and what transformers calls `embed_tokens` holds image tokens. The VQ is Janus'
 network under other names.
 
-FILE.pt -read_official-> official names -gpt_tensors | vq_tensors-> names of LlamaModel, CaptionProjection, JanusVQVAE.
+FILE.pt -tensors_in-> official names -gpt_tensors | vq_tensors-> names of LlamaModel, CaptionProjection, JanusVQVAE.
 """
 
 from __future__ import annotations
 
-import argparse
-import pickle
 import re
-from pathlib import Path
-from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-
-CONTAINERS = ("model", "module", "state_dict")
-"""Where official checkpoints keep their tensors, beside optimizer state and arguments."""
 
 BLOCK = {
     "attention.wo": "self_attn.o_proj",
@@ -38,24 +30,6 @@ OUTSIDE = {
     "cls_embedding.cap_proj.fc2.weight": "caption.fc2.weight",
     "cls_embedding.uncond_embedding": "caption.uncond",
 }
-
-
-def read_official(path: str | Path) -> dict[str, Tensor]:
-    """Read an official checkpoint without executing anything in it; one clear ValueError if that cannot be done."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"there is no LlamaGen checkpoint at {path}")
-    try:
-        # Official files carry the training arguments as an argparse.Namespace; nothing else is allowed.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            holder: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} is not a readable LlamaGen checkpoint ({first}); was its download cut off?") from None
-    tensors = next((holder[name] for name in CONTAINERS if isinstance(holder, dict) and name in holder), holder)
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"{path} holds no tensors under any of {', '.join(CONTAINERS)}; is it a LlamaGen checkpoint?")
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 def half_split(rows: Float[Tensor, "o h"], heads: int) -> Float[Tensor, "o h"]:
