@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..pretrained.vlm.loading import folder_of
+from ..checkpoint import resolve
 from .model import CONFIG, DCDD
 
 
@@ -22,7 +22,7 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> DCDD:
     Raises:
         ValueError: nothing is there, it is not a DCDD decoder, or its weights are damaged or do not fit.
     """
-    folder = folder_of(str(name), ["*.yaml", "*.safetensors", "*/config.json"])
+    folder = resolve(name, ["*.yaml", "*.safetensors", "*/config.json"])
     if not (folder / CONFIG).exists():
         raise ValueError(f"{folder} holds no DCDD decoder ({CONFIG} is missing); has its training been exported?")
     return DCDD.load(folder).to(device)
