@@ -2,7 +2,7 @@
 
 `LlamaModel.forward` builds masks, positions and cache objects at every call; a token loop calls it hundreds of times
 for one column each. Here the same modules are read directly: rotary angles and memory are prepared once, a step is
-arithmetic only. Results agree with `LlamaModel` to rounding (tests/pretrained/test_janus.py).
+arithmetic only. Results agree with `LlamaModel` to rounding (tests/pretrained/vlm/test_janus.py).
 
 x [r q h] -> RMSNorm -> q, k, v -> rotate -> memory -> attention -> SwiGLU -> ... -> last hidden state [r q h].
 """

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import JanusVQVAE, JanusVQVAEConfig, LlamaConfig, LlamaModel
+from transformers import JanusVQVAE, LlamaConfig, LlamaModel
 
 from ...checkpoint import load_strictly
-from ...config import Config
 from ..vq import JanusVQ
+from ..vq_weights import VQSize, build_vq
 from ..weights.formats import tensors_in
 from ..weights.llamagen_files import gpt_tensors, vq_tensors
 from .llama_blocks import Angles, LlamaBlocks
@@ -31,7 +31,7 @@ from .token_loop import Prefix, TokenLoop, TokenParts
 from .token_vlm import LlamaTokenVLM
 
 
-class LlamaGenSize(Config):
+class LlamaGenSize(VQSize):
     """The numbers of one LlamaGen text-to-image GPT and its VQ."""
 
     hidden: int = 1280
@@ -46,20 +46,10 @@ class LlamaGenSize(Config):
     """Side of the token raster: 16 at 256 px, 32 at 512 px."""
     codebook: int = 16384
     """Codes of the visual tokenizer."""
-    code_dim: int = 8
-    """Dimension of one code."""
     caption_dim: int = 2048
     """Width of the caption features (flan-t5-xl)."""
     caption_length: int = 120
     """Positions of the prefix."""
-    vq_channels: int = 128
-    """Base channels of the VQ; a multiple of 32."""
-    vq_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
-    """Channel multiplier per resolution."""
-    vq_blocks: int = 2
-    """Residual blocks per resolution."""
-    vq_latent: int = 256
-    """Channels between the VQ encoder and its codes."""
 
 
 STAGES = {"t2i_XL_stage1_256": LlamaGenSize(), "t2i_XL_stage2_512": LlamaGenSize(grid=32)}
@@ -105,26 +95,11 @@ class LlamaGen(nn.Module):
         self.output = nn.Linear(size.hidden, size.codebook, bias=False)
 
 
-def llamagen_vq(size: LlamaGenSize) -> JanusVQVAE:
-    """The VQ-16 of LlamaGen: Janus' network at LlamaGen's grid."""
-    return JanusVQVAE(
-        JanusVQVAEConfig(
-            embed_dim=size.code_dim,
-            num_embeddings=size.codebook,
-            latent_channels=size.vq_latent,
-            base_channels=size.vq_channels,
-            channel_multiplier=list(size.vq_multipliers),
-            num_res_blocks=size.vq_blocks,
-            num_patches=size.grid,
-        )
-    )
-
-
 def official_vq(folder: Path, size: LlamaGenSize) -> JanusVQVAE:
     """The visual tokenizer from its official file, `vq_ds16_t2i.pt`, without the GPT."""
     path = folder / "vq_ds16_t2i.pt"
     with torch.device("meta"):
-        vq = llamagen_vq(size)
+        vq = build_vq(size)
     load_strictly(vq, vq_tensors(tensors_in(path)), path)
     return vq
 
@@ -147,7 +122,7 @@ class LlamaGenVLM(LlamaTokenVLM):
     Args:
         model: the GPT.
         vq: the visual tokenizer's network.
-        captions: where caption features come from (`T5Captions`, `StoredCaptions`).
+        captions: where caption features come from.
         compile: capture the decode step as one CUDA graph.
     """
 

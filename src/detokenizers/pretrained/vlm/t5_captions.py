@@ -31,7 +31,7 @@ class Captions(NamedTuple):
 
 
 class CaptionEncoder(Protocol):
-    """Where caption features come from; ten gigabytes of T5, or a table made earlier."""
+    """Where caption features come from."""
 
     def check(self, prompts: Sequence[str]) -> None:
         """Refuse what is no caption, and log what is read in part."""
@@ -136,26 +136,3 @@ class T5Captions(nn.Module):
         ).to(self.encoder.device)  # fmt: skip
         features = self.encoder(input_ids=coded["input_ids"], attention_mask=coded["attention_mask"])
         return left_padded(features.last_hidden_state, coded["attention_mask"].bool())
-
-
-class StoredCaptions:
-    """Caption features computed earlier, by prompt: `{prompt: features [n c]}` of the valid positions only."""
-
-    def __init__(self, table: dict[str, Float[Tensor, "n c"]], length: int = 120) -> None:
-        self.table = table
-        self.length = length
-
-    def check(self, prompts: Sequence[str]) -> None:
-        """Raise a ValueError for a prompt without features, and for features of more positions than there are."""
-        if missing := [prompt for prompt in prompts if prompt not in self.table]:
-            raise ValueError(f"no stored caption features for {missing[0]!r} ({len(missing)} prompts in all)")
-        if long := [prompt for prompt in prompts if len(self.table[prompt]) > self.length]:
-            positions = len(self.table[long[0]])
-            raise ValueError(f"the features of {long[0]!r} have {positions} positions, but {self.length} are read")
-
-    def __call__(self, prompts: Sequence[str]) -> Captions:
-        self.check(prompts)
-        rows = [self.table[prompt] for prompt in prompts]
-        features = torch.stack([torch.cat([row, row.new_zeros(self.length - len(row), row.shape[1])]) for row in rows])
-        visible = torch.tensor([[place < len(row) for place in range(self.length)] for row in rows])
-        return left_padded(features, visible.to(features.device))

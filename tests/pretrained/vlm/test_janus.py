@@ -413,7 +413,7 @@ def test_in_bfloat16_the_head_and_the_tokenizer_stay_fp32(folder):
 
 def test_missing_and_foreign_folders_are_named_in_one_line(tmp_path, folder):
     for name in (tmp_path / "nowhere", "./nowhere", "janus"):
-        with pytest.raises(ValueError, match="there is no folder .+ a Hub id reads owner/name"):
+        with pytest.raises(ValueError, match=r"there is no folder .+ a Hub id reads owner/name"):
             JanusVLM.from_pretrained(name)
     with pytest.raises(ValueError, match="holds no readable Janus"):
         JanusVLM.from_pretrained(tmp_path)

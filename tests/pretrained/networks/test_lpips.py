@@ -11,7 +11,7 @@ from detokenizers.checkpoint import load_tensors
 from detokenizers.pretrained.networks.lpips import LEARNED, LPIPS
 from tests.pretrained.fixed_weights import fill, images, levels
 
-GOLDEN = load_tensors(Path(__file__).parent / "golden" / "lpips.safetensors")
+GOLDEN = load_tensors(Path(__file__).parents[1] / "golden" / "lpips.safetensors")
 SIZES = {"square": (2, 3, 64, 64), "oblong": (1, 3, 75, 101)}
 
 

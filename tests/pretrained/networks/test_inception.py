@@ -15,7 +15,7 @@ from detokenizers.pretrained.networks.inception_blocks import average, block_a, 
 from detokenizers.pretrained.networks.views import tf1_bilinear
 from tests.pretrained.fixed_weights import fill, images, levels
 
-GOLDEN = Path(__file__).parent / "golden" / "inception.safetensors"
+GOLDEN = Path(__file__).parents[1] / "golden" / "inception.safetensors"
 SIZES = {"small": (2, 3, 32, 32), "oblong": (1, 3, 200, 130), "large": (1, 3, 512, 400)}
 
 
