@@ -228,5 +228,5 @@ def resolve(name: str | Path, patterns: Sequence[str] = ()) -> Path:
 
 
 def reason(error: Exception) -> str:
-    """The first line of what another library says went wrong."""
+    """The first line of another library's error."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

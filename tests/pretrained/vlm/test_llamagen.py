@@ -78,7 +78,7 @@ def vlm(folder) -> LlamaGenVLM:
     return LlamaGenVLM.from_folder(folder, size=TINY, captions=Table())
 
 
-def reference_beliefs(reference: ReferenceGPT, ids: torch.Tensor, guidance: float) -> torch.Tensor:
+def reference_logits(reference: ReferenceGPT, ids: torch.Tensor, guidance: float) -> torch.Tensor:
     features, visible = Table()(PROMPTS)
     blank = reference.get_buffer("cls_embedding.uncond_embedding").expand_as(features)
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_a_llamagen_vlm_is_a_token_vlm(vlm):
 
 def test_the_port_gives_the_logits_of_the_reference_at_every_step(vlm, reference):
     drawn = vlm.generate(PROMPTS, seeds=[0, 1], observe=lambda logits, ids: logits)
-    logits = reference_beliefs(reference, drawn.ids, guidance=7.5)
+    logits = reference_logits(reference, drawn.ids, guidance=7.5)
     assert logits.abs().max() > 75
     assert (drawn.observed - logits).abs().max() < 1e-3
     forced = vlm.teacher_forced(PROMPTS, drawn.ids, observe=lambda logits, ids: logits)
@@ -109,7 +109,7 @@ def test_the_parity_would_notice_an_identity_rotation_of_the_prefix(folder, refe
     wrong = LlamaGenVLM.from_folder(folder, size=TINY, captions=Table())
     ids = torch.arange(32).view(2, 16)
     forced = wrong.teacher_forced(PROMPTS, ids, observe=lambda logits, ids: logits)
-    assert (forced - reference_beliefs(reference, ids, 7.5)).abs().max() > 1
+    assert (forced - reference_logits(reference, ids, 7.5)).abs().max() > 1
 
 
 def test_the_parity_would_notice_rows_left_interleaved(folder, reference, monkeypatch):
@@ -117,7 +117,7 @@ def test_the_parity_would_notice_rows_left_interleaved(folder, reference, monkey
     wrong = LlamaGenVLM.from_folder(folder, size=TINY, captions=Table())
     ids = torch.arange(32).view(2, 16)
     forced = wrong.teacher_forced(PROMPTS, ids, observe=lambda logits, ids: logits)
-    assert (forced - reference_beliefs(reference, ids, 7.5)).abs().max() > 1
+    assert (forced - reference_logits(reference, ids, 7.5)).abs().max() > 1
 
 
 def test_rows_are_reordered_within_their_head():
@@ -134,14 +134,14 @@ def test_an_item_depends_on_its_prompt_and_seed_not_on_its_batch(vlm):
 @pytest.mark.parametrize("guidance", [1.0, 0.5, 0.0, -2.0])
 def test_guidance_of_one_and_less_is_none_as_officially(vlm, reference, guidance):
     ids = torch.arange(32).view(2, 16)
-    conditional = reference_beliefs(reference, ids, 1.0)
+    conditional = reference_logits(reference, ids, 1.0)
     forced = vlm.teacher_forced(PROMPTS, ids, guidance=guidance, observe=lambda logits, ids: logits)
     assert (forced - conditional).abs().max() < 1e-3
     drawn = vlm.generate(PROMPTS, seeds=[0, 1], guidance=guidance)
     assert torch.equal(drawn.ids, vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0).ids)
 
 
-def test_top_k_narrows_the_draw_but_not_the_observed_belief(vlm):
+def test_top_k_narrows_the_draw_but_not_the_observed_distribution(vlm):
     drawn = vlm.generate(PROMPTS, seeds=[0, 1], top_k=1, observe=soften)
     assert torch.equal(drawn.ids, vlm.generate(PROMPTS, seeds=[7, 8], greedy=True).ids)
     assert (drawn.observed > 0).sum(-1).float().mean() > 1
@@ -296,7 +296,7 @@ def test_a_folder_that_is_not_there_is_never_asked_of_the_hub(folder, tmp_path, 
     monkeypatch.setattr("transformers.utils.hub.cached_files", asked)
     monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
     for load in (load_vlm, load_tokenizer):
-        with pytest.raises(ValueError, match="there is no folder 'nope', as llamagen-xl@nope says"):
+        with pytest.raises(ValueError, match="there is no folder 'nope', as in llamagen-xl@nope"):
             load("llamagen-xl@nope")
     shutil.copytree(folder, tmp_path / "files")
     with pytest.raises(ValueError, match="there is no folder files/flan-t5-xl"):

@@ -106,4 +106,4 @@ class CLIP(nn.Module):
     def too_long(self, texts: Sequence[str]) -> list[int]:
         """Which texts lose their tail, by position; a report should say how many."""
         coded = self.words(list(texts), verbose=False)["input_ids"] if texts else []
-        return [place for place, ids in enumerate(coded) if len(ids) > self.window]
+        return [position for position, ids in enumerate(coded) if len(ids) > self.window]

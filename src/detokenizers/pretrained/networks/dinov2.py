@@ -1,4 +1,4 @@
-"""DINOv2 ViT-L/14 as the eye of FD-DINOv2 (Stein et al., 2023): the class token after the last norm, 1024 numbers.
+"""DINOv2 ViT-L/14 for FD-DINOv2 (Stein et al., 2023): the class token after the last norm, 1024 numbers.
 
 Numbers in papers come from dgm-eval, which loads Meta's own code; transformers' port differs in one place. To fit 37x37
 position embeddings onto 16x16 patches, Meta's code steps by 37/16.1 and transformers by 37/16. We resample them Meta's
@@ -28,7 +28,7 @@ OFFSET = 0.1
 
 
 class DINOv2(nn.Module):
-    """A frozen Dinov2Model that looks at 224 px whatever the size of the images."""
+    """A frozen Dinov2Model that reads 224 px whatever the size of the images."""
 
     name = "dinov2-vitl14"
 

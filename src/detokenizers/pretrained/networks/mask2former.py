@@ -1,4 +1,4 @@
-"""GenEval's eye: Mask2Former Swin-S on COCO instances, by transformers, with mmdet's way in and out written by us.
+"""GenEval's detector: Mask2Former Swin-S on COCO instances, by transformers, with mmdet's pre- and post-processing.
 
 transformers' own post-processing labels a query once, thresholds masks at 384 px and lets them overwrite each other; a
 judge of counts cannot. So this is mmdet's: every (query, class) pair is a candidate, the best hundred stay, a mask is
@@ -33,7 +33,7 @@ TOP = 100
 
 
 class Instances(NamedTuple):
-    """What was found in one picture, in its own pixels, surest first."""
+    """What was found in one picture, in its own pixels, highest score first."""
 
     scores: Float[Tensor, "k"]
     classes: Int[Tensor, "k"]
@@ -114,12 +114,12 @@ def instances(
     masks = masks[..., : inner[0], : inner[1]]
     if inner != size:
         masks = F.interpolate(masks, size, mode="bilinear", align_corners=False)
-    sure, inside = (part[:, 0] for part in (masks.sigmoid(), masks > 0))
-    quality = (sure * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
+    certain, inside = (part[:, 0] for part in (masks.sigmoid(), masks > 0))
+    quality = (certain * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
     boxes = torch.stack([box_of(one) for one in inside])
     query = order // classes
-    scores, surest = (likely * quality[query]).sort(descending=True, stable=True)
-    query, order = query[surest], order[surest]
+    scores, best = (likely * quality[query]).sort(descending=True, stable=True)
+    query, order = query[best], order[best]
     return Instances(scores.cpu(), (order % classes).cpu(), boxes[query].cpu(), inside[query].cpu())
 
 

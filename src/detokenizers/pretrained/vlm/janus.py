@@ -149,14 +149,14 @@ class JanusVLM(LlamaTokenVLM):
         answers: list[str] = []
         for some in images.split(batch_size):
             asked = ids.expand(len(some), -1)
-            said = generate(  # Janus' own adds guidance, which text has not
+            written = generate(  # Janus' own adds guidance, which text has not
                 self.model,
                 asked,
                 generation_config=settings,
                 attention_mask=torch.ones_like(asked),
                 pixel_values=some.to(self.device, self.model.dtype),
             )
-            answers += words.batch_decode(said[:, asked.shape[1] :], skip_special_tokens=True)
+            answers += words.batch_decode(written[:, asked.shape[1] :], skip_special_tokens=True)
         return [answer.strip() for answer in answers]
 
 

@@ -1,7 +1,7 @@
 """LlamaGen text-to-image, frozen: T5 captions in, image tokens out, through the same token loop as Janus.
 
 Three things make it unlike a plain Llama: its prefix is 120 projected caption features; its unconditional twin is a
-learnt prefix; and positions turn in two dimensions over the image, while the prefix is not placed at all (its rotary
+learnt prefix; and positions turn in two dimensions over the image, while the prefix has no position at all (its rotary
 factors are zero, so its keys and queries vanish).
 
 caption features -project-> prefix [cond; uncond] -token loop, 2-D rotary-> VisualTokens(ids, observed).
@@ -109,8 +109,8 @@ def raster_angles(size: LlamaGenSize, length: int, like: Tensor) -> Angles:
     second with the column."""
     pairs = size.hidden // size.heads // 2
     speeds = 10000.0 ** -(torch.arange(pairs // 2) * 2 / pairs)
-    place = torch.arange(size.grid**2)
-    turn = torch.cat([(place // size.grid)[:, None] * speeds, (place % size.grid)[:, None] * speeds], -1)
+    position = torch.arange(size.grid**2)
+    turn = torch.cat([(position // size.grid)[:, None] * speeds, (position % size.grid)[:, None] * speeds], -1)
     blank = torch.zeros(size.caption_length, pairs)
     cos, sin = torch.cat([blank, turn.cos()])[:length], torch.cat([blank, turn.sin()])[:length]
     return Angles.of(torch.cat([cos, cos], -1).to(like), torch.cat([sin, sin], -1).to(like))
@@ -127,7 +127,7 @@ class LlamaGenVLM(LlamaTokenVLM):
     """
 
     guidance = 7.5
-    # PAPER GAP (docs/dcdd.md#filtered-beliefs): not said whether beliefs are cut to these; ours are not.
+    # PAPER GAP (docs/dcdd.md#filtered-beliefs): whether distributions are cut to these is not said; ours are not.
     top_k = 1000
 
     def __init__(self, model: LlamaGen, vq: JanusVQVAE, captions: CaptionEncoder, *, compile: bool = False) -> None:

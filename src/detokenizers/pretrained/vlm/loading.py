@@ -66,7 +66,7 @@ def llamagen_in(name: str) -> LlamaGenFiles | None:
         raise ValueError(f"there is no {kind!r}; {' and '.join(LLAMAGEN)} are known, as in llamagen-xl@FOLDER")
     if not Path(folder).is_dir():
         raise ValueError(
-            f"there is no folder {folder!r}, as {name} says; it should hold {LLAMAGEN[kind]}.pt, vq_ds16_t2i.pt and "
+            f"there is no folder {folder!r}, as in {name}; it should hold {LLAMAGEN[kind]}.pt, vq_ds16_t2i.pt and "
             f"{TEXT_ENCODER}/"
         )
     return LlamaGenFiles(LLAMAGEN[kind], Path(folder))

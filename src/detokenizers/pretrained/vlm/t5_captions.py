@@ -77,7 +77,7 @@ def lost_letters(prompt: str) -> set[str]:
 
 
 def log_some(prompts: Sequence[str], what: str) -> None:
-    """Say what happened to some prompts, naming the first."""
+    """Log what happened to some prompts, naming the first."""
     if prompts:
         log.warning("%d of the prompts are %s, the first: %.60r...", len(prompts), what, prompts[0])
 

@@ -46,10 +46,10 @@ def gpt_tensors(official: dict[str, Tensor], heads: int) -> dict[str, Tensor]:
             named[OUTSIDE[name]] = tensor
         elif block and block[2] == "attention.wqkv":
             q, k, v = tensor.chunk(3)
-            place = f"llama.layers.{block[1]}.self_attn"
-            named[f"{place}.q_proj.weight"] = half_split(q, heads)
-            named[f"{place}.k_proj.weight"] = half_split(k, heads)
-            named[f"{place}.v_proj.weight"] = v
+            prefix = f"llama.layers.{block[1]}.self_attn"
+            named[f"{prefix}.q_proj.weight"] = half_split(q, heads)
+            named[f"{prefix}.k_proj.weight"] = half_split(k, heads)
+            named[f"{prefix}.v_proj.weight"] = v
         elif block and block[2] in BLOCK:
             named[f"llama.layers.{block[1]}.{BLOCK[block[2]]}.weight"] = tensor
         else:
