@@ -15,8 +15,7 @@ from detokenizers.evaluation.understanding import recall, same, understanding
 from detokenizers.pretrained.vlm.janus import JanusVLM
 from detokenizers.pretrained.vlm.loading import load_vlm
 from detokenizers.pretrained.vlm.prompt_formats import JanusChat
-
-from .tiny import tiny_janus, tiny_tokenizer
+from tests.pretrained.tiny import tiny_janus, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

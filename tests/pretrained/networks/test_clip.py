@@ -97,7 +97,7 @@ def test_weights_that_are_missing_are_not_made_up(folder, tmp_path):
     model = tiny()
     state = {name: tensor for name, tensor in model.state_dict().items() if name != "text_projection.weight"}
     model.save_pretrained(place, state_dict=state)
-    with pytest.raises(ValueError, match=r"does not fill a CLIPModel: text_projection\.weight \(1 in all\)"):
+    with pytest.raises(ValueError, match=r"does not fit a CLIPModel: missing text_projection\.weight \(1 in all\)"):
         CLIP.load(place)
 
 

@@ -85,7 +85,7 @@ def test_a_folder_loads_with_its_identity_and_any_size_goes_in(folder):
 
 
 def test_folders_that_hold_no_dinov2_are_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"no folder '.*nowhere', and it is not one of the published facebook/dinov2"):
+    with pytest.raises(ValueError, match=r"no folder '.*nowhere', and it is not embedded either"):
         DINOv2.load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="holds no transformers model"):
         DINOv2.load(tmp_path)

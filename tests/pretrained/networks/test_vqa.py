@@ -35,7 +35,7 @@ def test_answers_depend_on_the_question_and_the_picture_and_not_on_company(judge
 
 
 def test_pixels_reach_the_answer_as_transformers_own_processing_has_it(judge):
-    seen = judge.eye(images=[PICTURE], return_tensors="pt")
+    seen = judge.processor(images=[PICTURE], return_tensors="pt")
     assert seen["image_grid_thw"].tolist() == [[1, 6, 8]]
     chat = (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
@@ -55,7 +55,7 @@ def test_a_tokenizer_without_yes_cannot_judge(tmp_path):
 
 
 def test_what_is_no_examiner_is_refused_in_one_line(tmp_path, judge):
-    with pytest.raises(ValueError, match="no readable tokenizer"):
+    with pytest.raises(ValueError, match="holds no transformers model"):
         YesNo.load(tmp_path)
     with pytest.raises(ValueError, match="no question"):
         judge(PICTURE, [])

@@ -11,7 +11,7 @@ from detokenizers.checkpoint import load_tensors
 from detokenizers.pretrained.networks.lpips import LEARNED, LPIPS
 from tests.pretrained.fixed_weights import fill, images, levels
 
-GOLDEN = load_tensors(Path(__file__).parent / "golden" / "lpips.safetensors")
+GOLDEN = load_tensors(Path(__file__).parents[1] / "golden" / "lpips.safetensors")
 SIZES = {"square": (2, 3, 64, 64), "oblong": (1, 3, 75, 101)}
 
 
@@ -89,7 +89,7 @@ def test_a_whole_torchvision_file_loads_and_its_classifier_is_left(pair, tmp_pat
     torch.testing.assert_close(again.between(*pair), alex.between(*pair), atol=1e-5, rtol=0)
     assert again.identity is not None
     assert again.identity.startswith("LPIPS-alex-v0.1@sha256:")
-    with pytest.raises(ValueError, match="does not fit this network"):
+    with pytest.raises(ValueError, match="does not fit a LPIPS"):
         LPIPS.load("vgg", path)
 
 

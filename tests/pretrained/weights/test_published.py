@@ -13,8 +13,8 @@ from detokenizers import digests as digest
 from detokenizers.digests import sha256_of
 from detokenizers.pretrained.weights import fetching
 from detokenizers.pretrained.weights.fetching import PublishedFile, PublishedRepo
+from detokenizers.pretrained.weights.formats import tensors_in
 from detokenizers.pretrained.weights.published import ALEXNET, CLIP_OPENAI, PUBLISHED, locate
-from detokenizers.pretrained.weights.torch_state import read_state
 
 CONTENT = b"these are the weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -197,10 +197,10 @@ def test_a_torch_file_is_never_executed_and_must_hold_tensors(tmp_path, capsys):
 
     torch.save({"weight": Trap()}, tmp_path / "trap.pth")
     with pytest.raises(ValueError, match="not a readable weight file"):
-        read_state(tmp_path / "trap.pth")
+        tensors_in(tmp_path / "trap.pth")
     assert "executed" not in capsys.readouterr().out
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="does not hold a state dict"):
-        read_state(tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="holds no state dict"):
+        tensors_in(tmp_path / "list.pth")
     with pytest.raises(ValueError, match="there are no weights at"):
-        read_state(tmp_path / "nothing.pth")
+        tensors_in(tmp_path / "nothing.pth")
