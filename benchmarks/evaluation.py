@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detokenizers.data.world.world.world import World, WorldConfig
 from PIL import Image
 
 from detokenizers.data.canonical import RULE, Prepared
+from detokenizers.data.world.world import World, WorldConfig
 from detokenizers.evaluation import metrics
 from detokenizers.evaluation.networks import Networks
 from detokenizers.evaluation.one_pass import Pass, look

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detokenizers.pretrained.flux.transformer.transformer import FluxConfig
+from detokenizers.pretrained.flux.transformer import FluxConfig
 
 TIME_CHANNELS = 256
 """Sines and cosines of a time or a guidance value."""

@@ -13,9 +13,10 @@ scope -parameters on the meta device-> how many learn and how many do not -> GB 
 from __future__ import annotations
 
 import torch
-from detokenizers.pretrained.flux.transformer.scope import Attention, Full, LoRA, Scope, apply_scope
-from detokenizers.pretrained.flux.transformer.transformer import FluxConfig, FluxDecoder
 from row import report
+
+from detokenizers.pretrained.flux.scope import Attention, Full, LoRA, Scope, apply_scope
+from detokenizers.pretrained.flux.transformer import FluxConfig, FluxDecoder
 
 CONDITION = 272
 """Condition channels a token at full size."""

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from detokenizers.pretrained.flux.transformer.inputs import NoText, ZeroText
-from detokenizers.pretrained.flux.transformer.scope import apply_scope
-from detokenizers.pretrained.flux.transformer.transformer import FluxConfig
 
 from detokenizers.dcdd.condition import CondConfig, CondEncoder
 from detokenizers.dcdd.model import DCDD, DCDDConfig
 from detokenizers.decoder import FlowDecoder
+from detokenizers.pretrained.flux.inputs import NoText, ZeroText
+from detokenizers.pretrained.flux.scope import apply_scope
+from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.spaces import VAE, VAEConfig, build_vae
 from detokenizers.pretrained.vlm.janus import JanusVLM
 from detokenizers.pretrained.vlm.janus_size import JANUS_PRO_1B, JANUS_PRO_7B, JanusSize, build_janus

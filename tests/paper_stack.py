@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import torch
-from detokenizers.pretrained.flux.transformer.transformer import FluxConfig
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from detokenizers.evaluation.benchmarks import mjhq_set as mjhq
 from detokenizers.evaluation.benchmarks.geneval import prompts as geneval
+from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.spaces import VAEConfig, build_vae, save_vae
 from detokenizers.pretrained.vlm.janus_size import JanusSize, build_janus
 from detokenizers.pretrained.vlm.llamagen import LlamaGenSize

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from detokenizers.data.world.world.objects import COLOURS
-from detokenizers.data.world.world.world import World, WorldConfig
-from detokenizers.pretrained.flux.transformer.transformer import FluxConfig
 
 from detokenizers.checkpoint import fingerprint, save_tensors, write_text
+from detokenizers.data.world.objects import COLOURS
+from detokenizers.data.world.world import World, WorldConfig
 from detokenizers.dcdd.calibrate import Calibration
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.model import DCDDConfig
 from detokenizers.mini.runs import WorldNetRun
 from detokenizers.nn.world_net import WorldNet, WorldNetConfig
+from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig, build_vae, save_vae
 from detokenizers.pretrained.vlm.janus_size import JanusSize, build_janus
 from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detokenizers.data.world.world.scenes import parse
 from PIL import Image
 
 from detokenizers.cli import main
+from detokenizers.data.world.scenes import parse
 from detokenizers.drawing.layouts import KINDS, new_captions
 from detokenizers.evaluation.benchmarks import run_geneval as geneval_cli
 from detokenizers.evaluation.benchmarks.dpg.questions import COLUMNS

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detokenizers.data.world.world.scenes import caption
-from detokenizers.data.world.world.world import World, WorldConfig
 from PIL import Image
 
 import detokenizers as dt
@@ -19,6 +17,8 @@ from detokenizers.cli.verbs import Calibrate
 from detokenizers.data.canonical import read
 from detokenizers.data.images import find, notes_of, to_pixels, to_tensor
 from detokenizers.data.sources import FolderImages
+from detokenizers.data.world.scenes import caption
+from detokenizers.data.world.world import World, WorldConfig
 from detokenizers.drawing.sources import pictures as pictures_of
 from detokenizers.evaluation.rules import protocol
 from detokenizers.evaluation.sides import reference_reader

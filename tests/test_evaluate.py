@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detokenizers.data.world.world.world import World, WorldConfig
 from PIL import Image
 
 from detokenizers.cli import main
 from detokenizers.data.images import save_png
+from detokenizers.data.world.world import World, WorldConfig
 from detokenizers.evaluation import rules as protocols
 from detokenizers.evaluation.sides import SceneSide
 

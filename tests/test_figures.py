@@ -15,15 +15,14 @@ from typing import Any
 
 import pytest
 import torch
-from detokenizers.data.world.world.objects import COLOURS
-from detokenizers.data.world.world.scenes import Thing, Truth, seen_colour
-from detokenizers.data.world.world.world import HELD_OUT, World, reserved
-from detokenizers.pretrained.flux.transformer.transformer import FluxConfig
 from torch import nn
 from transformers import JanusForConditionalGeneration
 
 from detokenizers.checkpoint import load_tensors, resolve
 from detokenizers.cli.recipes import RECIPES
+from detokenizers.data.world.objects import COLOURS
+from detokenizers.data.world.scenes import Thing, Truth, seen_colour
+from detokenizers.data.world.world import HELD_OUT, World, reserved
 from detokenizers.dcdd.lcdm import Expectation
 from detokenizers.dcdd.model import DCDDConfig
 from detokenizers.dcdd.search import SearchConfig
@@ -31,6 +30,7 @@ from detokenizers.evaluation.benchmarks.geneval.objects import CONFIDENCE, COUNT
 from detokenizers.evaluation.benchmarks.geneval.prompts import TASKS
 from detokenizers.evaluation.benchmarks.published import PUBLISHED
 from detokenizers.evaluation.rules import PROTOCOLS
+from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.vlm.janus import janus_config
 from detokenizers.pretrained.vlm.janus_size import JANUS_PRO_7B
 from detokenizers.pretrained.weights.published import PUBLISHED as NETWORKS

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from detokenizers.pretrained.flux.transformer.scope import Attention
 
 from detokenizers.checkpoint import load_tensors, resolve
 from detokenizers.cli import main
@@ -20,6 +19,7 @@ from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.lcdm import Expectation, HardCodes
 from detokenizers.dcdd.model import DCDDConfig
 from detokenizers.flow import LogitNormal, One
+from detokenizers.pretrained.flux.scope import Attention
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig
 from detokenizers.training.loop import LOG
 from detokenizers.training.schedules import Constant

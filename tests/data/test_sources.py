@@ -9,12 +9,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from detokenizers.data.world.world.scenes import caption
-from detokenizers.data.world.world.world import World, WorldConfig
 from PIL import Image
 from pydantic import TypeAdapter
 
 from detokenizers.data.sources import Folder, FolderImages, ImageSource, Scenes, WorldImages, shuffled_rows
+from detokenizers.data.world.scenes import caption
+from detokenizers.data.world.world import World, WorldConfig
 
 WORLD = WorldConfig(resolution=16)
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from detokenizers.data.world.world.backgrounds import PHRASES, PLAIN, TEXTURES
-from detokenizers.data.world.world.objects import COLOURS, nouns, picture
-from detokenizers.data.world.world.scenes import KINDS, Thing, Truth, caption, parse
-from detokenizers.data.world.world.world import CORE, HELD_OUT, World, WorldConfig, reserved
+
+from detokenizers.data.world.backgrounds import PHRASES, PLAIN, TEXTURES
+from detokenizers.data.world.objects import COLOURS, nouns, picture
+from detokenizers.data.world.scenes import KINDS, Thing, Truth, caption, parse
+from detokenizers.data.world.world import CORE, HELD_OUT, World, WorldConfig, reserved
 
 SMALL = WorldConfig()
 LARGE = WorldConfig(nouns=165, tail=True, plain_backgrounds=11, textures=11)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from detokenizers.pretrained.flux.transformer.inputs import pack
 from torch import nn
 
 from detokenizers.dcdd.condition import CondConfig, CondEncoder, OnLatents, OnTokens
+from detokenizers.pretrained.flux.inputs import pack
 from detokenizers.protocols import Grid
 
 D = 8

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from detokenizers.pretrained.flux.transformer.inputs import EmptyPrompt
-from detokenizers.pretrained.flux.transformer.scope import Attention, LoRA
-from detokenizers.pretrained.flux.transformer.transformer import PretrainedFlux
 
 from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.dcdd.calibrate import Calibration
 from detokenizers.dcdd.condition import OnTokens
 from detokenizers.dcdd.lcdm import Committed, Expectation, HardCodes
 from detokenizers.dcdd.model import DCDD, DCDDConfig
+from detokenizers.pretrained.flux.inputs import EmptyPrompt
+from detokenizers.pretrained.flux.scope import Attention, LoRA
+from detokenizers.pretrained.flux.transformer import PretrainedFlux
 from detokenizers.protocols import VisualTokens
 
 from . import tiny

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from detokenizers.pretrained.flux.transformer.scope import Attention, Full
 
 from detokenizers.dcdd.objectives import DCDDObjective
 from detokenizers.flow import Cosmap, FluxShift, Uniform, VPrediction, interpolate
+from detokenizers.pretrained.flux.scope import Attention, Full
 
 from . import tiny
 

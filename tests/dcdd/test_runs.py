@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detokenizers.pretrained.flux.transformer.scope import Attention, Full
 from PIL import Image
 
 from detokenizers.checkpoint import load_tensors, resolve, save_tensors
@@ -18,6 +17,7 @@ from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.loading import load
 from detokenizers.dcdd.model import DCDD, WEIGHTS, DCDDConfig
 from detokenizers.dcdd.runs import READS, DCDDRun, Sample, begin_from
+from detokenizers.pretrained.flux.scope import Attention, Full
 from detokenizers.pretrained.spaces import VAE, PretrainedVAE, save_vae
 from detokenizers.pretrained.vlm.loading import load_tokenizer, load_vlm
 from detokenizers.training import TrainConfig, train

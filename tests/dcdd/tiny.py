@@ -2,11 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from detokenizers.pretrained.flux.transformer.scope import Full
-from detokenizers.pretrained.flux.transformer.transformer import FluxConfig
 
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.model import DCDD, DCDDConfig
+from detokenizers.pretrained.flux.scope import Full
+from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig, build_vae, save_vae
 from detokenizers.protocols import Grid
 

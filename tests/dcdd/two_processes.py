@@ -8,9 +8,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from detokenizers.pretrained.flux.transformer.inputs import NoText
-from detokenizers.pretrained.flux.transformer.scope import Full
-from detokenizers.pretrained.flux.transformer.transformer import PretrainedFlux
 from torch import nn
 
 from detokenizers import checkpoint
@@ -18,6 +15,9 @@ from detokenizers.data.sources import WorldImages
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.model import DCDDConfig
 from detokenizers.dcdd.runs import DCDDRun
+from detokenizers.pretrained.flux.inputs import NoText
+from detokenizers.pretrained.flux.scope import Full
+from detokenizers.pretrained.flux.transformer import PretrainedFlux
 from detokenizers.pretrained.spaces import PretrainedVAE
 from detokenizers.training import TrainConfig, train
 from tests import stack

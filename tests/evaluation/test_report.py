@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from detokenizers.data.world.world.scenes import parse
 
+from detokenizers.data.world.scenes import parse
 from detokenizers.evaluation import tables
 from detokenizers.evaluation.agreement import Agreement
 from detokenizers.evaluation.features import item_seed

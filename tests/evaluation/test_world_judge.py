@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from detokenizers.data.world.world.objects import COLOURS
-from detokenizers.data.world.world.scenes import caption, parse
-from detokenizers.data.world.world.world import World, WorldConfig
 
+from detokenizers.data.world.objects import COLOURS
+from detokenizers.data.world.scenes import caption, parse
+from detokenizers.data.world.world import World, WorldConfig
 from detokenizers.evaluation.world_judge import TASKS, Verdict, WorldJudge, agreement, task_of
 
 WORLD = World(WorldConfig(nouns=24))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from detokenizers.data.world.world.scenes import parse
-from detokenizers.data.world.world.world import World
 from PIL import Image
 from transformers import JanusImageProcessorPil, JanusProcessor
 
 from detokenizers.data.sources import Scenes
+from detokenizers.data.world.scenes import parse
+from detokenizers.data.world.world import World
 from detokenizers.evaluation.understanding import recall, same, understanding
 from detokenizers.pretrained.vlm.janus import JanusVLM
 from detokenizers.pretrained.vlm.loading import load_vlm

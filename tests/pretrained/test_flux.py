@@ -4,7 +4,13 @@ from copy import deepcopy
 
 import pytest
 import torch
-from detokenizers.pretrained.flux.transformer.inputs import (
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
+from torch import nn
+
+from detokenizers.checkpoint import save_tensors
+from detokenizers.decoder import FlowDecoder
+from detokenizers.flow.noise import noise
+from detokenizers.pretrained.flux.inputs import (
     EmptyPrompt,
     NoText,
     ZeroFill,
@@ -14,8 +20,8 @@ from detokenizers.pretrained.flux.transformer.inputs import (
     pack_mask,
     unpack,
 )
-from detokenizers.pretrained.flux.transformer.scope import Attention, Full, LoRA, apply_scope
-from detokenizers.pretrained.flux.transformer.transformer import (
+from detokenizers.pretrained.flux.scope import Attention, Full, LoRA, apply_scope
+from detokenizers.pretrained.flux.transformer import (
     FluxConfig,
     FluxDecoder,
     FusedXEmbedder,
@@ -23,12 +29,6 @@ from detokenizers.pretrained.flux.transformer.transformer import (
     Told,
     fill_dev,
 )
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
-from torch import nn
-
-from detokenizers.checkpoint import save_tensors
-from detokenizers.decoder import FlowDecoder
-from detokenizers.flow.noise import noise
 from detokenizers.pretrained.spaces import VAE, VAEConfig, build_vae, set_statistics
 from tests.pretrained.tiny import spread_norms
 
