@@ -17,12 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..checkpoint import fingerprint, resolve
+from ..data.marks import TOKENS
 from ..dcdd.loading import load
 from ..dcdd.model import DCDD
 from ..decoder import CodeDecoder, FeatureDecoder, SpaceDecoder
 from ..pretrained.spaces import VAE, holds_vae
 from ..protocols import Observe, VisualTokenizer
-from .gallery import ORIGINAL, TOKENS
+from .gallery import ORIGINAL
 
 BASELINE = "vq"
 """The VLM's own decoder."""

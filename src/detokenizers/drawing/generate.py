@@ -22,17 +22,21 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..checkpoint import load_tensors, save_tensors
+from ..checkpoint import load_tensors, notes_in, save_tensors
 from ..cli.verbs import Generate
+from ..config import swallowed
+from ..data.marks import TOKENS
+from ..data.pictures import truths
 from ..data.prompts import Prompt, read_prompts
 from ..data.world.scenes import caption
 from ..data.world.world import World
 from ..dcdd.model import DCDD
 from ..decoder import FeatureDecoder, SpaceDecoder
-from ..evaluation.features import item_seed
+from ..device import device_of
 from ..pretrained.vlm.loading import load_vlm
 from ..pretrained.vlm.token_vlm import LlamaTokenVLM
 from ..protocols import Grid, VisualTokens
+from ..seeds import item_seed
 from ..texts import require_whole
 from .decoders import (
     BASELINE,
@@ -47,9 +51,9 @@ from .decoders import (
     taken,
     weights_of,
 )
-from .gallery import TOKENS, Gallery, notes_in, require_same
+from .gallery import Gallery, require_same
 from .layouts import layout_of
-from .sources import device_of, guidance_of, swallowed, truths
+from .sources import guidance_of
 
 LONGEST_ID = 255 - len(".safetensors")
 """Bytes that a file system gives a name, and that our longest suffix leaves."""

@@ -14,17 +14,19 @@ from tqdm import tqdm
 
 from ..checkpoint import fingerprint
 from ..cli.verbs import Reconstruct
+from ..config import swallowed
 from ..data.marks import RESULTS, require_ours
+from ..data.pictures import pictures
 from ..decoder import CodeDecoder
-from ..evaluation.features import item_seed
+from ..device import device_of
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..evaluation.tables import table
 from ..pretrained.vlm.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
+from ..seeds import item_seed
 from .decoders import Decoder, evenly, filled, identity, load_decoders, steps_of, taken, weights_of
 from .gallery import ORIGINAL, Gallery
-from .sources import device_of, pictures, swallowed
 
 MEASURES = {"psnr": Metric("PSNR", "higher", "dB"), "ssim": Metric("SSIM-uniform7", "higher")}
 RESAMPLES = 1000

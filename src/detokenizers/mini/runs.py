@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import load_into, resolve, save_tensors, write_text
+from ..checkpoint import resolve, save_tensors, write_text
 from ..config import Config
 from ..data.encoded import encoded, reader_fingerprint
 from ..data.images import to_tensor
 from ..data.sources import Scenes, shuffled_rows
 from ..data.world.objects import COLOURS
 from ..data.world.world import Split, World, WorldConfig
+from ..evaluation.world_judge import load_world_net
 from ..nn.world_net import WorldNet, WorldNetConfig
 from ..pretrained.spaces import VAE, VAEConfig, build_vae, save_vae, set_statistics
 from ..pretrained.vlm.janus_size import JanusSize, build_janus, special_ids
@@ -46,14 +47,6 @@ class MiniRun(Config):
     recipe: str
     world: WorldConfig = WorldConfig()
     train: TrainConfig = TrainConfig()
-
-
-def load_world_net(name: str | Path) -> WorldNet:
-    """The frozen judge in a folder (`mini/world_net` is embedded)."""
-    folder = resolve(name)
-    net = WorldNet(WorldNetConfig.from_yaml(folder / "world_net.yaml"))
-    load_into(net, folder / "world_net.safetensors")
-    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # pyright: ignore[reportCallIssue]
 
 
 class WorldNetRun(MiniRun):
