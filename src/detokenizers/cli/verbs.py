@@ -197,7 +197,7 @@ class Recipes(Config):
     """Show this one."""
 
 
-class Evaluate(EvaluationConfig, BenchmarkConfig):
+class Evaluate(BenchmarkConfig, EvaluationConfig):
     """Measure folders of pictures against a reference: FD, and PSNR, SSIM and PD where ids pair up.
 
     What `generate` and `reconstruct` leave is one row per decoder. Ids are relative paths without suffix. Distances

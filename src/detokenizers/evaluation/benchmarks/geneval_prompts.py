@@ -1,8 +1,8 @@
 """GenEval's prompts: the official `evaluation_metadata.jsonl`, line by line and checked, so nothing is misread.
 
 A line lists the objects that a picture must show (`include`: class, count, colour, position relative to an earlier
-object) and how many are too many (`exclude`; counting asks for n and excludes n + 1). Classes are the 80 of COCO in COCO's order
-under GenEval's names, which differ for the three that would be ambiguous.
+object) and how many are too many (`exclude`; counting asks for n and excludes n + 1). Classes are the 80 of COCO in
+COCO's order under GenEval's names, which differ for the three that would be ambiguous.
 
 {"tag", "include", "exclude"?, "prompt"} -ask-> Ask(tag, include, exclude, prompt, record)
 """
