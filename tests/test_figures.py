@@ -33,7 +33,7 @@ from detokenizers.evaluation.rules import PROTOCOLS
 from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.vlm.janus import janus_config
 from detokenizers.pretrained.vlm.janus_size import JANUS_PRO_7B
-from detokenizers.pretrained.weights.published import ROWS as NETWORKS
+from detokenizers.pretrained.weights.published import PUBLISHED as NETWORKS
 
 ROOT = Path(__file__).parent.parent
 RATE = 400e12
