@@ -15,7 +15,6 @@ from detokenizers.dcdd.condition import CondConfig, CondEncoder
 from detokenizers.dcdd.model import DCDD, DCDDConfig
 from detokenizers.decoder import FlowDecoder
 from detokenizers.pretrained.flux.inputs import NoText, ZeroText
-from detokenizers.pretrained.flux.scope import apply_scope
 from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.spaces import VAE, VAEConfig, build_vae
 from detokenizers.pretrained.vlm.janus import JanusVLM

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from detokenizers.checkpoint import load_tensors, save_tensors
+from detokenizers.checkpoint import load_tensors, notes_in, save_tensors
 from detokenizers.cli import main
 from detokenizers.cli.recipes import RECIPES
 from detokenizers.data.canonical import header
@@ -32,10 +32,9 @@ from detokenizers.data.images import notes_of, upright
 from detokenizers.data.prompts import read_prompts
 from detokenizers.dcdd.calibrate import CalibrationReport
 from detokenizers.dcdd.model import DCDDConfig
-from detokenizers.drawing.gallery import notes_in
-from detokenizers.evaluation.benchmarks import mjhq_set as mjhq
-from detokenizers.evaluation.benchmarks.dpg import questions as dpg
-from detokenizers.evaluation.benchmarks.geneval import prompts as geneval
+from detokenizers.evaluation.benchmarks import dpg_questions as dpg
+from detokenizers.evaluation.benchmarks import geneval_prompts as geneval
+from detokenizers.evaluation.benchmarks import mjhq
 from detokenizers.evaluation.sides import rows_in
 
 pytestmark = pytest.mark.usefixtures("embedded")

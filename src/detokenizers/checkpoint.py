@@ -14,9 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -84,6 +85,18 @@ def load_tensors(path: str | Path, *, device: str | torch.device = "cpu") -> dic
         ) from None
     require_finite(tensors, path)
     return tensors
+
+
+def notes_in(path: str | Path) -> dict[str, Any]:
+    """The notes that `save_tensors` kept in a safetensors file; none where it kept none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = json_of((file.metadata() or {}).get("notes", "{}"), str(path))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not one of our files ({error}); delete it") from None
+    if not isinstance(notes, dict):
+        raise ValueError(f"{path} is not one of our files; delete it")
+    return notes
 
 
 def load_into(module: nn.Module, path: str | Path) -> None:

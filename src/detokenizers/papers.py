@@ -12,13 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .checkpoint import kind_of
+from .checkpoint import kind_of, resolve
 from .dcdd.model import DCDD
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
 from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
-from .pretrained.vlm.loading import folder_of
 from .protocols import Decoder, TextToImage
 from .training import Run
 
@@ -50,7 +49,7 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | T
     Raises:
         ValueError: nothing is there, nothing that draws, or its weights are damaged or do not fit.
     """
-    folder = folder_of(str(name), ["*.yaml", "*.safetensors", "config.json", "*/config.json"])
+    folder = resolve(name, ["*.yaml", "*.safetensors", "config.json", "*/config.json"])
     kind = kind_of(folder)
     if kind not in KINDS:
         raise ValueError(f"{folder} is of kind {kind!r}; this version knows {', '.join(KINDS)}")

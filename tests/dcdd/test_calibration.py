@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from detokenizers.dcdd.calibrate import CalibrationReport, calibrate, encoder_statistics, measure
 from detokenizers.dcdd.calibration import Affine, Calibration, Literally, SmoothOnly, Untouched, cosine
-from detokenizers.dcdd.lcdm import UncertaintyConfig, expected_codes, probabilities, uncertainty
+from detokenizers.dcdd.lcdm import expected_codes, probabilities
 from detokenizers.dcdd.search import CalibrationError, SearchConfig, SummaryWeights, bisect_kappa
 from detokenizers.dcdd.token_statistics import normalized_entropy
 

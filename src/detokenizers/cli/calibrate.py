@@ -15,13 +15,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoint import atomic
+from ..data.pictures import pictures
 from ..data.prompts import Prompt, read_prompts
 from ..data.world.world import World
 from ..dcdd.calibrate import CalibrationReport, calibrate, encoder_statistics
 from ..dcdd.search import SearchConfig, Step, SummaryWeights, Weights
 from ..dcdd.token_statistics import TokenStatistics
 from ..device import device_of
-from ..drawing.sources import guidance_of, pictures
+from ..drawing.sources import guidance_of
 from ..pretrained.vlm.loading import load_vlm
 from ..protocols import TokenVLM
 from ..seeds import item_seed

@@ -13,13 +13,10 @@ from pydantic import Field
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from ..config import Config
+from ..evaluation.settings import AtLeastOne, Bench, BenchmarkConfig, Captions, EvaluationConfig, NotNegative
 
-AtLeastOne = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[int, Field(ge=0)]
-Bench = Literal["geneval", "dpg", "mjhq", "world"]
 Scenes = Literal["validation", "new-captions", "held-out"]
-Captions = Literal["prompts", "validation", "new-captions", "held-out"]
 
 
 class Drawing(Config):
@@ -200,64 +197,18 @@ class Recipes(Config):
     """Show this one."""
 
 
-class Evaluate(Config):
+class Evaluate(BenchmarkConfig, EvaluationConfig):
     """Measure folders of pictures against a reference: FD, and PSNR, SSIM and PD where ids pair up.
 
     What `generate` and `reconstruct` leave is one row per decoder. Ids are relative paths without suffix. Distances
-    carry the name of the network that looked (`FD-world`); only what follows a published protocol is called FID.
+    carry the name of their network (`FD-world`); only what follows a published protocol is called FID.
     Writes results.json, results.md and a sheet; what it has measured is in shards/, so a killed run goes on.
 
     detok evaluate out/ --world 1000
     """
 
-    drawn: Positional[tuple[Path, ...]] = ()
-    """The folders of pictures to judge, one row each; the first is the baseline."""
-    compare: tuple[str, str] | None = None
-    """Two decoders (of the folder) or two folders: is the second better, worse, or is there no difference?"""
-    reference: Path | None = None
-    """The folder of real pictures, or their statistics: a file of --save-reference, or an .npz with mu and sigma."""
-    world: NotNegative = 0
-    """Use this many scenes of the embedded world as the reference."""
-    split: Captions = "validation"
-    """Which scenes, as for `detok reconstruct`; `prompts`: one of each caption that `detok generate --world` draws."""
-    metrics: tuple[str, ...] = ()
-    """What to measure, by name (docs/evaluation.md lists them); the protocol's choice unless given."""
-    protocol: str = "world"
-    """The rules: `world` (ours), or those behind published numbers: rfid-in50k, adm-256, mjhq-cleanfid, evalgim, ..."""
-    allow: tuple[Literal["missing", "corrupt", "copies", "any-n"], ...] = ()
-    """Count and list these instead of failing: pictures not there, damaged, alike to the byte; another N."""
     save_reference: Path | None = None
-    """Only look at the first folder (or --world) and write its statistics to this .safetensors file."""
-    net: str = "mini/world_net"
-    """The network that looks as `world`: a folder with a trained WorldNet."""
-    prompts: Path | None = None
-    """What the pictures should show, by id, for clipscore; a folder that `generate` left knows its own."""
-    resamples: NotNegative | None = None
-    """Resamples behind the interval of a Fréchet distance; 0 keeps statistics only, so memory stays flat."""
-    shard: str | None = None
-    """Measure only these shards, as 1/4 to 4/4; torchrun's RANK and WORLD_SIZE say the same."""
-    shard_size: AtLeastOne = 512
-    """Pictures per shard."""
-    bench: Bench | None = None
-    """Score a benchmark's pictures instead, in the layout `detok generate --bench` leaves (docs/benchmarks.md)."""
-    bench_file: Path | None = None
-    """Its official file; needed for dpg and mjhq, checked against for geneval."""
-    partial: FlagCreatePairsOff[bool] = False
-    """Score some of the benchmark's prompts; the result says so."""
-    judge: str | None = None
-    """Who judges, a folder or Hub id. geneval: a Mask2Former; dpg: a Qwen2.5-VL; world: a WorldNet, `--net` if none."""
-    colour_judge: str | None = None
-    """Who names colours for geneval: a CLIP."""
-    official_quirks: FlagCreatePairsOff[bool] = False
-    """Compute the DPG score as its published script does, mistakes included."""
-    resolution: AtLeastOne | None = None
-    """Side of one picture in DPG-Bench's grids; half the grid unless given."""
-    seed: NotNegative = 0
-    """Decides the bootstrap intervals."""
-    device: str = "auto"
-    """`auto` (CUDA if there is any), `cpu`, `cuda`."""
-    out: Path | None = None
-    """Folder for the report; the first judged folder unless given."""
+    """Only measure the first folder (or --world) and write its statistics to this .safetensors file."""
 
 
 class Info(Config):

@@ -122,6 +122,11 @@ def _unique(found: list[tuple[str, Prompt]]) -> list[Prompt]:
     return [prompt for _, prompt in found]
 
 
+def is_file_name(id: str) -> bool:
+    """Whether an id can be the name of one file."""
+    return "/" not in id and not UNSAFE.search(id)
+
+
 def _fields(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected a JSON object, got {type(value).__name__}")

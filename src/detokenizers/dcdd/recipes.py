@@ -15,7 +15,7 @@ from ..pretrained.flux.transformer import FluxConfig
 from ..pretrained.spaces import PretrainedVAE
 from ..training import TrainConfig
 from ..training.optimizers import Muon
-from ..training.schedules import Constant, Cosine, Trapezoid
+from ..training.schedules import Constant, Cosine
 from .calibration import Affine, Calibration
 from .condition import CondConfig
 from .distributions import AnySharpness, Proxy, TeacherForced

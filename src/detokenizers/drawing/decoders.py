@@ -14,9 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import papers
+from ..data.marks import TOKENS
 from ..decoder import CodeDecoder, FeatureDecoder
 from ..protocols import Decoder, Observe, VisualTokenizer
-from .gallery import ORIGINAL, TOKENS
+from .gallery import ORIGINAL
 
 BASELINE = "vq"
 """The VLM's own decoder."""

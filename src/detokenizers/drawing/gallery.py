@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..checkpoint import write_text
@@ -26,9 +25,8 @@ from ..data.marks import MANIFEST, MARK, SHEET, require_ours
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
 from ..pixels import to_tensor
-from ..texts import json_of
 
-TOKENS, ORIGINAL = "tokens", "original"
+ORIGINAL = "original"
 ROWS = 24
 """Items on a contact sheet."""
 VERSIONS = {name: version(name) for name in ("detokenizers", "torch", "transformers", "diffusers")}
@@ -128,18 +126,6 @@ class Gallery:
         text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
         write_text(self.folder / "results.json", f"{text}\n")
         write_text(self.folder / "results.md", f"{table}\n")
-
-
-def notes_in(path: Path) -> Notes:
-    """The notes kept in a safetensors file of ours."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            notes = json_of((file.metadata() or {}).get("notes", "{}"), str(path))
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not one of our files ({error}); delete it") from None
-    if not isinstance(notes, dict):
-        raise ValueError(f"{path} is not one of our files; delete it")
-    return notes
 
 
 def require_same(path: Path, made: Notes, asked: Notes) -> None:

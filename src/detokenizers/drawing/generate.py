@@ -22,8 +22,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..checkpoint import load_tensors, save_tensors
+from ..checkpoint import load_tensors, notes_in, save_tensors
 from ..cli.verbs import Generate
+from ..config import swallowed
+from ..data.marks import TOKENS
+from ..data.pictures import truths
 from ..data.prompts import Prompt, read_prompts
 from ..data.world.scenes import caption
 from ..data.world.world import World
@@ -42,9 +45,9 @@ from .decoders import (
     steps_of,
     taken,
 )
-from .gallery import TOKENS, Gallery, notes_in, require_same
+from .gallery import Gallery, require_same
 from .layouts import layout_of
-from .sources import guidance_of, swallowed, truths
+from .sources import guidance_of
 
 LONGEST_ID = 255 - len(".safetensors")
 """Bytes that a file system gives a name, and that our longest suffix leaves."""

@@ -21,14 +21,15 @@ from typing import Protocol
 from PIL import Image
 
 from ..checkpoint import write_text
-from ..cli.verbs import Bench, Evaluate, Generate
+from ..cli.verbs import Generate
 from ..data.images import save_png, upright
 from ..data.prompts import Prompt
 from ..data.world.scenes import caption
 from ..data.world.world import World, WorldConfig
-from ..evaluation.benchmarks.dpg import questions as dpg
-from ..evaluation.benchmarks.geneval import prompts as geneval
-from ..evaluation.benchmarks.mjhq_set import read as read_mjhq
+from ..evaluation.benchmarks import dpg_questions as dpg
+from ..evaluation.benchmarks import geneval_prompts as geneval
+from ..evaluation.benchmarks.mjhq import read as read_mjhq
+from ..evaluation.settings import Bench, official_file
 from .gallery import Gallery
 
 KINDS = {
@@ -40,7 +41,6 @@ KINDS = {
     "color_attr": "attribution",
 }
 """GenEval's tasks in the world's words."""
-GRIDS = "grids"
 
 
 class Layout(Protocol):
@@ -63,18 +63,11 @@ def layout_of(request: Generate) -> Layout:
     return LAYOUTS[request.bench](request)
 
 
-def file_of(request: Generate | Evaluate) -> str:
-    """The benchmark's file, which these benchmarks cannot do without."""
-    if request.bench_file is None:
-        raise ValueError(f"--bench {request.bench} needs --bench-file, which is {FILES[request.bench or 'world']}")
-    return str(request.bench_file)
-
-
 class GenEval:
     """Four pictures a prompt, and its line of the official file beside them."""
 
     def __init__(self, request: Generate) -> None:
-        self.asks = geneval.read(file_of(request), partial=request.partial)
+        self.asks = geneval.read(official_file("geneval", request.bench_file), partial=request.partial)
         self.pictures = [
             Prompt(f"{place:05d}/samples/{sample:04d}", ask.prompt, ask.tag)
             for place, ask in enumerate(self.asks)
@@ -92,7 +85,7 @@ class DPG:
     """Four pictures an item, joined into the 2x2 grid that is scored."""
 
     def __init__(self, request: Generate) -> None:
-        self.items = dpg.read(file_of(request), partial=request.partial)
+        self.items = dpg.read(official_file("dpg", request.bench_file), partial=request.partial)
         self.pictures = [
             Prompt(f"samples/{item.id}-{sample}", item.text) for item in self.items for sample in range(dpg.SAMPLES)
         ]
@@ -103,7 +96,7 @@ class DPG:
             for item in self.items:
                 paths = [gallery.path(label, f"samples/{item.id}-{sample}") for sample in range(dpg.SAMPLES)]
                 hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-                notes, id = {"prompt": item.text, "samples": hashes}, f"{GRIDS}/{item.id}"
+                notes, id = {"prompt": item.text, "samples": hashes}, f"{dpg.GRIDS}/{item.id}"
                 if gallery.lacks(label, id, notes):
                     save_png(gallery.path(label, id), joined([upright(path) for path in paths]), notes)
 
@@ -112,8 +105,8 @@ class MJHQ:
     """One picture a prompt, in its category's folder."""
 
     def __init__(self, request: Generate) -> None:
-        found = read_mjhq(file_of(request), partial=request.partial)
-        self.pictures = [Prompt(id, one.prompt, one.category) for id, one in found.items()]
+        found = read_mjhq(official_file("mjhq", request.bench_file), partial=request.partial)
+        self.pictures = [Prompt(id, one.text, one.category) for id, one in found.items()]
 
     def finish(self, gallery: Gallery, labels: Iterable[str]) -> None:
         """Nothing else belongs there."""
@@ -171,9 +164,4 @@ LAYOUTS: dict[Bench, Callable[[Generate], Layout]] = {
     "dpg": DPG,
     "mjhq": MJHQ,
     "world": NewCaptions,
-}
-FILES = {
-    "geneval": "prompts/evaluation_metadata.jsonl of github.com/djghosh13/geneval",
-    "dpg": "dpg_bench/dpg_bench.csv of github.com/TencentQQGYLab/ELLA",
-    "mjhq": "meta_data.json of huggingface.co/datasets/playgroundai/MJHQ-30K",
 }

@@ -15,7 +15,9 @@ from tqdm import tqdm
 
 from ..checkpoint import fingerprint
 from ..cli.verbs import Reconstruct
+from ..config import swallowed
 from ..data.marks import RESULTS, require_ours
+from ..data.pictures import pictures
 from ..device import device_of
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
@@ -24,7 +26,6 @@ from ..pretrained.vlm.loading import load_tokenizer
 from ..seeds import item_seed
 from .decoders import evenly, filled, load_decoders, steps_of, taken
 from .gallery import ORIGINAL, Gallery
-from .sources import pictures, swallowed
 
 MEASURES = {"psnr": Metric("PSNR", "higher", "dB"), "ssim": Metric("SSIM-uniform7", "higher")}
 RESAMPLES = 1000

@@ -228,16 +228,5 @@ class PretrainedVAE(Config):
         """The settings that find the space of a decoder saved in `folder`: the copy there, if there is one."""
         return self.vary(name=str(folder / self.name)) if (folder / self.name).exists() else self
 
-    def kept(self, space: ImageSpace, folder: Path) -> PretrainedVAE:
-        """The settings that find the space of a decoder saved to `folder`: a local one is copied into it."""
-        if not Path(self.name).exists() or not isinstance(space, VAE):
-            return self
-        save_vae(space.autoencoder, folder / COPY)
-        return self.vary(name=COPY, subfolder=None)
-
-    def within(self, folder: Path) -> PretrainedVAE:
-        """The settings that find the space of a decoder saved in `folder`: the copy there, if there is one."""
-        return self.vary(name=str(folder / self.name)) if (folder / self.name).exists() else self
-
 
 Space = Annotated[PixelSpace | PretrainedVAE, Field(discriminator="kind")]
