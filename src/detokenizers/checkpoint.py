@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -85,6 +86,18 @@ def load_tensors(path: str | Path, *, device: str | torch.device = "cpu") -> dic
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity; these weights are damaged")
     return tensors
+
+
+def notes_in(path: str | Path) -> dict[str, Any]:
+    """The notes that `save_tensors` kept in a safetensors file; none where it kept none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = json_of((file.metadata() or {}).get("notes", "{}"), str(path))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not one of our files ({error}); delete it") from None
+    if not isinstance(notes, dict):
+        raise ValueError(f"{path} is not one of our files; delete it")
+    return notes
 
 
 def load_into(module: nn.Module, path: str | Path, *, strict: bool = True) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-MANIFEST, SHEET = "manifest.jsonl", "sheet.png"
+MANIFEST, SHEET, TOKENS = "manifest.jsonl", "sheet.png", "tokens"
 RESULTS, TABLE, EVALUATION = "results.json", "results.md", "evaluation.png"
 
 
