@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -125,6 +125,7 @@ def flow_error(
 class CodeDecoder(nn.Module):
     """What the VLM ships with: ids to code vectors to pixels. Deterministic, so steps and seeds change nothing."""
 
+    source: Final = "tokens"
     steps = None
     observers: ClassVar[Mapping[str, Observe]] = {}
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -191,6 +192,7 @@ class SpaceDecoder(nn.Module):
     Like the features, the latents of a picture are nothing that tokens of a VLM come with.
     """
 
+    source: Final = "tokens"
     steps = None
     observers: ClassVar[Mapping[str, Observe]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"latents"})
