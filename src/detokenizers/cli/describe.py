@@ -10,9 +10,9 @@ import json
 from tqdm import tqdm
 
 from ..checkpoint import write_text
+from ..data.pictures import pictures, truths
 from ..data.world.world import World
 from ..device import device_of
-from ..drawing.sources import pictures, truths
 from ..evaluation.tables import table
 from ..evaluation.understanding import understanding
 from ..pretrained.vlm.loading import load_vlm

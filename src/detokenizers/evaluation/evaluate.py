@@ -17,10 +17,10 @@ from typing import Any
 from tqdm import tqdm
 
 from ..cli.verbs import Evaluate
+from ..config import swallowed
 from ..data.images import ImageFile, find
 from ..data.prompts import read_prompts
 from ..device import device_of
-from ..drawing.sources import swallowed
 from ..mini.runs import load_world_net
 from . import metrics
 from . import rules as protocols

@@ -13,8 +13,7 @@ import torch
 
 from ..checkpoint import load_tensors
 from ..data.images import save_png
-from ..data.marks import EVALUATION, MARK
-from ..drawing.gallery import TOKENS
+from ..data.marks import EVALUATION, MARK, TOKENS
 from ..pixels import to_tensor
 from .one_pass import Side
 from .sheets import contact_sheet

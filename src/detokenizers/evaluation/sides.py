@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ..data.canonical import PNG, AnySize, AsIs, Prepared
 from ..data.images import ImageFile, find
 from ..data.marks import MANIFEST
+from ..data.pictures import truths
 from ..data.world.world import Split, World, WorldConfig
 from ..digests import sha256s_of
-from ..drawing.sources import truths
 from ..texts import json_of, lines_in
 from .rules import Protocol
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoint import load_tensors
-from ..drawing.gallery import notes_in
+from ..checkpoint import load_tensors, notes_in
 from ..pretrained.vlm.loading import load_tokenizer
 from .codebook_usage import CodebookUsage
 from .measures import Scores

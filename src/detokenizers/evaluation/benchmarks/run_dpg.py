@@ -16,7 +16,7 @@ from ...cli.verbs import Evaluate
 from ...data.canonical import PNG
 from ...data.images import upright
 from ...device import device_of
-from ...drawing.layouts import GRIDS, file_of
+from ..settings import official_file
 from ..results import Result
 from .dpg.questions import Item, missing_parents, quarters, read
 from .dpg.score import Said, difference, official_score, score
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def evaluated(request: Evaluate, folders: Mapping[str, Path], out: Path) -> Result:
     """The DPG score of every decoder."""
-    items = read(file_of(request), partial=request.partial, official_quirks=request.official_quirks)
+    items = read(official_file("dpg", request.bench_file), partial=request.partial, official_quirks=request.official_quirks)
     grids = {name: grids_in(folder, items) for name, folder in folders.items()}
     for found in grids.values():  # before hours of judging
         for path in found.values():
@@ -64,7 +64,7 @@ def grids_in(folder: Path, items: Sequence[Item]) -> dict[str, Path]:
     Raises:
         ValueError: grids are missing, or there are strange ones.
     """
-    place = folder / GRIDS if (folder / GRIDS).is_dir() else folder
+    place = folder / "grids" if (folder / "grids").is_dir() else folder
     found = {path.stem: path for path in place.glob("*.png") if not path.name.startswith(".")}
     wanted = {item.id for item in items}
     if missing := sorted(wanted - set(found)):

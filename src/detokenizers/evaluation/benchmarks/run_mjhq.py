@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ...cli.verbs import Evaluate
 from ...data.images import ImageFile, find
 from ...device import device_of
-from ...drawing.layouts import file_of
+from ..settings import official_file
 from ...mini.runs import load_world_net
 from ...pixels import to_tensor
 from .. import rules as protocols
@@ -42,7 +42,7 @@ def evaluated(request: Evaluate, folders: Mapping[str, Path], out: Path) -> Resu
         raise ValueError(
             f"--bench mjhq allows any-n only, not {', '.join(request.allow)}; all its pictures must be there"
         )
-    pictures = read(file_of(request), partial=request.partial)
+    pictures = read(official_file("mjhq", request.bench_file), partial=request.partial)
     rules = protocols.protocol(request.protocol)
     networks = Networks(device_of(request.device), look=rules.look, world=lambda: load_world_net(request.net))
     _, metric, tag = rules.metric(

@@ -13,9 +13,9 @@ import torch
 
 from ...checkpoint import write_text
 from ...cli.verbs import Evaluate
+from ...config import swallowed
 from ...data.marks import RESULTS, TABLE, require_ours
 from ...device import device_of
-from ...drawing.sources import swallowed
 from ..bootstrap import LEVEL
 from ..prompt_scores import RESAMPLES
 from ..results import provenance
