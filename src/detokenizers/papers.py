@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol, Self
 
 import torch
 from torch import nn
@@ -21,21 +20,7 @@ from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
 from .pretrained.vlm.loading import folder_of
 from .protocols import Decoder, TextToImage
-from .training import Job, TrainConfig
-
-
-class Run(Protocol):
-    """What a recipe returns: a `Config` that knows its recipe, how to train, and what."""
-
-    @property
-    def recipe(self) -> str: ...
-    @property
-    def train(self) -> TrainConfig: ...
-    def job(self) -> Job: ...
-    def to_yaml(self) -> str: ...
-    @classmethod
-    def from_yaml(cls, path: str | Path) -> Self: ...
-
+from .training.run_folder import Run, recipe_in
 
 RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES}
 
@@ -53,6 +38,14 @@ def find(name: str) -> Callable[[], Run]:
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(RECIPES)}"
         raise ValueError(f"there is no recipe {name!r}; {hint} (`detok recipes` lists them)")
     return RECIPES[name]
+
+
+def run_of(name: str) -> Run:
+    """A recipe by name, or what a run.yaml holds; the file's own `recipe` decides which settings it may have."""
+    path = Path(name)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return find(name)()
+    return type(find(recipe_in(path))()).from_yaml(path)
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | TextToImage:
