@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -102,7 +102,7 @@ class DCDD(nn.Module):
         config: the settings of these parts, where there are any: only such a decoder can be saved.
     """
 
-    source: Final = "tokens"
+    source: Literal["tokens"] = "tokens"
     codebook: Float[Tensor, "v d"]
 
     def __init__(

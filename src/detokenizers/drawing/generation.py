@@ -81,13 +81,13 @@ def generate(
     if layout:
         layout.finish(gallery, decoders)
     rows = gallery.record(generation.row(item) for item in items)
+    ids = {item.id for item in items}
     sheet = gallery.show(
-        [row for row in rows if generation.would_draw(row)],
+        [row for row in rows if row["id"] in ids or generation.would_draw(row)],
         list(decoders),
         note=f"{config.vlm}, guidance {generation.guidance:g}, seed {config.seed}; {steps_note(generation.steps)}",
         confidence=generation.confidence if config.compare else None,
     )
-    ids = {item.id for item in items}
     return Drawn(gallery, tuple(decoders), tuple(row for row in rows if row["id"] in ids), sheet)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detokenizers.drawing.generate import slug
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ import detokenizers as dt
 from detokenizers.checkpoint import load_tensors
 from detokenizers.cli import main
 from detokenizers.data.images import notes_of, save_png
-from detokenizers.drawing.generate import slug
 
 DOG = "a dog on grass"
 APPLE = "a red apple on a wooden table"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detokenizers.drawing.sources import pictures as pictures_of
 from PIL import Image
 
 import detokenizers as dt
@@ -19,7 +20,6 @@ from detokenizers.data.images import find, notes_of
 from detokenizers.data.sources import FolderImages
 from detokenizers.data.world.scenes import caption
 from detokenizers.data.world.world import World, WorldConfig
-from detokenizers.drawing.sources import pictures as pictures_of
 from detokenizers.evaluation.rules import protocol
 from detokenizers.evaluation.sides import reference_reader
 from detokenizers.pixels import to_levels, to_tensor
