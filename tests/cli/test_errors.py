@@ -20,8 +20,7 @@ from detokenizers.cli import main
 from detokenizers.cli.failure import one_line
 from detokenizers.decoder import CodeDecoder
 from detokenizers.protocols import Grid, VisualTokens
-
-from . import stack
+from tests import stack
 
 pytestmark = pytest.mark.usefixtures("embedded")
 PROMPT = "a dog on grass"
@@ -80,7 +79,7 @@ def refusal(capsys, tmp_path):
         (["train", "nowhere.YAML", "--out", "x"], "there is no config file at nowhere.YAML"),
         (["generate", PROMPT, "--vlm", "llamagen-xl@nope", "--out", "x"], "there is no folder 'nope'"),
         (["generate", PROMPT, "--split", "validation", "--out", "x"], "--world N"),
-        (["generate", "?!", "--out", "x"], "says nothing"),
+        (["generate", "?!", "--out", "x"], "has no letter"),
         (["generate", PROMPT, PROMPT, "--out", "x"], "--per-prompt"),
         (["generate", PROMPT, "--prompts", "nowhere.txt", "--out", "x"], "nowhere.txt"),
         (["generate", PROMPT, "--vlm", "./nowhere", "--out", "x"], "nowhere"),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from detokenizers.drawing.generate import slug
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ import detokenizers as dt
 from detokenizers.checkpoint import load_tensors
 from detokenizers.cli import main
 from detokenizers.data.images import notes_of, save_png
+from detokenizers.drawing.items import slug
 
 DOG = "a dog on grass"
 APPLE = "a red apple on a wooden table"
