@@ -5,7 +5,7 @@ the sequence (576 image tokens at 384 px), so both are timed.
 
     python benchmarks/decoder.py [--shape tiny|12b] [--dtype bfloat16] [--steps 30] [--text 0 512] [--compile]
 
-tokens with beliefs -DCDD, 30 Euler steps-> latents -VAE-> images ; one JSON row per number of text tokens
+observed tokens -DCDD, 30 Euler steps-> latents -VAE-> images ; one JSON row per number of text tokens
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         ids = torch.randint(64, (args.batch, side**2), device=device)
-        tokens = VisualTokens(ids, Grid(side, side), dcdd.proxy(codes[ids], ids))
+        tokens = VisualTokens(ids, Grid(side, side), {dcdd.observation: dcdd.proxy(codes[ids], ids)})
         latents = torch.randn(args.batch, dcdd.decoder.space.channels, *[side * 2] * 2, device=device)
         times = taking_turns(
             {

@@ -4,7 +4,7 @@ in Table 5 of the paper (11.86 s against 15.56 s an image, on a GPU it does not 
     python benchmarks/latency.py [--vlm mini] [--decoder mini/dcdd] [--steps N] [--batch 1] [--device cuda]
     python benchmarks/latency.py --shape 7b --dtype bfloat16 --loop recorded       # random weights of that shape
 
-prompts -generate-> tokens, with and without beliefs; tokens -CodeDecoder | DCDD-> images; one JSON row of medians.
+prompts -generate-> tokens, observed and not; tokens -CodeDecoder | DCDD-> images; one JSON row of medians.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def main() -> None:
     if compiler := COMPILERS[args.loop]:
         vlm.loop.compiled = compiler(vlm.loop.static_step)
     prompts, seeds = [prompt] * args.batch, list(range(args.batch))
-    tokens = vlm.generate(prompts, seeds=seeds, observe=dcdd.observe)
+    tokens = vlm.generate(prompts, seeds=seeds, observe=dcdd.observers)
     plain = dt.CodeDecoder(vlm.tokenizer)
     times = taking_turns(
         {
             "tokens": lambda: vlm.generate(prompts, seeds=seeds),
-            "tokens_observed": lambda: vlm.generate(prompts, seeds=seeds, observe=dcdd.observe),
+            "tokens_observed": lambda: vlm.generate(prompts, seeds=seeds, observe=dcdd.observers),
             "decode_vq": lambda: plain(tokens),
             "decode_dcdd": lambda: dcdd(tokens, steps=args.steps, seeds=seeds),
         },
@@ -72,7 +72,7 @@ def main() -> None:
         warm_up=1,
     )
     s = {name: wall / 1e3 for name, (wall, _) in times.items()}
-    size = tokens.grid.height * dcdd.config.token_stride
+    size = tokens.grid.height * dcdd.token_stride
     report(
         setting(
             "latency", device, dtype, batch=args.batch, resolution=size, compiled=args.loop, warm_up=1,
@@ -81,7 +81,7 @@ def main() -> None:
         {
             **names,
             "tokens": tokens.grid.size,
-            "steps": args.steps or dcdd.config.steps,
+            "steps": args.steps or dcdd.steps,
             **{f"{name}_s": round(value, 4) for name, value in s.items()},
             "observe_overhead": round(s["tokens_observed"] / s["tokens"] - 1, 4),
             "end_to_end_vq_s": round(s["tokens"] + s["decode_vq"], 4),

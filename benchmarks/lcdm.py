@@ -3,8 +3,8 @@ drawing an image's tokens with `observe` against drawing them without, in memory
 
     python benchmarks/lcdm.py [--device cuda] [--tokens 576] [--codes 16384] [--repeats 30]
 
-logits [1 n v] -offline-> [1 n d+4]; logits [b v] -Observer-> [b d+4]; prints one JSON row of median milliseconds and
-bytes an image. What is compared takes turns, so that other work on the machine slows all of it alike; on a CPU
+logits [1 n v] -observe_rows-> [1 n d+4]; logits [b v] -Observer-> [b d+4]; prints one JSON row of median milliseconds
+and bytes an image. What is compared takes turns, so that other work on the machine slows all of it alike; on a CPU
 `*_cpu_ms` are the milliseconds that this thread computed, without those in which it waited for its turn.
 """
 
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from detokenizers.dcdd.calibrate import Calibration, Observer, offline
+from detokenizers.dcdd.calibration import Calibration, Observer, observe_rows
 from detokenizers.dcdd.lcdm import Expectation, probabilities
 from detokenizers.nn.sampling import draw
 from detokenizers.protocols import Observe
@@ -86,8 +86,8 @@ def main() -> None:
     times = taking_turns(
         {
             "softmax": lambda: logits.softmax(-1),
-            "offline": lambda: offline(logits, probabilities, reading, codebook, ids),
-            "offline_smoothed": lambda: offline(logits, smoothing.on_vlm, reading, codebook, ids),
+            "offline": lambda: observe_rows(logits, probabilities, reading, codebook, ids),
+            "offline_smoothed": lambda: observe_rows(logits, smoothing.on_vlm, reading, codebook, ids),
             "step_softmax": lambda: logits[:, 0].softmax(-1),
             "step_observe": lambda: plain(logits[:, 0], ids[:, 0]),
             "step_observe_smoothed": lambda: smoothed(logits[:, 0], ids[:, 0]),

@@ -15,7 +15,6 @@ from detokenizers.dcdd.condition import CondConfig, CondEncoder
 from detokenizers.dcdd.model import DCDD, DCDDConfig
 from detokenizers.decoder import FlowDecoder
 from detokenizers.pretrained.flux.inputs import NoText, ZeroText
-from detokenizers.pretrained.flux.scope import apply_scope
 from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.spaces import VAE, VAEConfig, build_vae
 from detokenizers.pretrained.vlm.janus import JanusVLM
@@ -84,19 +83,19 @@ def decoder_at(
         learns: whether the attention scope is made to learn, in fp32; else all is frozen, in `dtype`.
     """
     torch.manual_seed(0)
-    told = NoText() if text == 0 else ZeroText(num_tokens=text)
+    text_tokens = NoText() if text == 0 else ZeroText(num_tokens=text)
     width = {"tiny": CondConfig(width=8, groups=4), "12b": CondConfig()}[shape]
-    config = DCDDConfig(net=FLUX[shape].vary({"text": told}), condition=width, token_stride=STRIDE[shape])
+    config = DCDDConfig(net=FLUX[shape].vary({"text": text_tokens}), condition=width, token_stride=STRIDE[shape])
     with made_on(device, dtype):
         space = VAE(build_vae(VAES[shape]))
         d = codebook.shape[1]
-        encoder = CondEncoder(config.condition, config.reading.num_features(d), d)
-        net = FLUX[shape].vary({"text": told}).build(encoder.channels_per_token, space.encode)
-    dcdd = DCDD(config, codebook.to(device), encoder, FlowDecoder(space, net))
+        encoder = CondEncoder(config.condition, config.lcdm.num_features(d), d)
+        net = FLUX[shape].vary({"text": text_tokens}).build(encoder.channels_per_token, space.encode)
+    dcdd = DCDD(codebook.to(device), encoder, FlowDecoder(space, net), token_stride=STRIDE[shape])
     encoder.float()
     if not learns:
         return dcdd.requires_grad_(False).eval()
-    apply_scope(config.scope, net.transformer)
+    net.learn(config.scope)
     return dcdd
 
 

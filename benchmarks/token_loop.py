@@ -22,8 +22,8 @@ from shapes import JANUS, PROMPT, vlm_at
 from torch import Tensor, nn
 from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
 
+from detokenizers.dcdd.calibration import Observer
 from detokenizers.dcdd.lcdm import Expectation
-from detokenizers.dcdd.model import Observer
 from detokenizers.pretrained.vlm.janus import JanusVLM
 from detokenizers.pretrained.vlm.prompt_formats import prompt_batch
 from detokenizers.pretrained.vlm.step_graphs import fused, recorded
@@ -66,7 +66,7 @@ def ours(
     vlm: JanusVLM, prompts: Sequence[str], marks: Marks, *, compiled: Callable | None, observed: bool = False
 ) -> Tensor:
     vlm.loop.compiled = compiled
-    observe = Observer(Expectation(), vlm.tokenizer.codebook) if observed else None
+    observe = {"lcdm": Observer(Expectation(), vlm.tokenizer.codebook)} if observed else None
     return vlm.generate(
         prompts, seeds=range(len(prompts)), greedy=True, guidance=GUIDANCE, observe=observe, progress=marks.mark
     ).ids

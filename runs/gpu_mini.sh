@@ -60,7 +60,7 @@ part() {
 pack() {
   local done=() name
   for name in world_net/world_net.yaml tokenizer/config.json latents/config.json autoencoder/config.json \
-    vlm/model.safetensors dcdd/dcdd.yaml; do
+    vlm/model.safetensors dcdd/decoder.yaml; do
     [ ! -e "$mini/$name" ] || done+=("$(basename "$mini")/${name%/*}")
   done
   [ ${#done[@]} = 0 ] || give_back mini128 -C out --exclude='state*' "${done[@]}"
@@ -100,7 +100,9 @@ vlm() {
 decoder() {
   part autoencoder config.json mini.autoencoder_decoder "${world[@]}" "${vae[@]}" --keep-latents "$mini/latents" \
     --judge "$mini/world_net" --train.steps $vae_steps --train.batch-size $small
-  part dcdd dcdd.yaml dcdd.mini --images.world.resolution "${world[1]}" --images.count $scenes "${net[@]}" \
+  # Before there is a VLM to calibrate for: the sharpness of the embedded one.
+  part dcdd decoder.yaml dcdd.mini --calibration None --decoder.calibration.kappa 284.21875 \
+    --images.world.resolution "${world[1]}" --images.count $scenes "${net[@]}" \
     --vlm "$mini/tokenizer" --decoder.space.name "$mini/autoencoder" --cache "$mini/cache" \
     --train.steps $decoder_steps --train.batch-size $batch --train.lr 1e-3 "${half[@]}"
 }

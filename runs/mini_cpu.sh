@@ -43,31 +43,29 @@ latent_space() {
 }
 side_by_side judge_and_tokenizer latent_space
 
-# 2. The VLM draws in the tokenizer's codes. The decoder is trained on images alone, so it need not wait for the VLM.
+# 2. The VLM draws in the tokenizer's codes. The decoder is trained on images alone, so it need not wait for the VLM, nor
+#    for its calibration: it begins with the sharpness that the embedded VLM had, and the rows of step 4 have their own.
 vlm() {
   part vlm model.safetensors mini.vlm --tokenizer $mini/tokenizer
 }
 decoder() {
   part autoencoder config.json mini.autoencoder_decoder --keep-latents $mini/latents --judge $mini/world_net
-  part dcdd dcdd.yaml dcdd.mini --vlm $mini/tokenizer --decoder.space.name $mini/autoencoder
+  part dcdd decoder.yaml dcdd.mini --vlm $mini/tokenizer --decoder.space.name $mini/autoencoder \
+    --calibration None --decoder.calibration.kappa 284.21875
 }
 side_by_side vlm decoder
 
-# 3. How sure is the VLM, and which sharpness makes the encoder as sure?
+# 3. How certain is the VLM, and which sharpness makes the encoder as certain?
 [ -e $mini/calibration.json ] ||
   detok calibrate --vlm $mini/vlm --num-prompts 100 --world 1000 --kappa-range 10 400 --epsilons 0 \
     --out $mini/calibration.json
-read -r kappa epsilon < <(python -c "
-import json
-found = json.load(open('$mini/calibration.json'))['calibration']
-print(found['kappa'], found['epsilon'])")
-calibrated=(--decoder.calibration.kappa "$kappa" --decoder.calibration.epsilon "$epsilon")
+calibrated=(--calibration $mini/calibration.json)
 
-# 4. Six rows from one start, under one budget; only what the decoder is told differs.
+# 4. Six rows from one start, under one budget; only what the decoder reads differs.
 row() {
   local name=$1
   shift
-  part "rows/$name" dcdd.yaml "dcdd.mini_$name" \
+  part "rows/$name" decoder.yaml "dcdd.mini_$name" \
     --start $mini/dcdd --vlm $mini/vlm --decoder.space.name $mini/autoencoder "$@"
 }
 paper_rows() {

@@ -33,7 +33,7 @@ for path in source.rglob("*.png"):
 PYTHON
 }
 
-# Table 1: how sure are the VLM, the raw and the calibrated encoder? Below it the geometry gap. Both searches.
+# Table 1: how certain are the VLM, the raw and the calibrated encoder? Below it the geometry gap. Both searches.
 table1() {
   mkdir -p $tables/table1
   for search in joint paper; do
@@ -65,32 +65,32 @@ table3() {
   done
 }
 
-# variant FROM TO EDIT: a decoder that is told something else; only its dcdd.yaml changes, by a sed command.
+# variant FROM TO EDIT: a decoder that reads something else; only its decoder.yaml changes, by a sed command.
 variant() {
   mkdir -p "$2"
-  cp "$1"/{dcdd.yaml,decoder.safetensors,codebook.safetensors} "$2/"
+  cp "$1"/{decoder.yaml,decoder.safetensors,codebook.safetensors} "$2/"
   [ ! -d "$1/space" ] || cp -r "$1/space" "$2/"
-  sed -i "$3" "$2/dcdd.yaml"
+  sed -i "$3" "$2/decoder.yaml"
 }
 
-# Table 4: what the decoder is told, under one budget: the paper's three rows and ours, then the drawn token mixed in
-# and the VLM's beliefs smoothed, neither of which needs training.
+# Table 4: what the decoder reads, under one budget: the paper's three rows and ours, then the sampled token mixed in
+# and the VLM's distributions smoothed, neither of which needs training.
 table4() {
-  local told=($rows/hard $rows/lcdm $rows/lc $rows/committed $rows/teacher_forced $rows/both) gamma epsilon others=()
+  local read=($rows/hard $rows/lcdm $rows/lc $rows/committed $rows/teacher_forced $rows/both) gamma epsilon others=()
   local out=$tables/table4
   local how=(--decode-batch $BATCH --device "$DEVICE")
-  detok reconstruct --world "$N" --decoder vq "${told[@]}" "${how[@]}" --out $out/reconstruction
+  detok reconstruct --world "$N" --decoder vq "${read[@]}" "${how[@]}" --out $out/reconstruction
   detok evaluate $out/reconstruction --world "$N" --out $out/reconstruction/evaluated
-  detok generate --world "$N" --decoder vq "${told[@]}" "${how[@]}" --out $out/generation
+  detok generate --world "$N" --decoder vq "${read[@]}" "${how[@]}" --out $out/generation
   detok evaluate $out/generation --world "$N" --split prompts --out $out/generation/evaluated
 
   for gamma in 0.25 0.5 0.75 1.0; do
-    variant $rows/lc $out/told/gamma-$gamma "s/^  name: expectation\$/  name: sampled_mix\n  gamma: $gamma/"
-    others+=($out/told/gamma-$gamma)
+    variant $rows/lc $out/varied/gamma-$gamma "s/^  name: expectation\$/  name: sampled_mix\n  gamma: $gamma/"
+    others+=($out/varied/gamma-$gamma)
   done
   for epsilon in 0.005 0.02 0.1 0.2; do
-    variant $rows/lc $out/told/epsilon-$epsilon "s/^    epsilon: null\$/    epsilon: $epsilon/"
-    others+=($out/told/epsilon-$epsilon)
+    variant $rows/lc $out/varied/epsilon-$epsilon "s/^    epsilon: null\$/    epsilon: $epsilon/"
+    others+=($out/varied/epsilon-$epsilon)
   done
   detok generate --world "$N" --decoder vq $rows/lc "${others[@]}" "${how[@]}" --out $out/otherwise
   detok evaluate $out/otherwise --world "$N" --split prompts --out $out/otherwise/evaluated

@@ -26,11 +26,3 @@ linked() {
     awk -F'\t' -v every="$3" -v count="$4" '(NR - 1) % every == 0 && ++n <= count {print $2}' |
     while read -r picture; do ln -sf "$picture" "$5/"; done
 }
-
-# calibrated FILE: what `detok calibrate` found, as options of a training.
-calibrated() {
-  python -c "
-import json, sys
-found = json.load(open(sys.argv[1]))['calibration']
-print('--decoder.calibration.kappa', found['kappa'], '--decoder.calibration.epsilon', found['epsilon'])" "$1"
-}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# DCDD Table 1: how sure are Janus-Pro-7B, its raw encoder and the calibrated encoder? All later tables need the result.
+# DCDD Table 1: how certain are Janus-Pro-7B, its raw encoder and the calibrated encoder? All later tables need the result.
 #
 # On:    one GPU with 24 GB. Takes about 20 minutes (estimate; 100 images drawn twice, 100 encoded, two searches).
 # Needs: the Hub (about 15 GB); ImageNet's train folder at $IMAGENET/train; GenEval's evaluation_metadata.jsonl.

@@ -16,8 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source runs/paper.bash
 vlm=deepseek-community/Janus-Pro-7B
-read -ra found < <(calibrated out/janus/calibration.json)
-train dcdd.janus_pro_7b --images.path "$IMAGENET/train" "${found[@]}" --out out/janus/dcdd
+train dcdd.janus_pro_7b --images.path "$IMAGENET/train" --calibration out/janus/calibration.json --out out/janus/dcdd
 
 # Against the very crops that were encoded. The paper does not name its LPIPS net (its level fits AlexNet), so both are shown.
 for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do

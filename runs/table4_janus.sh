@@ -12,7 +12,6 @@ cd "$(dirname "$0")/.."
 source runs/paper.bash
 vlm=deepseek-community/Janus-Pro-7B
 out=out/janus/table4
-read -ra found < <(calibrated out/janus/calibration.json)
 
 row() {
   local name=$1
@@ -21,7 +20,7 @@ row() {
 }
 row hard
 row lcdm
-row lc "${found[@]}"
+row lc --calibration out/janus/calibration.json
 
 detok reconstruct "$IMAGENET/val" --vlm $vlm --decoder $out/hard $out/lcdm $out/lc --device "$DEVICE" --out $out/reconstruction
 detok evaluate $out/reconstruction --reference $out/reconstruction/original --protocol dcdd-imagenet \

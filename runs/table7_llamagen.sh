@@ -18,8 +18,7 @@ sample=$out/sample # 225 images of 256 tokens: as many tokens as Janus' hundred 
 linked "$IMAGENET/train" '*.JPEG' 5678 225 $sample
 detok calibrate --vlm "$vlm" --prompts "$GENEVAL" --num-prompts 225 --images $sample \
   --guidance 7.5 --device "$DEVICE" --out $out/calibration.json
-read -ra found < <(calibrated $out/calibration.json)
-train dcdd.llamagen_xl --vlm "$vlm" --images.path "$IMAGENET/train" "${found[@]}" --out $out/dcdd
+train dcdd.llamagen_xl --vlm "$vlm" --images.path "$IMAGENET/train" --calibration $out/calibration.json --out $out/dcdd
 
 for data in "imagenet $IMAGENET/val" "mjhq $MJHQ"; do
   read -r name folder <<<"$data"

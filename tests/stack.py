@@ -9,7 +9,7 @@ import torch
 from detokenizers.checkpoint import fingerprint, save_tensors, write_text
 from detokenizers.data.world.objects import COLOURS
 from detokenizers.data.world.world import World, WorldConfig
-from detokenizers.dcdd.calibrate import Calibration
+from detokenizers.dcdd.calibration import Calibration
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.model import DCDDConfig
 from detokenizers.mini.runs import WorldNetRun

@@ -133,22 +133,25 @@ def test_tokens_of_another_tokenizer_are_refused():
 
 
 def test_tokens_of_one_grid_join_and_others_do_not():
-    one, two = (VisualTokens(torch.full((1, 4), row), Grid(2, 2), torch.full((1, 4, 3), float(row))) for row in (1, 2))
+    one, two = (
+        VisualTokens(torch.full((1, 4), row), Grid(2, 2), {"x": torch.full((1, 4, 3), float(row))}) for row in (1, 2)
+    )
     both = VisualTokens.join([one, two])
     assert both.ids.tolist() == [[1] * 4, [2] * 4]
-    assert both.observed is not None
-    assert both[1:].observed.equal(two.observed)
+    assert both[1:].observed["x"].equal(two.observed["x"])
     with pytest.raises(ValueError, match="do not make a batch"):
         VisualTokens.join([one, VisualTokens(two.ids, Grid(1, 4), two.observed)])
     with pytest.raises(ValueError, match="do not make a batch"):
         VisualTokens.join([one, VisualTokens(two.ids, Grid(2, 2))])
+    with pytest.raises(ValueError, match="do not make a batch"):
+        VisualTokens.join([one, VisualTokens(two.ids, Grid(2, 2), {"y": two.observed["x"]})])
 
 
 def test_features_are_decoded_as_they_were_read_and_asked_for_when_missing():
     tokenizer = Tokenizer()
     decoder = FeatureDecoder(tokenizer)
     features = torch.rand(1, 4, tokenizer.codebook.shape[1])
-    tokens = VisualTokens(torch.zeros(1, 4, dtype=torch.long), Grid(2, 2), features)
+    tokens = VisualTokens(torch.zeros(1, 4, dtype=torch.long), Grid(2, 2), {"features": features})
     assert torch.equal(decoder(tokens), tokenizer.decode(features))
     images = tokenizer.decode(torch.rand(2, 4, 3))
     read = decoder.read(images, tokenizer)

@@ -169,9 +169,9 @@ def test_the_picture_of_the_readme_shows_all_prompts_of_its_file():
 
 def test_an_observer_keeps_as_many_numbers_a_token_as_the_readme_says():
     ours, paper = said("README.md", r"what it returns, (\d+) numbers a token here and (\d+) in the paper")
-    embedded = DCDDConfig.from_yaml(resolve("mini/dcdd") / "dcdd.yaml")
+    embedded = DCDDConfig.from_yaml(resolve("mini/dcdd") / "decoder.yaml")
     d = load_tensors(resolve("mini/dcdd") / "codebook.safetensors")["codebook"].shape[1]
-    assert (ours, paper) == (embedded.reading.num_features(d), Expectation().num_features(8))
+    assert (ours, paper) == (embedded.lcdm.num_features(d), Expectation().num_features(8))
 
 
 @pytest.fixture(scope="module")
@@ -188,11 +188,6 @@ def count(*parts: nn.Module) -> int:
 def test_the_files_of_janus_have_the_size_of_its_parameters(janus):
     (size,) = said("README.md", r"The weights \(about (\d+) GB\) come from the Hub")
     assert 2 * count(janus) / 1e9 == pytest.approx(size, abs=0.5)
-
-
-def test_the_kappa_of_the_readme_is_the_recipe_s():
-    (kappa,) = said("README.md", r"--decoder\.calibration\.kappa ([\d.]+)")
-    assert recipe("dcdd.janus_pro_7b").decoder.calibration.kappa == kappa
 
 
 def test_the_hours_of_full_size_training_are_the_formula_s_at_400_teraflop_a_second(flop):

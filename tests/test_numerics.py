@@ -13,13 +13,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detokenizers.dcdd.calibrate import Calibration, Observer
+from detokenizers.dcdd.calibration import Calibration, Observer
 from detokenizers.dcdd.lcdm import Expectation
 from detokenizers.dcdd.model import DCDD
 from detokenizers.pretrained.vlm.janus import _settle
 from detokenizers.pretrained.vlm.llama_blocks import LlamaBlocks
 from detokenizers.protocols import Grid, VisualTokens
-from tests.pretrained.tiny import tiny_janus, tiny_vlm
+from tests.pretrained.tiny import SOFTMAX, tiny_janus, tiny_vlm
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 ON_ALL = pytest.mark.parametrize("device", DEVICES)
@@ -50,13 +50,11 @@ def test_the_blocks_of_the_vlm(device):
 
 
 @ON_ALL
-def test_guided_beliefs_of_a_half_precision_vlm_whose_head_is_not(device):
+def test_guided_distributions_of_a_half_precision_vlm_whose_head_is_not(device):
     full, half = tiny_vlm().to(device), tiny_vlm().to(device)
     _settle(half.model, HALF)
     ids = torch.randint(64, (1, 16), device=device)
-    found = [
-        vlm.teacher_forced(["a red dog"], ids, observe=lambda logits, _: logits.softmax(-1)) for vlm in (half, full)
-    ]
+    found = [vlm.teacher_forced(["a red dog"], ids, observe=SOFTMAX).observed["p"] for vlm in (half, full)]
     assert found[0].dtype == torch.float32
     assert float((found[0] - found[1]).abs().sum(-1).mean()) < 0.3  # guidance of 5 multiplies rounding by up to 9
 
@@ -125,18 +123,18 @@ def test_logits_that_become_nan_on_the_way_are_one_clear_error(device, compiled)
 
     observe = Observer(Expectation(), vlm.tokenizer.codebook)
     with pytest.raises(ValueError, match="logits are not finite in float32"):
-        vlm.generate(["a red dog"], seeds=[0], observe=observe, progress=damage)
+        vlm.generate(["a red dog"], seeds=[0], observe={"lcdm": observe}, progress=damage)
 
 
 @ON_ALL
-@pytest.mark.parametrize("where", ["beliefs", "weights"])
-def test_nan_beliefs_or_weights_never_become_a_picture(device, dcdd, where):
+@pytest.mark.parametrize("where", ["observed", "weights"])
+def test_nan_observations_or_weights_never_become_a_picture(device, dcdd, where):
     dcdd = dcdd.to(device)
     rows = observed(1, 12, device)
-    if where == "beliefs":
+    if where == "observed":
         rows[0, 3, 2] = float("nan")
     else:
         dcdd.decoder.net.transformer.proj_out.weight.data[0, 0] = float("nan")
     ids = torch.zeros(1, 16, dtype=torch.long, device=device)
     with pytest.raises(ValueError, match="not finite"):
-        dcdd(VisualTokens(ids, Grid(4, 4), rows), steps=2)
+        dcdd(VisualTokens(ids, Grid(4, 4), {dcdd.observation: rows}), steps=2)

@@ -1,5 +1,5 @@
-"""`detokenizers`: from what a vision-language model computes for an image (tokens, distributions over tokens, features) to
-its pixels.
+"""`detokenizers`: from what a vision-language model computes for an image (tokens, distributions over tokens, features)
+to its pixels.
 
     import detokenizers as dt
     vlm, dcdd = dt.load_vlm("mini"), dt.load("mini/dcdd")

@@ -49,8 +49,8 @@ def run_of(name: str) -> Run:
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | TextToImage:
-    """Load what draws: a trained decoder, or a model from prompts to images. Nothing is downloaded unless `name` is a Hub
-    id, owner/name.
+    """Load what draws: a trained decoder, or a model from prompts to images. Nothing is downloaded unless `name` is a
+    Hub id, owner/name.
 
     Args:
         name: `mini/dcdd` (embedded), the folder of a run, or a Hub id.

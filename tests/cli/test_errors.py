@@ -216,8 +216,8 @@ def test_a_decoder_with_nan_weights_is_refused(refusal, tmp_path, embedded):
     assert "NaN" in refusal("info", folder)
     (folder / "decoder.safetensors").write_bytes(b"not weights")
     assert "cut off" in refusal(*ask)
-    (folder / "dcdd.yaml").unlink()
-    assert "dcdd.yaml" in refusal(*ask)
+    (folder / "decoder.yaml").unlink()
+    assert "decoder.yaml" in refusal(*ask)
 
 
 def test_a_vlm_with_nan_weights_is_refused(refusal, tmp_path, embedded):

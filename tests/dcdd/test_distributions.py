@@ -1,13 +1,13 @@
-"""Whose belief a decoder is trained on: the encoder's, any, or the VLM's own."""
+"""Whose distributions a decoder is trained on: the encoder's, any, or the VLM's own."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
-from detokenizers.dcdd.beliefs import AnySharpness, Proxy, TeacherForced
 
-from detokenizers.dcdd.calibrate import Observer
+from detokenizers.dcdd.calibration import Observer
+from detokenizers.dcdd.distributions import AnySharpness, Proxy, TeacherForced
 from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.objectives import DCDDObjective
 from detokenizers.seeds import item_seeds
@@ -20,7 +20,7 @@ FEATURES = F.normalize(torch.randn(6, 16, tiny.DIM, generator=torch.Generator().
 
 @pytest.fixture
 def dcdd(tmp_path):
-    return tiny.build(tiny.config(tmp_path / "vae").vary({"calibration.kappa": 20.0, "reading": Expectation()}))
+    return tiny.build(tiny.config(tmp_path / "vae").vary({"calibration.kappa": 20.0, "lcdm": Expectation()}))
 
 
 def batch(first: int = 0, count: int = 6) -> dict[str, torch.Tensor]:
@@ -29,7 +29,7 @@ def batch(first: int = 0, count: int = 6) -> dict[str, torch.Tensor]:
     return {"features": FEATURES[rows], "latents": latents[rows], "seeds": item_seeds(0, first, count)}
 
 
-def test_the_proxy_is_the_calibrated_belief_of_the_encoder(dcdd):
+def test_the_proxy_is_the_calibrated_distribution_of_the_encoder(dcdd):
     p = (20 * FEATURES @ tiny.codebook().T).softmax(-1)
     expected = Expectation()(p, p.argmax(-1), tiny.codebook())
     torch.testing.assert_close(Proxy()(dcdd, batch()), expected)
@@ -47,8 +47,8 @@ def test_any_sharpness_is_certain_of_a_share_of_images_and_unsure_of_the_others(
 
 
 def test_any_sharpness_stays_between_its_bounds(dcdd):
-    def confidence(belief) -> torch.Tensor:
-        return belief(dcdd, batch())[..., -4]
+    def confidence(distribution) -> torch.Tensor:
+        return distribution(dcdd, batch())[..., -4]
 
     low, high = (confidence(AnySharpness(kappa_range=(kappa, kappa), certain=0)) for kappa in (4.0, 64.0))
     drawn = confidence(AnySharpness(kappa_range=(4.0, 64.0), certain=0))
@@ -62,19 +62,19 @@ def test_any_sharpness_of_one_value_is_the_proxy_of_that_calibration(dcdd):
 
 
 def test_the_sharpness_of_an_image_does_not_depend_on_its_company(dcdd):
-    belief = AnySharpness()
-    torch.testing.assert_close(belief(dcdd, batch(2, 3)), belief(dcdd, batch())[2:5])
+    distribution = AnySharpness()
+    torch.testing.assert_close(distribution(dcdd, batch(2, 3)), distribution(dcdd, batch())[2:5])
 
 
-@pytest.mark.parametrize("belief", [Proxy(), AnySharpness(), TeacherForced()])
-def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(dcdd, belief):
+@pytest.mark.parametrize("distribution", [Proxy(), AnySharpness(), TeacherForced()])
+def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(dcdd, distribution):
     """Noise, time and sharpness belong to the item; so processes and accumulation rounds share a batch exactly."""
-    objective = DCDDObjective(dcdd, belief=belief)
+    objective = DCDDObjective(dcdd, distribution=distribution)
 
     def gradients(*parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         objective.zero_grad()
         for part in parts:
-            if isinstance(belief, TeacherForced):
+            if isinstance(distribution, TeacherForced):
                 part = part | {"observed": dcdd.proxy(part["features"])}
             (objective(part)["loss"] / len(parts)).backward()
         return {name: weight.grad.clone() for name, weight in objective.named_parameters() if weight.requires_grad}
@@ -84,7 +84,7 @@ def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(dcdd, belief):
         torch.testing.assert_close(gradient, whole[name], atol=1e-6, rtol=1e-4)
 
 
-def test_beliefs_are_single_precision_under_autocast(dcdd, monkeypatch):
+def test_probabilities_are_single_precision_under_autocast(dcdd, monkeypatch):
     seen = []
     encode = dcdd.encode
     monkeypatch.setattr(dcdd, "encode", lambda observed, grid: seen.append(observed) or encode(observed, grid))
@@ -95,12 +95,12 @@ def test_beliefs_are_single_precision_under_autocast(dcdd, monkeypatch):
     torch.testing.assert_close(seen[0], dcdd.proxy(FEATURES))
 
 
-def test_a_teacher_forced_belief_is_what_the_vlm_believed_while_it_drew():
-    """Drawing from a prompt and reading the same tokens under the same prompt tell a decoder the same."""
+def test_a_teacher_forced_distribution_is_the_vlm_s_own_while_it_sampled():
+    """Sampling under a prompt and forcing the same tokens under the same prompt give a decoder the same."""
     vlm, prompts = tiny_vlm(), ["a red apple on a wooden table", "two dog and cat"]
-    observe = Observer(Committed(), vlm.tokenizer.codebook)
+    observe = {"lcdm": Observer(Committed(), vlm.tokenizer.codebook)}
     drawn = vlm.generate(prompts, seeds=[0, 1], guidance=3.0, observe=observe)
     read = vlm.teacher_forced(prompts, drawn.ids, observe=observe, guidance=3.0)
-    torch.testing.assert_close(read, drawn.observed, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(read.observed["lcdm"], drawn.observed["lcdm"], atol=1e-4, rtol=1e-3)
     other = vlm.teacher_forced(prompts[::-1], drawn.ids, observe=observe, guidance=3.0)
-    assert (other - read).abs().max() > 0.01
+    assert (other.observed["lcdm"] - read.observed["lcdm"]).abs().max() > 0.01

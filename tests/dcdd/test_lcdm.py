@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional as F
 
-from detokenizers.dcdd.calibrate import Calibration, Observer, offline, read_features
+from detokenizers.dcdd.calibration import Calibration, Observer, observe_rows, proxy_features
 from detokenizers.dcdd.lcdm import (
+    LCDM,
     Committed,
     Direction,
     Expectation,
     HardCodes,
-    LCDMConfig,
-    Reading,
     SampledMix,
+    UncertaintyConfig,
     adaptive_k,
     expected_codes,
     probabilities,
@@ -43,7 +43,7 @@ def random_codebook(v=64, d=8, seed=0):
 
 
 def test_four_codes_by_hand():  # L1, L2
-    config = LCDMConfig(k_range=(2, 3), k_tail=2)
+    config = UncertaintyConfig(k_range=(2, 3), k_tail=2)
     close(expected_codes(FOUR, SQUARE), [0.375, 0.125])
     close(uncertainty(FOUR, config), [0.5, 0.25, 0.875, 1.0])
     close(normalized_entropy(FOUR), 0.875)
@@ -54,7 +54,7 @@ def test_four_codes_by_hand():  # L1, L2
 
 @pytest.mark.parametrize("mode", ["perplexity", "linear"])
 def test_halving_probabilities_by_hand(mode):  # L3
-    p, config = probabilities(HALVING), LCDMConfig(k_range=(2, 6), k_tail=3, k_mode=mode)
+    p, config = probabilities(HALVING), UncertaintyConfig(k_range=(2, 6), k_tail=3, k_mode=mode)
     close(expected_codes(p, CIRCLE), [0.824941, 0.293360])
     close(uncertainty(p, config), [0.500008, 0.250004, 0.937514, 0.540000])
     close(normalized_entropy(p), 0.499933)
@@ -62,7 +62,7 @@ def test_halving_probabilities_by_hand(mode):  # L3
 
 
 def test_smoothed_halving_probabilities_by_hand():  # L4
-    p, config = Calibration(epsilon=0.1)(HALVING), LCDMConfig(k_range=(2, 6), k_tail=3)
+    p, config = Calibration(epsilon=0.1)(HALVING), UncertaintyConfig(k_range=(2, 6), k_tail=3)
     close(expected_codes(p, CIRCLE), [0.742447, 0.264024])
     close(uncertainty(p, config), [0.456257, 0.225003, 0.903138, 0.846493])
     close(normalized_entropy(p), 0.608918)
@@ -75,7 +75,7 @@ def test_a_uniform_belief_is_all_tail():  # L5
     p = torch.full((K,), 1 / K)
     close(uncertainty(p), [1 / K, 0, 64 / K, 1], atol=1e-6)
     close(normalized_entropy(p), 1.0)
-    assert adaptive_k(entropy(p), K, LCDMConfig()) == 64
+    assert adaptive_k(entropy(p), K, UncertaintyConfig()) == 64
 
 
 def test_a_one_hot_belief_is_the_code_row():  # L6
@@ -84,16 +84,16 @@ def test_a_one_hot_belief_is_the_code_row():  # L6
     close(uncertainty(p), [1, 1, 1, 0], atol=0)
     close(expected_codes(p, codes), codes[77], atol=1e-7)
     close(normalized_entropy(p), 0.0, atol=1e-7)
-    assert adaptive_k(entropy(p), K, LCDMConfig()) == 8
+    assert adaptive_k(entropy(p), K, UncertaintyConfig()) == 8
 
 
 def test_a_belief_spread_over_twenty_codes():  # L7
     p = F.pad(torch.full((20,), 0.05), (0, K - 20))
     close(uncertainty(p), [0.05, 0, 1.0, 0.237296])
     close(normalized_entropy(p), 0.308709)
-    assert adaptive_k(entropy(p), K, LCDMConfig()) == 20
-    assert adaptive_k(entropy(p), K, LCDMConfig(k_mode="linear")) == 25
-    close(uncertainty(p, LCDMConfig(k_mode="linear"))[2], 1.0)
+    assert adaptive_k(entropy(p), K, UncertaintyConfig()) == 20
+    assert adaptive_k(entropy(p), K, UncertaintyConfig(k_mode="linear")) == 25
+    close(uncertainty(p, UncertaintyConfig(k_mode="linear"))[2], 1.0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -112,7 +112,7 @@ def test_the_order_of_the_codes_and_a_constant_do_not_matter(seed, shift, scale)
 def test_a_confident_row_keeps_an_exact_tail_in_fp32(floor):  # L9
     logits = torch.randn(8, K, generator=torch.Generator().manual_seed(0))
     logits[:, 5] += 25
-    config = LCDMConfig(tail_mass_floor=floor)
+    config = UncertaintyConfig(tail_mass_floor=floor)
     single, double = uncertainty(probabilities(logits), config), uncertainty(probabilities(logits.double()), config)
     assert double.dtype == torch.float64
     close(single.double(), double, atol=1e-4)
@@ -133,14 +133,14 @@ def test_a_tail_of_less_than_a_millionth_counts_as_empty(mass, tail):
 def test_entropy_splits_into_head_and_tail(seed, scale):  # L10
     logits = scale * torch.randn(64, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     p, k = logits.softmax(-1), 10
-    tail = uncertainty(p, LCDMConfig(k_tail=k, tail_mass_floor=0.0))[3] * math.log(64 - k)
+    tail = uncertainty(p, UncertaintyConfig(k_tail=k, tail_mass_floor=0.0))[3] * math.log(64 - k)
     head = p.sort(descending=True).values[:k]
     mass = head.sum()
     binary = entropy(torch.stack([mass, 1 - mass]))
     close(binary + mass * entropy(head / mass) + (1 - mass) * tail, entropy(p), atol=1e-9)
 
 
-def test_reading_online_equals_reading_offline():  # L11
+def test_step_by_step_equals_whole_sequences():  # L11
     generator, codes = torch.Generator().manual_seed(1), random_codebook(512)
     logits = 3 * torch.randn(2, 7, 512, generator=generator)
     ids = torch.randint(512, (2, 7), generator=generator)
@@ -150,14 +150,14 @@ def test_reading_online_equals_reading_offline():  # L11
         online = torch.stack([observe(logits[:, i], ids[:, i]) for i in range(7)], 1)
         assert online.shape == (2, 7, reading.num_features(8))
         for chunk in (None, 1, 4, 100):
-            close(offline(logits, calibration.on_vlm, reading, codes, ids, chunk=chunk), online, atol=1e-6)
+            close(observe_rows(logits, calibration.on_vlm, reading, codes, ids, chunk=chunk), online, atol=1e-6)
 
 
 def test_adaptive_k_at_the_entropies_of_table_1():  # L12
     nats = torch.tensor([0, 0.415303, 0.99363, 1]) * math.log(K)
-    assert adaptive_k(nats, K, LCDMConfig(k_mode="linear")).tolist() == [8, 31, 64, 64]
-    assert adaptive_k(nats, K, LCDMConfig()).tolist() == [8, 56, 64, 64]
-    assert adaptive_k(nats, K, LCDMConfig(k_mode="fixed")).tolist() == [64] * 4
+    assert adaptive_k(nats, K, UncertaintyConfig(k_mode="linear")).tolist() == [8, 31, 64, 64]
+    assert adaptive_k(nats, K, UncertaintyConfig()).tolist() == [8, 56, 64, 64]
+    assert adaptive_k(nats, K, UncertaintyConfig(k_mode="fixed")).tolist() == [64] * 4
 
 
 @settings(max_examples=40, deadline=None)
@@ -170,7 +170,7 @@ def test_adaptive_k_at_the_entropies_of_table_1():  # L12
 def test_every_belief_is_described_by_finite_numbers_in_range(seed, v, scale, k_tail):
     logits = scale * torch.randn(4, v, generator=torch.Generator().manual_seed(seed))
     p, codes = probabilities(logits), random_codebook(v, 4, seed)
-    u = uncertainty(p, LCDMConfig(k_tail=k_tail))
+    u = uncertainty(p, UncertaintyConfig(k_tail=k_tail))
     assert torch.isfinite(u).all()
     assert ((u >= 0) & (u <= 1)).all()
     assert (expected_codes(p, codes).norm(dim=-1) <= 1 + 1e-5).all()
@@ -178,9 +178,9 @@ def test_every_belief_is_described_by_finite_numbers_in_range(seed, v, scale, k_
 
 def test_the_adaptive_tail_leaves_out_the_adaptive_head():
     p = probabilities(torch.randn(5, 256, generator=torch.Generator().manual_seed(3)))
-    k = adaptive_k(entropy(p), 256, LCDMConfig())
-    for row, cut, u in zip(p, k, uncertainty(p, LCDMConfig(k_tail="adaptive")), strict=True):
-        close(uncertainty(row, LCDMConfig(k_tail=int(cut))), u, atol=1e-6)
+    k = adaptive_k(entropy(p), 256, UncertaintyConfig())
+    for row, cut, u in zip(p, k, uncertainty(p, UncertaintyConfig(k_tail="adaptive")), strict=True):
+        close(uncertainty(row, UncertaintyConfig(k_tail=int(cut))), u, atol=1e-6)
 
 
 def test_filtered_logits_are_understood():
@@ -252,23 +252,23 @@ def test_mixing_in_the_sampled_token_goes_from_expectation_to_hard_codes():
     close(half, (read(Expectation()) + read(HardCodes()))[:, :8] / 2, atol=1e-6)
 
 
-def test_features_are_read_at_their_vq_tokens():
+def test_features_are_summarised_at_their_vq_tokens():
     codes = random_codebook(64)
     features = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
     tokens = (F.normalize(features, dim=-1) @ codes.T).argmax(-1)
     calibration = Calibration(kappa=27)
-    read = read_features(features, calibration, HardCodes(), codes)
-    close(read[..., :8], codes[tokens], atol=0)
+    observed = proxy_features(features, calibration, HardCodes(), codes)
+    close(observed[..., :8], codes[tokens], atol=0)
     close(
-        read_features(features, calibration, Committed(), codes, tokens, chunk=3),
-        read_features(features, calibration, Committed(), codes),
+        proxy_features(features, calibration, Committed(), codes, tokens, chunk=3),
+        proxy_features(features, calibration, Committed(), codes),
         atol=1e-5,
     )
 
 
 @pytest.mark.parametrize("reading", [Expectation(), Direction(), HardCodes(), Committed(), SampledMix(gamma=0.2)])
-def test_a_reading_survives_its_own_yaml(reading):
-    assert TypeAdapter(Reading).validate_python(reading.model_dump(mode="json")) == reading
+def test_an_lcdm_survives_its_own_yaml(reading):
+    assert TypeAdapter(LCDM).validate_python(reading.model_dump(mode="json")) == reading
 
 
 def test_a_codebook_that_does_not_fit_the_logits_is_named():
@@ -283,8 +283,8 @@ def test_a_codebook_that_is_not_normalised_is_refused():
 
 def test_impossible_cuts_are_refused():
     with pytest.raises(ValidationError, match="k_range"):
-        LCDMConfig(k_range=(9, 8))
+        UncertaintyConfig(k_range=(9, 8))
     with pytest.raises(ValidationError, match="k_tail"):
-        LCDMConfig(k_tail=0)
+        UncertaintyConfig(k_tail=0)
     with pytest.raises(ValueError, match="at least 3 codes"):
         uncertainty(torch.tensor([0.5, 0.5]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detokenizers.checkpoint import load_tensors, save_tensors
-from detokenizers.dcdd.calibrate import Calibration
+from detokenizers.dcdd.calibration import Calibration
 from detokenizers.dcdd.condition import OnTokens
 from detokenizers.dcdd.lcdm import Committed, Expectation, HardCodes
 from detokenizers.dcdd.model import DCDD, DCDDConfig
@@ -33,8 +33,10 @@ def generated(dcdd: DCDD, batch: int = 2) -> VisualTokens:
     draw = torch.Generator().manual_seed(6)
     logits = 4 * torch.randn(batch, 16, tiny.NUM_CODES, generator=draw)
     ids = logits.softmax(-1).flatten(0, 1).multinomial(1, generator=draw).view(batch, 16)
-    observe = dcdd.observe
-    observed = torch.stack([observe(logits[:, i], ids[:, i]) for i in range(16)], 1)
+    observed = {
+        name: torch.stack([observe(logits[:, i], ids[:, i]) for i in range(16)], 1)
+        for name, observe in dcdd.observers.items()
+    }
     return VisualTokens(ids, tiny.GRID, observed)
 
 
@@ -45,11 +47,11 @@ def test_observed_tokens_become_images(dcdd):
     assert not images.requires_grad
 
 
-def test_what_is_observed_is_the_calibrated_belief_of_the_vlm(settings):
+def test_what_is_observed_is_the_calibrated_distribution_of_the_vlm(settings):
     smoothed = tiny.build(settings.vary({"calibration.epsilon": 0.3, "calibration.tau": 0.5}))
     logits = 4 * torch.randn(3, tiny.NUM_CODES, generator=torch.Generator().manual_seed(6))
     p = 0.7 * (logits / 0.5).softmax(-1) + 0.3 / tiny.NUM_CODES
-    observed = smoothed.observe(logits, torch.zeros(3, dtype=torch.long))
+    observed = smoothed.observer(logits, torch.zeros(3, dtype=torch.long))
     torch.testing.assert_close(observed, Expectation()(p, p.argmax(-1), tiny.codebook()))
 
 
@@ -60,7 +62,7 @@ def test_the_same_seeds_give_the_same_images_and_the_default_seeds_count_up(dcdd
     torch.testing.assert_close(dcdd(tokens[1:2], steps=2, seeds=[1]), images[1:2], atol=1e-5, rtol=0)
 
 
-def test_it_takes_its_own_steps_unless_told_otherwise(settings):
+def test_it_takes_its_own_steps_unless_a_caller_gives_others(settings):
     hasty = tiny.build(settings.vary({"steps": 1})).eval()
     tokens = generated(hasty)
     assert torch.equal(hasty(tokens), hasty(tokens, steps=1))
@@ -69,31 +71,32 @@ def test_it_takes_its_own_steps_unless_told_otherwise(settings):
 
 def test_the_condition_changes_the_image(dcdd):
     tokens = generated(dcdd)
-    swapped = VisualTokens(tokens.ids, tokens.grid, tokens.observed.flip(0))
+    swapped = VisualTokens(tokens.ids, tokens.grid, {name: x.flip(0) for name, x in tokens.observed.items()})
     assert not torch.allclose(dcdd(tokens, steps=2), dcdd(swapped, steps=2), atol=1e-4)
 
 
-def test_an_image_is_read_into_tokens_with_calibrated_beliefs(dcdd):
+def test_an_image_is_read_into_tokens_with_calibrated_distributions(dcdd):
     tokenizer = tiny.Tokenizer()
     tokens = dcdd.read(IMAGES, tokenizer)
     features = tokenizer.features(IMAGES)
     p = torch.softmax(20 * features @ tiny.codebook().T, -1)
-    torch.testing.assert_close(tokens.observed[..., :8], p @ tiny.codebook(), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(tokens.observed[..., 8], p.amax(-1), atol=1e-5, rtol=1e-4)
+    observed = tokens.observed[dcdd.observation]
+    torch.testing.assert_close(observed[..., :8], p @ tiny.codebook(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(observed[..., 8], p.amax(-1), atol=1e-5, rtol=1e-4)
     assert torch.equal(tokens.ids, p.argmax(-1))
     assert dcdd(tokens, steps=1).shape == IMAGES.shape
 
 
-@pytest.mark.parametrize("reading", [HardCodes(), Committed()])
-def test_any_reading_plugs_in(settings, reading):
-    dcdd = tiny.build(settings.vary(reading=reading))
+@pytest.mark.parametrize("lcdm", [HardCodes(), Committed()])
+def test_any_lcdm_plugs_in(settings, lcdm):
+    dcdd = tiny.build(settings.vary(lcdm=lcdm))
     assert dcdd(generated(dcdd), steps=1).shape == (2, 3, 32, 32)
 
 
 def test_hard_codes_do_not_feel_the_calibration(settings):
     features = tiny.Tokenizer().features(IMAGES)
     rows = [
-        tiny.build(settings.vary({"reading": HardCodes(), "calibration.kappa": kappa})).proxy(features)
+        tiny.build(settings.vary({"lcdm": HardCodes(), "calibration.kappa": kappa})).proxy(features)
         for kappa in (1.0, 40.0)
     ]
     assert torch.equal(*rows)
@@ -105,15 +108,15 @@ def test_the_token_grid_variant_draws_too(settings):
     assert dcdd(generated(dcdd), steps=1).shape == (2, 3, 32, 32)
 
 
-def test_tokens_without_beliefs_are_refused_with_the_way_out(dcdd):
+def test_tokens_without_observations_are_refused_with_the_way_out(dcdd):
     plain = VisualTokens(torch.zeros(1, 16, dtype=torch.long), tiny.GRID)
-    with pytest.raises(ValueError, match=r"observe=dcdd\.observe"):
+    with pytest.raises(ValueError, match=r"observe=dcdd\.observers"):
         dcdd(plain)
 
 
-def test_tokens_observed_by_another_reading_are_refused(dcdd, settings):
-    other = tiny.build(settings.vary(reading=Committed()))
-    with pytest.raises(ValueError, match=r"expected \[b 16 12\] observed features"):
+def test_tokens_observed_by_another_lcdm_are_refused(dcdd, settings):
+    other = tiny.build(settings.vary(lcdm=Committed()))
+    with pytest.raises(ValueError, match=f"these tokens have {other.observation}, not {dcdd.observation}; generate"):
         dcdd(generated(other))
 
 
@@ -133,9 +136,9 @@ def test_a_saved_decoder_draws_the_same_images_without_the_folders_it_was_built_
     weights = dcdd.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in again.state_dict().items())
     torch.testing.assert_close(again(tokens, steps=2), dcdd(tokens, steps=2), atol=1e-5, rtol=0)
-    assert again.config.calibration == dcdd.config.calibration
+    assert again.calibration == dcdd.calibration
     assert not any(p.requires_grad for p in again.parameters())
-    assert torch.equal(again.observe.codebook, tiny.codebook())
+    assert torch.equal(again.observer.codebook, tiny.codebook())
 
 
 def test_half_size_weights_draw_nearly_the_same(dcdd, tmp_path):
@@ -187,9 +190,9 @@ def test_a_bf16_base_trains_in_mixed_precision_and_loads_wholly_in_bf16(released
 
 def test_weights_of_another_config_are_refused(dcdd, tmp_path):
     dcdd.save(tmp_path / "run")
-    text = (tmp_path / "run" / "dcdd.yaml").read_text().replace("width: 16", "width: 32")
-    (tmp_path / "run" / "dcdd.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"decoder.safetensors does not fit dcdd.yaml beside it"):
+    text = (tmp_path / "run" / "decoder.yaml").read_text().replace("width: 16", "width: 32")
+    (tmp_path / "run" / "decoder.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"decoder.safetensors does not fit decoder.yaml beside it"):
         DCDD.load(tmp_path / "run")
     with pytest.raises(ValueError, match="there is no config file"):
         DCDD.load(tmp_path / "nowhere")
@@ -203,8 +206,8 @@ def test_a_decoder_that_takes_no_steps_is_refused(settings):
 def test_settings_survive_their_yaml(settings, tmp_path):
     for changed in (
         settings,
-        settings.vary(reading=HardCodes(), scope=LoRA(rank=4)),
-        DCDDConfig(reading=Expectation()),
+        settings.vary(lcdm=HardCodes(), scope=LoRA(rank=4)),
+        DCDDConfig(lcdm=Expectation()),
     ):
         (tmp_path / "c.yaml").write_text(changed.to_yaml())
         assert DCDDConfig.from_yaml(tmp_path / "c.yaml") == changed

@@ -1,4 +1,4 @@
-"""The objective is Eq. 26 on proxy beliefs; it learns what the condition says (spec F8, F9, F11)."""
+"""The objective is Eq. 26 on proxies; it learns to follow the condition (spec F8, F9, F11)."""
 
 import pytest
 import torch
@@ -78,7 +78,7 @@ def test_times_are_drawn_by_the_law_for_the_shape_of_one_item(settings):
     torch.testing.assert_close(drawn, objective(data | {"t": torch.tensor([0.1, 0.2, 0.3, 0.4])})["loss"])
 
 
-def test_times_are_logit_normal_around_flux_s_shift_unless_told_otherwise(settings):
+def test_times_are_logit_normal_around_flux_s_shift_unless_given_otherwise(settings):
     seen = []
     objective = DCDDObjective(tiny.build(settings), weight=lambda t: seen.append(t) or torch.ones_like(t))
     with torch.no_grad():

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detokenizers.dcdd.beliefs import AnySharpness, Proxy, TeacherForced
-from detokenizers.dcdd.loading import load
 from PIL import Image
 
 from detokenizers.checkpoint import load_tensors, resolve, save_tensors
 from detokenizers.data.sources import FolderImages, WorldImages
 from detokenizers.dcdd.condition import CondConfig
+from detokenizers.dcdd.distributions import AnySharpness, Proxy, TeacherForced
 from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.model import DCDD, WEIGHTS, DCDDConfig
 from detokenizers.dcdd.runs import READS, DCDDRun, Sample, begin_from
+from detokenizers.papers import load
 from detokenizers.pretrained.flux.scope import Attention, Full
 from detokenizers.pretrained.spaces import VAE, PretrainedVAE, save_vae
 from detokenizers.pretrained.vlm.loading import load_tokenizer, load_vlm
@@ -47,29 +47,29 @@ def run(tmp_path, embedded) -> DCDDRun:
     )
 
 
-@pytest.mark.parametrize("belief", [Proxy(), AnySharpness(), TeacherForced(guidance=2.0)])
-def test_a_run_leaves_a_decoder_that_loads_and_draws(run, tmp_path, belief):
-    run = run.vary({"belief": belief})
+@pytest.mark.parametrize("distribution", [Proxy(), AnySharpness(), TeacherForced(guidance=2.0)])
+def test_a_run_leaves_a_decoder_that_loads_and_draws(run, tmp_path, distribution):
+    run = run.vary({"distribution": distribution})
     losses = train(run.job(), run.train, tmp_path / "run")
     assert np.isfinite(losses["loss"])
     assert 0 < read_log(tmp_path / "run" / "log.jsonl")[-1]["held_out"] < 100
     dcdd, vlm = load(tmp_path / "run"), load_vlm("mini")
-    tokens = vlm.generate(["a dog on grass"], seeds=[0], observe=dcdd.observe)
+    tokens = vlm.generate(["a dog on grass"], seeds=[0], observe=dcdd.observers)
     assert dcdd(tokens, steps=2).shape == (1, 3, stack.PIXELS, stack.PIXELS)
     with Image.open(tmp_path / "run" / "preview.png") as sheet:
         assert sheet.size == (2 * 8 * stack.PIXELS, 2 * 3 * stack.PIXELS)
 
 
 def test_the_batch_is_the_encoded_images_of_its_rows(run, embedded):
-    job, tokenizer = run.vary({"belief": TeacherForced(guidance=2.0)}).job(), load_tokenizer("mini")
+    job, tokenizer = run.vary({"distribution": TeacherForced(guidance=2.0)}).job(), load_tokenizer("mini")
     batch = job.batches(0, 12)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0)).tolist()
     source, vlm = SOURCE.open(), load_vlm("mini")
     features = tokenizer.features(source.images(order))
     torch.testing.assert_close(batch["features"], features, atol=1e-3, rtol=1e-3)
-    observe = job.objective.dcdd.observe
-    seen = vlm.teacher_forced(source.captions(order), tokenizer.tokens(features), observe=observe, guidance=2.0)
-    torch.testing.assert_close(batch["observed"], seen, atol=2e-3, rtol=1e-2)
+    dcdd = job.objective.dcdd
+    seen = vlm.teacher_forced(source.captions(order), tokenizer.tokens(features), observe=dcdd.observers, guidance=2.0)
+    torch.testing.assert_close(batch["observed"], seen.observed[dcdd.observation], atol=2e-3, rtol=1e-2)
     assert {value.dtype for value in batch.values()} == {torch.float32}
 
 
@@ -86,7 +86,7 @@ def test_two_jobs_of_one_run_start_from_the_same_weights_whatever_was_drawn_befo
 def test_images_are_encoded_once_for_all_rows_that_share_them(run, tmp_path):
     run.job()
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
-    run.vary({"decoder.reading": Committed(), "train.steps": 9}).job()
+    run.vary({"decoder.lcdm": Committed(), "train.steps": 9}).job()
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")} == written
 
 
@@ -95,7 +95,7 @@ def test_images_are_encoded_once_for_all_rows_that_share_them(run, tmp_path):
     [
         {"images.count": 13},
         {"images.world.jitter": 0.5},
-        {"belief": TeacherForced(guidance=2.0)},
+        {"distribution": TeacherForced(guidance=2.0)},
     ],
 )
 def test_what_the_arrays_depend_on_names_their_folder(run, tmp_path, change):
@@ -104,9 +104,9 @@ def test_what_the_arrays_depend_on_names_their_folder(run, tmp_path, change):
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_teacher_forced_beliefs_are_kept_per_guidance_and_reading(run, tmp_path):
-    first = run.vary({"belief": TeacherForced(guidance=2.0)})
-    for each in (first, first.vary({"belief.guidance": 3.0}), first.vary({"decoder.reading": Committed()})):
+def test_teacher_forced_observations_are_kept_per_guidance_and_lcdm(run, tmp_path):
+    first = run.vary({"distribution": TeacherForced(guidance=2.0)})
+    for each in (first, first.vary({"distribution.guidance": 3.0}), first.vary({"decoder.lcdm": Committed()})):
         each.job()
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
@@ -187,24 +187,23 @@ def test_a_run_goes_on_from_a_decoder(run, tmp_path):
         torch.testing.assert_close(again.state_dict()[name], tensor, msg=name)
 
 
-def test_a_reading_with_more_columns_starts_as_the_decoder_it_goes_on_from(run, tmp_path):
-    """`Committed` of a belief in one code says nothing new, and what it adds starts at zero."""
+def test_an_lcdm_with_more_columns_starts_as_the_decoder_it_goes_on_from(run, tmp_path):
+    """`Committed` of a one-hot distribution adds nothing new, and its columns start at zero."""
     start = trained(run, tmp_path / "first")
-    wider = run.vary({"decoder.reading": Committed(), "start": str(tmp_path / "first")}).job().objective.dcdd
+    wider = run.vary({"decoder.lcdm": Committed(), "start": str(tmp_path / "first")}).job().objective.dcdd
     weight, before = wider.encoder.fc.weight, start.encoder.fc.weight
     torch.testing.assert_close(weight[:, :8], before)
     assert weight[:, 8:].abs().sum() == 0
     p = torch.eye(64)[torch.arange(16) % 64].unsqueeze(0)
     ids, grid = p.argmax(-1), load_tokenizer("mini").grid
     conditions = [
-        each.encode(reading(p, ids, start.codebook), grid)
-        for each, reading in ((start, Expectation()), (wider, Committed()))
+        each.encode(lcdm(p, ids, start.codebook), grid) for each, lcdm in ((start, Expectation()), (wider, Committed()))
     ]
     torch.testing.assert_close(*conditions)
 
 
-def test_a_reading_with_fewer_columns_takes_the_shared_ones(run, tmp_path):
-    committed = run.vary({"decoder.reading": Committed()})
+def test_an_lcdm_with_fewer_columns_takes_the_shared_ones(run, tmp_path):
+    committed = run.vary({"decoder.lcdm": Committed()})
     start = trained(committed, tmp_path / "first")
     narrow = run.vary({"start": str(tmp_path / "first")}).job().objective.dcdd
     torch.testing.assert_close(narrow.encoder.fc.weight, start.encoder.fc.weight[:, :8])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from detokenizers.dcdd.calibrate import Calibration
+from detokenizers.dcdd.calibration import Calibration
 from detokenizers.dcdd.search import (
     PAPER_RANGE,
     CalibrationError,

@@ -13,6 +13,7 @@ from detokenizers.dcdd.loading import load
 
 from detokenizers.checkpoint import load_tensors
 from detokenizers.dcdd.model import WEIGHTS
+from detokenizers.papers import load
 from detokenizers.pretrained.vlm.loading import load_vlm
 from detokenizers.training.report import read_log
 from detokenizers.training.state import STATE
@@ -55,7 +56,7 @@ def test_attention_is_all_of_the_transformer_that_the_state_holds(trained):
 
 def test_a_decoder_trained_in_shards_loads_and_draws(trained, embedded):
     dcdd = load(trained / "shards")
-    tokens = load_vlm("mini").generate(["a dog on grass"], seeds=[0], observe=dcdd.observe)
+    tokens = load_vlm("mini").generate(["a dog on grass"], seeds=[0], observe=dcdd.observers)
     whole = load(trained / "whole")(tokens, steps=2)
     assert whole.shape == (1, 3, stack.PIXELS, stack.PIXELS)
     torch.testing.assert_close(dcdd(tokens, steps=2), whole, atol=0.05, rtol=0)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from detokenizers.dcdd.calibrate import Calibration, encoder_statistics
+from detokenizers.dcdd.calibrate import encoder_statistics
+from detokenizers.dcdd.calibration import Calibration
 from detokenizers.dcdd.token_statistics import (
     TokenStatistics,
     between_class_variance,
@@ -23,7 +24,7 @@ def unit(n, d=8, seed=0):
     return F.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def beliefs(n=40, v=64, seed=0):
+def distributions(n=40, v=64, seed=0):
     return (2 * torch.randn(n, v, generator=torch.Generator().manual_seed(seed))).softmax(-1)
 
 
@@ -42,7 +43,7 @@ def test_otsu_of_one_peak_over_a_plateau():  # O2
 
 
 def test_otsu_reads_many_rows_as_it_reads_one():
-    curves = beliefs(6).sort(-1, descending=True).values
+    curves = distributions(6).sort(-1, descending=True).values
     together = otsu_exact(curves)
     for i, curve in enumerate(curves):
         assert [x.item() for x in otsu_exact(curve)] == pytest.approx([x[i].item() for x in together])
@@ -51,7 +52,7 @@ def test_otsu_reads_many_rows_as_it_reads_one():
 @pytest.mark.parametrize("seed", range(4))
 def test_histogram_otsu_is_scikit_image_s(seed):
     threshold_otsu = pytest.importorskip("skimage.filters").threshold_otsu
-    curve = beliefs(1, 500, seed)[0].double().sort(descending=True).values
+    curve = distributions(1, 500, seed)[0].double().sort(descending=True).values
     expected = threshold_otsu(curve.numpy(), nbins=256)
     found = otsu_hist256(curve)
     assert found.threshold.item() == pytest.approx(float(expected))
@@ -78,7 +79,7 @@ def test_raw_cosines_of_random_codes_look_like_the_paper_s_raw_encoder():  # R1
 
 
 def test_statistics_do_not_depend_on_how_tokens_arrive():
-    p, ids, codes = beliefs(), torch.arange(40), unit(64)
+    p, ids, codes = distributions(), torch.arange(40), unit(64)
     whole, pieces = TokenStatistics(codes), TokenStatistics(codes)
     whole.update(p.view(4, 10, 64), ids.view(4, 10))
     for part, drawn in zip(p.split(7), ids.split(7), strict=True):
@@ -90,7 +91,7 @@ def test_statistics_do_not_depend_on_how_tokens_arrive():
 
 
 def test_targets_pool_all_tokens():
-    p = beliefs()
+    p = distributions()
     statistics = TokenStatistics()
     statistics.update_logits(p.log())
     targets, confidence, entropies = statistics.targets(), p.amax(-1), normalized_entropy(p)
@@ -106,7 +107,7 @@ def test_entropy_is_normalised_by_the_codebook_size():
 
 
 def test_head_mass_is_read_off_the_mean_sorted_curve():
-    p = beliefs()
+    p = distributions()
     statistics = TokenStatistics()
     statistics.update(p)
     table, curve = statistics.table1(), p.sort(-1, descending=True).values.double().mean(0)
@@ -137,13 +138,13 @@ def test_statistics_of_nothing_are_refused():
     with pytest.raises(ValueError, match="no token"):
         TokenStatistics().targets()
     statistics = TokenStatistics()
-    statistics.update(beliefs())
+    statistics.update(distributions())
     with pytest.raises(ValueError, match="geometry gap needs"):
         statistics.geometry()
 
 
 def test_two_codebook_sizes_do_not_mix():
     statistics = TokenStatistics()
-    statistics.update(beliefs(v=64))
+    statistics.update(distributions(v=64))
     with pytest.raises(ValueError, match="over 32 codes, those before over 64"):
-        statistics.update(beliefs(v=32))
+        statistics.update(distributions(v=32))

@@ -22,12 +22,11 @@ from detokenizers.pretrained.flux.inputs import (
 )
 from detokenizers.pretrained.flux.scope import Attention, Full, LoRA, apply_scope
 from detokenizers.pretrained.flux.transformer import (
+    FillConstants,
     FluxConfig,
     FluxDecoder,
     FusedXEmbedder,
     PretrainedFlux,
-    Told,
-    fill_dev,
 )
 from detokenizers.pretrained.spaces import VAE, VAEConfig, build_vae, set_statistics
 from tests.pretrained.tiny import spread_norms
@@ -165,9 +164,9 @@ def test_zero_condition_columns_leave_the_base_layer_as_it_was():
 def test_zero_fill_tells_fill_nothing():
     net = decoder(TINY.vary(fill=ZeroFill()))
     fill, ids, _ = net.constants(4, 6, torch.device("cpu"))
-    told, same_ids, _ = decoder().constants(4, 6, torch.device("cpu"))
-    assert fill.shape == told.shape
-    assert fill.abs().sum() == 0 < told.abs().sum()
+    blank, same_ids, _ = decoder().constants(4, 6, torch.device("cpu"))
+    assert fill.shape == blank.shape
+    assert fill.abs().sum() == 0 < blank.abs().sum()
     assert torch.equal(ids, same_ids)
     noisy, t, condition = inputs()
     assert not torch.allclose(net(noisy, t, condition), decoder()(noisy, t, condition))
@@ -254,7 +253,7 @@ def test_a_transformer_that_is_not_fill_or_lacks_guidance_is_refused():
         axes_dims_rope=(4, 4, 8),
     )
     with pytest.raises(ValueError, match="not a Fill transformer"):
-        FluxDecoder(plain, 20, blank, Told(guidance=None))
+        FluxDecoder(plain, 20, blank, FillConstants(guidance=None))
     with pytest.raises(ValueError, match="takes no guidance, got guidance=30"):
         FluxDecoder(plain, 20, blank)
     with pytest.raises(ValueError, match=r"add up to 16, not to head_dim=32"):
@@ -263,7 +262,7 @@ def test_a_transformer_that_is_not_fill_or_lacks_guidance_is_refused():
 
 def test_the_full_size_has_the_counts_of_the_spec():
     with torch.device("meta"):
-        net = fill_dev().build(272, blank)
+        net = FluxConfig().build(272, blank)
     apply_scope(Attention(), net.transformer)
     counts = {True: 0, False: 0}
     for name, parameter in net.transformer.named_parameters():

@@ -21,9 +21,9 @@ from detokenizers.pretrained.vlm.janus_size import JANUS_PRO_1B, JANUS_PRO_7B, J
 from detokenizers.pretrained.vlm.llama_blocks import LlamaBlocks
 from detokenizers.pretrained.vlm.prompt_formats import JanusChat, PlainWords, prompt_batch
 from detokenizers.pretrained.vlm.step_graphs import Recorded
-from detokenizers.pretrained.vlm.token_loop import Listener, guide
+from detokenizers.pretrained.vlm.token_loop import Observations, guide
 from detokenizers.protocols import TokenVLM
-from tests.pretrained.tiny import CHAT, TINY, soften, tiny_janus, tiny_tokenizer, tiny_vlm
+from tests.pretrained.tiny import CHAT, LOGITS, SOFTMAX, TINY, tiny_janus, tiny_tokenizer, tiny_vlm
 
 PROMPTS = ["a red apple on a wooden table", "two dog and cat"]
 
@@ -97,10 +97,10 @@ def test_observed_logits_are_the_guided_ones_transformers_samples_from(vlm):
         batch.ids, attention_mask=batch.visible.long(), generation_mode="image", guidance_scale=1.0,
         logits_processor=both, do_sample=False,
     )  # fmt: skip
-    ours = vlm.generate(PROMPTS, seeds=[0, 0], greedy=True, observe=lambda logits, ids: logits.clone())
+    ours = vlm.generate(PROMPTS, seeds=[0, 0], greedy=True, observe=LOGITS)
     assert torch.equal(ours.ids, theirs)
     assert all(scores.shape == (2, 64) for scores in sink.seen)
-    torch.testing.assert_close(ours.observed, torch.stack(sink.seen, 1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours.observed["logits"], torch.stack(sink.seen, 1), atol=1e-4, rtol=1e-4)
 
 
 def test_a_processor_of_the_user_sees_raw_scores_of_both_halves(vlm):
@@ -123,7 +123,9 @@ def test_transformers_samples_from_fifty_codes_unless_told_otherwise(vlm, top_k,
         patch.setattr(torch, "multinomial", spy)
         by_transformers(vlm, PROMPTS[:1], guidance=1.5, do_sample=True, **options)
     assert int((probabilities[0] > 0).sum()) == kept
-    assert int((vlm.generate(PROMPTS[:1], seeds=[0], guidance=1.5, observe=soften).observed[0, 0] > 0).sum()) == 64
+    assert (
+        int((vlm.generate(PROMPTS[:1], seeds=[0], guidance=1.5, observe=SOFTMAX).observed["p"][0, 0] > 0).sum()) == 64
+    )
 
 
 def test_the_decode_step_is_one_graph_with_equal_tokens():
@@ -137,10 +139,10 @@ def test_the_decode_step_is_one_graph_with_equal_tokens():
     loop = compiled.loop
     loop.compiled = torch.compile(loop.static_step, fullgraph=True, backend=count, dynamic=False)
     for prompts in (PROMPTS, ["a green dog on the table", "an apple"], ["a green cat on a table", "two apple"]):
-        ours = compiled.generate(prompts, seeds=[1, 2], observe=soften)
-        eager = plain.generate(prompts, seeds=[1, 2], observe=soften)
+        ours = compiled.generate(prompts, seeds=[1, 2], observe=SOFTMAX)
+        eager = plain.generate(prompts, seeds=[1, 2], observe=SOFTMAX)
         assert torch.equal(ours.ids, eager.ids)
-        torch.testing.assert_close(ours.observed, eager.observed)
+        torch.testing.assert_close(ours.observed["p"], eager.observed["p"])
     torch._dynamo.reset()
     assert len(graphs) == 1, "one graph for prompts of about one length, none per step"
     large = [node for node in graphs[0].graph.find_nodes(op="placeholder") if node.meta["example_value"].numel() > 1000]
@@ -162,10 +164,10 @@ def test_a_recorded_step_draws_the_same_tokens_from_fixed_addresses():
     vlm.loop.compiled = Recorded(vlm.loop.static_step, record)
     for prompts, guidance in ((PROMPTS, 5.0), (["an apple", "two dog"], 3.0), (PROMPTS[:1], 5.0), (PROMPTS[:1], 1.0)):
         seeds = list(range(len(prompts)))
-        ours = vlm.generate(prompts, seeds=seeds, guidance=guidance, observe=soften)
-        eager = plain.generate(prompts, seeds=seeds, guidance=guidance, observe=soften)
+        ours = vlm.generate(prompts, seeds=seeds, guidance=guidance, observe=SOFTMAX)
+        eager = plain.generate(prompts, seeds=seeds, guidance=guidance, observe=SOFTMAX)
         assert torch.equal(ours.ids, eager.ids)
-        torch.testing.assert_close(ours.observed, eager.observed)
+        torch.testing.assert_close(ours.observed["p"], eager.observed["p"])
     assert len(recordings) == 3, "batch 2, batch 1, and batch 1 without guidance"
     _settle(vlm.model, torch.bfloat16)
     vlm.generate(PROMPTS[:1], seeds=[0], guidance=1.0)
@@ -186,34 +188,36 @@ def test_guidance_and_temperature_commute_but_guidance_and_top_k_do_not():
     assert not torch.allclose(best(guide(both, 2, 5.0)), guide(best(both), 2, 5.0))
 
 
-def test_observed_beliefs_are_guided_logits_over_the_temperature(vlm):
-    hot = vlm.generate(PROMPTS, seeds=[0, 1], temperature=2.0, observe=lambda x, ids: x.clone())
-    cool = vlm.generate(PROMPTS, seeds=[0, 1], observe=lambda x, ids: x.clone())
-    torch.testing.assert_close(hot.observed[:, 0] * 2, cool.observed[:, 0])
+def test_observed_distributions_are_guided_logits_over_the_temperature(vlm):
+    hot = vlm.generate(PROMPTS, seeds=[0, 1], temperature=2.0, observe=LOGITS)
+    cool = vlm.generate(PROMPTS, seeds=[0, 1], observe=LOGITS)
+    torch.testing.assert_close(hot.observed["logits"][:, 0] * 2, cool.observed["logits"][:, 0])
 
 
 def test_an_item_depends_on_its_prompt_and_seed_not_on_its_batch(vlm):
     prompts, seeds = [*PROMPTS, "cat", "a red apple on a wooden table"], [5, 6, 7, 8]
-    together = vlm.generate(prompts, seeds=seeds, observe=soften)
-    alone = [vlm.generate([p], seeds=[s], observe=soften) for p, s in zip(prompts, seeds, strict=True)]
+    together = vlm.generate(prompts, seeds=seeds, observe=SOFTMAX)
+    alone = [vlm.generate([p], seeds=[s], observe=SOFTMAX) for p, s in zip(prompts, seeds, strict=True)]
     pairs = vlm.generate(prompts, seeds=seeds, batch_size=2)
     assert torch.equal(together.ids, torch.cat([one.ids for one in alone]))
     assert torch.equal(together.ids, pairs.ids)
-    torch.testing.assert_close(together.observed, torch.cat([one.observed for one in alone]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        together.observed["p"], torch.cat([one.observed["p"] for one in alone]), atol=1e-5, rtol=1e-4
+    )
     assert not torch.equal(together.ids[0], together.ids[3]), "same prompt, other seed"
 
 
 def test_observing_changes_no_token(vlm):
-    watched = vlm.generate(PROMPTS, seeds=[0, 1], observe=soften)
+    watched = vlm.generate(PROMPTS, seeds=[0, 1], observe=SOFTMAX)
     assert torch.equal(watched.ids, vlm.generate(PROMPTS, seeds=[0, 1]).ids)
-    assert watched.observed.shape == (2, 16, 64)
+    assert watched.observed["p"].shape == (2, 16, 64)
 
 
 def test_top_k_narrows_the_draw_to_the_likeliest_codes_and_not_what_is_observed(vlm):
     def ranks(top_k):
-        tokens = vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0, temperature=3.0, top_k=top_k, observe=soften)
-        assert (tokens.observed > 0).all(), "the belief is over all codes"
-        return (tokens.observed > tokens.observed.gather(-1, tokens.ids[..., None])).sum(-1)
+        tokens = vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0, temperature=3.0, top_k=top_k, observe=SOFTMAX)
+        assert (tokens.observed["p"] > 0).all(), "the distribution is over all codes"
+        return (tokens.observed["p"] > tokens.observed["p"].gather(-1, tokens.ids[..., None])).sum(-1)
 
     assert ranks(1).max() == 0
     assert ranks(4).max() == 3
@@ -221,17 +225,17 @@ def test_top_k_narrows_the_draw_to_the_likeliest_codes_and_not_what_is_observed(
 
 
 def test_without_guidance_the_unconditional_half_is_not_run(vlm):
-    alone = vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0, observe=soften)
-    nearly = vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0 + 1e-7, observe=soften)
+    alone = vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0, observe=SOFTMAX)
+    nearly = vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0 + 1e-7, observe=SOFTMAX)
     assert vlm.prefix(PROMPTS, 1).embeddings.shape[0] == 2
-    torch.testing.assert_close(alone.observed[:, 0], nearly.observed[:, 0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(alone.observed["p"][:, 0], nearly.observed["p"][:, 0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("guidance", [5.0, 1.0])
-def test_teacher_forcing_own_tokens_gives_the_beliefs_they_were_drawn_from(vlm, guidance):
-    drawn = vlm.generate(PROMPTS, seeds=[3, 4], guidance=guidance, temperature=1.3, observe=soften)
-    forced = vlm.teacher_forced(PROMPTS, drawn.ids, guidance=guidance, temperature=1.3, observe=soften)
-    torch.testing.assert_close(forced, drawn.observed, atol=1e-5, rtol=1e-4)
+def test_teacher_forcing_own_tokens_gives_the_distributions_they_were_sampled_from(vlm, guidance):
+    drawn = vlm.generate(PROMPTS, seeds=[3, 4], guidance=guidance, temperature=1.3, observe=SOFTMAX)
+    forced = vlm.teacher_forced(PROMPTS, drawn.ids, guidance=guidance, temperature=1.3, observe=SOFTMAX).observed["p"]
+    torch.testing.assert_close(forced, drawn.observed["p"], atol=1e-5, rtol=1e-4)
 
 
 def test_teacher_forcing_hands_out_logits_in_chunks_with_their_tokens(vlm, monkeypatch):
@@ -242,7 +246,7 @@ def test_teacher_forcing_hands_out_logits_in_chunks_with_their_tokens(vlm, monke
         sizes.append(len(logits))
         return tokens[:, None].float()
 
-    kept = vlm.teacher_forced(PROMPTS, ids, observe=observe)
+    kept = vlm.teacher_forced(PROMPTS, ids, observe={"ids": observe}).observed["ids"]
     assert sizes == [7, 7, 7, 7, 4]
     assert torch.equal(kept[..., 0].long(), ids)
 
@@ -259,11 +263,11 @@ def test_progress_counts_every_token_of_every_image(vlm):
 
 def test_drawing_leaves_the_weights_untouched_and_without_gradients(vlm):
     before = fingerprint(vlm.model.state_dict())
-    tokens = vlm.generate(PROMPTS, seeds=[0, 1], observe=soften)
+    tokens = vlm.generate(PROMPTS, seeds=[0, 1], observe=SOFTMAX)
     assert fingerprint(vlm.model.state_dict()) == before
     assert not any(weight.requires_grad for weight in vlm.parameters())
-    assert not tokens.observed.requires_grad
-    assert not tokens.observed.is_inference(), "observed values must be usable in training"
+    assert not tokens.observed["p"].requires_grad
+    assert not tokens.observed["p"].is_inference(), "observed values must be usable in training"
 
 
 def test_weights_that_are_cast_or_changed_after_wrapping_are_followed():
@@ -368,7 +372,7 @@ def test_nan_weights_are_reported_with_their_dtype():
     with pytest.raises(ValueError, match=r"not finite in float32"):
         broken.generate(["cat"], seeds=[0])
     with pytest.raises(ValueError, match=r"not finite in float32"):
-        broken.teacher_forced(["cat"], torch.zeros(1, 16, dtype=torch.long), observe=soften)
+        broken.teacher_forced(["cat"], torch.zeros(1, 16, dtype=torch.long), observe=SOFTMAX)
 
 
 def test_logits_that_stop_being_numbers_on_the_way_are_reported_at_the_end():
@@ -426,9 +430,8 @@ def test_in_bfloat16_the_head_and_the_tokenizer_stay_fp32(folder):
     assert vlm.prefix(["cat"], 1).embeddings.dtype == torch.bfloat16
     assert vlm.tokenizer.model.dtype == torch.float32
     assert vlm.tokenizer.codebook.dtype == torch.float32
-    tokens = vlm.generate(PROMPTS, seeds=[0, 1], observe=lambda logits, ids: logits)
-    assert tokens.observed is not None
-    assert tokens.observed.dtype == torch.float32
+    tokens = vlm.generate(PROMPTS, seeds=[0, 1], observe=LOGITS)
+    assert tokens.observed["logits"].dtype == torch.float32
 
 
 def test_missing_and_foreign_folders_are_named_in_one_line(tmp_path, folder):
@@ -484,19 +487,21 @@ def test_sizes_that_do_not_fit_are_refused():
 
 
 @pytest.mark.parametrize(("num_codes", "steps_together"), [(1024, 16), (16_384, 1), (65_536, 1)])
-def test_beliefs_wait_for_company_only_where_they_are_small(num_codes, steps_together):
+def test_steps_are_observed_together_only_where_codebooks_are_small(num_codes, steps_together):
     rows = []
 
     def observe(logits, drawn):
         rows.append(len(drawn))
         return torch.stack([logits[:, 0], drawn.float()], -1)
 
-    listener = Listener(observe, num_codes)
+    observations = Observations({"first": observe, "rows": lambda logits, drawn: drawn[:, None]}, num_codes)
     steps = [(torch.full((2, num_codes), float(step)) + torch.tensor([[0.0], [0.5]]), step) for step in range(18)]
     for logits, step in steps:
-        listener.hear(logits, torch.tensor([step, 100 + step]))
-    seen = listener.observed()
+        observations.add(logits, torch.tensor([step, 100 + step]))
+    stacked = observations.stacked()
+    seen = stacked["first"]
     assert max(rows) == 2 * steps_together
     assert sum(rows) == 2 * 18
     assert seen[0].tolist() == [[step, step] for step in range(18)]
     assert seen[1].tolist() == [[step + 0.5, step + 100] for step in range(18)]
+    assert stacked["rows"][1, :, 0].tolist() == [step + 100 for step in range(18)]

@@ -20,7 +20,7 @@ from detokenizers.pretrained.weights import llamagen_files as llamagen_weights
 from detokenizers.pretrained.weights.llamagen_files import gpt_tensors, half_split, read_official, vq_tensors
 from detokenizers.protocols import TokenVLM
 from tests.pretrained.llamagen_reference import ReferenceGPT, ReferenceVQ
-from tests.pretrained.tiny import soften, tiny_tokenizer
+from tests.pretrained.tiny import LOGITS, SOFTMAX, tiny_tokenizer
 
 TINY = LlamaGenSize(
     hidden=32, layers=2, heads=2, intermediate=48, grid=4, codebook=64, caption_dim=12, caption_length=7,
@@ -63,7 +63,7 @@ def vlm(folder) -> LlamaGenVLM:
     return LlamaGenVLM.from_folder(folder, size=TINY, captions=StoredCaptions(TABLE, length=7))
 
 
-def reference_beliefs(reference: ReferenceGPT, ids: torch.Tensor, guidance: float) -> torch.Tensor:
+def reference_logits(reference: ReferenceGPT, ids: torch.Tensor, guidance: float) -> torch.Tensor:
     features, visible = StoredCaptions(TABLE, length=7)(PROMPTS)
     blank = reference.get_buffer("cls_embedding.uncond_embedding").expand_as(features)
     with torch.no_grad():
@@ -76,11 +76,11 @@ def test_a_llamagen_vlm_is_a_token_vlm(vlm):
 
 
 def test_the_port_gives_the_logits_of_the_reference_at_every_step(vlm, reference):
-    drawn = vlm.generate(PROMPTS, seeds=[0, 1], observe=lambda logits, ids: logits)
-    logits = reference_beliefs(reference, drawn.ids, guidance=7.5)
+    drawn = vlm.generate(PROMPTS, seeds=[0, 1], observe=LOGITS)
+    logits = reference_logits(reference, drawn.ids, guidance=7.5)
     assert logits.abs().max() > 75
-    assert (drawn.observed - logits).abs().max() < 1e-3
-    forced = vlm.teacher_forced(PROMPTS, drawn.ids, observe=lambda logits, ids: logits)
+    assert (drawn.observed["logits"] - logits).abs().max() < 1e-3
+    forced = vlm.teacher_forced(PROMPTS, drawn.ids, observe=LOGITS).observed["logits"]
     assert (forced - logits).abs().max() < 1e-3
 
 
@@ -93,16 +93,16 @@ def test_the_parity_would_notice_an_identity_rotation_of_the_prefix(folder, refe
     monkeypatch.setattr("detokenizers.pretrained.vlm.llamagen.raster_angles", identity_prefix)
     wrong = LlamaGenVLM.from_folder(folder, size=TINY, captions=StoredCaptions(TABLE, length=7))
     ids = torch.arange(32).view(2, 16)
-    forced = wrong.teacher_forced(PROMPTS, ids, observe=lambda logits, ids: logits)
-    assert (forced - reference_beliefs(reference, ids, 7.5)).abs().max() > 1
+    forced = wrong.teacher_forced(PROMPTS, ids, observe=LOGITS).observed["logits"]
+    assert (forced - reference_logits(reference, ids, 7.5)).abs().max() > 1
 
 
 def test_the_parity_would_notice_rows_left_interleaved(folder, reference, monkeypatch):
     monkeypatch.setattr(llamagen_weights, "half_split", lambda rows, heads: rows)
     wrong = LlamaGenVLM.from_folder(folder, size=TINY, captions=StoredCaptions(TABLE, length=7))
     ids = torch.arange(32).view(2, 16)
-    forced = wrong.teacher_forced(PROMPTS, ids, observe=lambda logits, ids: logits)
-    assert (forced - reference_beliefs(reference, ids, 7.5)).abs().max() > 1
+    forced = wrong.teacher_forced(PROMPTS, ids, observe=LOGITS).observed["logits"]
+    assert (forced - reference_logits(reference, ids, 7.5)).abs().max() > 1
 
 
 def test_rows_are_reordered_within_their_head():
@@ -119,17 +119,17 @@ def test_an_item_depends_on_its_prompt_and_seed_not_on_its_batch(vlm):
 @pytest.mark.parametrize("guidance", [1.0, 0.5, 0.0, -2.0])
 def test_guidance_of_one_and_less_is_none_as_officially(vlm, reference, guidance):
     ids = torch.arange(32).view(2, 16)
-    conditional = reference_beliefs(reference, ids, 1.0)
-    forced = vlm.teacher_forced(PROMPTS, ids, guidance=guidance, observe=lambda logits, ids: logits)
+    conditional = reference_logits(reference, ids, 1.0)
+    forced = vlm.teacher_forced(PROMPTS, ids, guidance=guidance, observe=LOGITS).observed["logits"]
     assert (forced - conditional).abs().max() < 1e-3
     drawn = vlm.generate(PROMPTS, seeds=[0, 1], guidance=guidance)
     assert torch.equal(drawn.ids, vlm.generate(PROMPTS, seeds=[0, 1], guidance=1.0).ids)
 
 
-def test_top_k_narrows_the_draw_but_not_the_observed_belief(vlm):
-    drawn = vlm.generate(PROMPTS, seeds=[0, 1], top_k=1, observe=soften)
+def test_top_k_narrows_the_draw_but_not_the_observed_distribution(vlm):
+    drawn = vlm.generate(PROMPTS, seeds=[0, 1], top_k=1, observe=SOFTMAX)
     assert torch.equal(drawn.ids, vlm.generate(PROMPTS, seeds=[7, 8], greedy=True).ids)
-    assert (drawn.observed > 0).sum(-1).float().mean() > 1
+    assert (drawn.observed["p"] > 0).sum(-1).float().mean() > 1
 
 
 def test_it_draws_from_its_own_number_of_codes_unless_told_otherwise(vlm, monkeypatch):
@@ -142,17 +142,16 @@ def test_it_draws_from_its_own_number_of_codes_unless_told_otherwise(vlm, monkey
 
 def test_drawing_leaves_the_weights_untouched(vlm):
     before = fingerprint(vlm.model.state_dict())
-    vlm.generate(PROMPTS, seeds=[0, 1], observe=soften)
+    vlm.generate(PROMPTS, seeds=[0, 1], observe=SOFTMAX)
     assert fingerprint(vlm.model.state_dict()) == before
     assert not any(weight.requires_grad for weight in vlm.parameters())
 
 
 def test_bfloat16_keeps_output_layer_and_vq_in_fp32(folder):
     vlm = LlamaGenVLM.from_folder(folder, size=TINY, captions=StoredCaptions(TABLE, length=7), dtype=torch.bfloat16)
-    drawn = vlm.generate(PROMPTS, seeds=[0, 1], observe=lambda logits, ids: logits)
+    drawn = vlm.generate(PROMPTS, seeds=[0, 1], observe=LOGITS)
     assert vlm.model.llama.dtype == torch.bfloat16
-    assert drawn.observed is not None
-    assert drawn.observed.dtype == vlm.tokenizer.codebook.dtype == torch.float32
+    assert drawn.observed["logits"].dtype == vlm.tokenizer.codebook.dtype == torch.float32
 
 
 def test_official_vq_keys_load_strictly_and_compute_the_same():

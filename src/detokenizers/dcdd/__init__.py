@@ -1,10 +1,10 @@
 """DCDD: Distribution-Conditioned Diffusion Decoding (arXiv 2603.13389).
 
-A vision-language model that draws samples one code per image patch, and its VQ decoder, which turns codes into pixels, is
-the weakest part of it. Before sampling a code, the model computes a distribution over all codes. DCDD keeps a summary of
-it (LCDM: the expected code vector and four uncertainty features) and trains a diffusion decoder to draw the image from
-these summaries; the VLM stays frozen. Training needs images alone: the cosines between an encoder's features and the codes
-stand in for the VLM's logits, once Logit Calibration (LC) has made them as certain as the VLM is.
+A vision-language model that draws samples one code per image patch, and its VQ decoder, which turns codes into pixels,
+is the weakest part of it. Before sampling a code, the model computes a distribution over all codes. DCDD keeps a
+summary of it (LCDM: the expected code vector and four uncertainty features) and trains a diffusion decoder to draw the
+image from these summaries; the VLM stays frozen. Training needs images alone: the cosines between an encoder's features
+and the codes stand in for the VLM's logits, once Logit Calibration (LC) has made them as certain as the VLM is.
 
 Equations (docs/dcdd.md adds symbols and tests):
     1        Otsu's split of a sorted distribution       token_statistics.py: otsu_exact

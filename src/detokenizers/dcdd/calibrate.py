@@ -1,8 +1,8 @@
 """Logit Calibration: find the numbers that make an encoder as certain as the VLM (DCDD Eqs. 9-16, B.2).
 
-The VLM's side is measured once (`TokenStatistics.targets`), the encoder's again and again while a search moves kappa and
-epsilon. What comes out is a JSON report bound to one codebook by its fingerprint; training takes it as it is. Beta cannot
-change a softmax; the report states that instead of reporting it as tuned.
+The VLM's side is measured once (`TokenStatistics.targets`), the encoder's again and again while a search moves kappa
+and epsilon. What comes out is a JSON report bound to one codebook by its fingerprint; training takes it as it is. Beta
+cannot change a softmax; the report states that instead of reporting it as tuned.
 
 features + codebook -measure(calibration)-> four statistics -search against targets-> CalibrationReport
 """

@@ -1,5 +1,5 @@
-"""What the decoder is conditioned on, as a map: observed token features laid out on their grid, projected, resized, mixed
-with their neighbours; the four uncertainty features ride along untouched (DCDD Eqs. 19-20).
+"""What the decoder is conditioned on, as a map: observed token features laid out on their grid, projected, resized,
+mixed with their neighbours; the four uncertainty features ride along untouched (DCDD Eqs. 19-20).
 
 observed [b n o] = [codes, u] -fc, resize, conv-> E' ; u -resize-> U ; [E', U] -> condition [b width+4 hc wc]
 """

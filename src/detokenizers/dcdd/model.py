@@ -1,5 +1,5 @@
-"""DCDD (Distribution-Conditioned Diffusion Decoding): a diffusion decoder that draws not from the tokens that a frozen VLM
-sampled, but from the distributions it sampled them from.
+"""DCDD (Distribution-Conditioned Diffusion Decoding): a diffusion decoder that draws not from the tokens that a frozen
+VLM sampled, but from the distributions it sampled them from.
 
 tokens, observed by LCDM -CondEncoder-> condition -FlowDecoder(space, net)-> images
 """

@@ -1,5 +1,5 @@
-"""How DCDD learns: the encoder's calibrated distributions stand in for the VLM's, so that images alone are enough to train
-on and no VLM runs (DCDD Eqs. 9-15, 18, 26).
+"""How DCDD learns: the encoder's calibrated distributions stand in for the VLM's, so that images alone are enough to
+train on and no VLM runs (DCDD Eqs. 9-15, 18, 26).
 
 features -proxy-> observed -encode-> condition ; latents, noise, t -> noisy -net(noisy, t, condition)-> error -> loss
 """

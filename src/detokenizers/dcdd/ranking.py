@@ -1,6 +1,7 @@
 """What can be summed up about rows of probabilities without sorting them: the top few one by one, the rest in two sums.
 
-A distribution over 16,384 codes is kept as its most probable few and the mass and entropy of the rest. Both sums are taken
+A distribution over 16,384 codes is kept as its most probable few and the mass and entropy of the rest. Both sums are
+taken
 directly: a confident row leaves the rest almost nothing, and `1 - head` would be rounding error.
 
 p [n v] -ranked-> head [n m] descending, rest mass [n], rest entropy [n]

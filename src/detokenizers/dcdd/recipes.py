@@ -1,8 +1,8 @@
 """The rows of the DCDD paper's tables and ours beyond it; one function a row, its docstring the command and the target.
 
-Full size: `janus_pro_7b*`, `llamagen_xl*` (the paper's 50K steps; its Table 4 uses 10K a row). Embedded: `mini*`.
-A row with LC names the report of `detok calibrate` for its VLM. A report fits one codebook, so no row can take the numbers
-of another VLM: with another `--vlm` give its own `--calibration`.
+Full size: `janus_pro_7b*`, `llamagen_xl*` (the paper's 50K steps; its Table 4 uses 10K a row). Embedded: `mini*`. A row
+with LC names the report of `detok calibrate` for its VLM. A report fits one codebook, so no row can take the numbers of
+another VLM: with another `--vlm` give its own `--calibration`.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def janus_pro_7b() -> DCDDRun:
 
     First `runs/table1_janus.sh`: it calibrates on a hundred training images, which is enough (57,600 tokens), then
     `accelerate launch -m detokenizers train dcdd.janus_pro_7b --calibration out/janus/calibration.json --out
-    out/janus/dcdd`. Expect a kappa near 27, where spec and Table 1 put a VLM of normalised entropy .4153. Attention learns
-    with 1e-5, new layers with 1e-4.
+    out/janus/dcdd`. Expect a kappa near 27, where spec and Table 1 put a VLM of normalised entropy .4153. Attention
+    learns with 1e-5, new layers with 1e-4.
     """
     return DCDDRun(
         recipe="dcdd.janus_pro_7b",

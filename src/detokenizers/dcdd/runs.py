@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ..checkpoint import fingerprint, load_tensors, resolve
+from ..checkpoint import EMBEDDED, fingerprint, load_tensors, resolve
 from ..config import Config
 from ..data.encoded import encoded, reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
@@ -107,7 +107,10 @@ class DCDDRun(Config):
                 f"the calibration is given twice, by {self.calibration} and by decoder.calibration; "
                 "with --calibration None the numbers of the latter count"
             )
-        found = CalibrationReport.load(resolve(self.calibration)).require(codebook)
+        path = Path(self.calibration)
+        embedded = EMBEDDED / path
+        report = CalibrationReport.load(embedded if embedded.exists() and not path.exists() else path)
+        found = report.require(codebook)
         return self.decoder.vary({"calibration": found, "calibration.vlm_side": own.vlm_side})
 
     def job(self) -> Job:

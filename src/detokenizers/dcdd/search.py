@@ -10,9 +10,9 @@ targets -bisect kappa, sweep the rest-> steps, each with its loss; the last acce
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..config import Config
 from .calibration import Calibration
@@ -75,6 +75,12 @@ class SearchConfig(Config):
     """Of the paper's order."""
     weights: Annotated[Weights | SummaryWeights, Field(discriminator="kind")] = Weights()
     """What the loss compares: `quantiles` (Eq. 16) or `summaries` (section 4.2). Kappa matches mean entropy in both."""
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _read_older_settings(cls, weights: Any) -> Any:
+        """A report of before there were two kinds has the first."""
+        return {"kind": "quantiles", **weights} if isinstance(weights, dict) else weights
 
 
 class Step(Config):

@@ -1,4 +1,5 @@
-"""How certain is a source of tokens? The statistics of DCDD's Table 1 and the targets of its calibration (Eqs. 1, 11, 12).
+"""How certain is a source of tokens? The statistics of DCDD's Table 1 and the targets of its calibration (Eqs. 1, 11,
+12).
 
 `TokenStatistics` takes in distributions, in the token loop or over encoder features, and keeps a few numbers per token
 and one mean curve. It also measures what the paper does not, the geometry gap: calibration matches entropy and
@@ -105,7 +106,9 @@ class TokenStatistics:
     """Accumulates what Table 1 reports, token by token. Sorts every row, so it is for measuring, not for serving."""
 
     def __init__(
-        self, codebook: Float[Tensor, "v d"] | None = None, config: UncertaintyConfig = UncertaintyConfig()
+        self,
+        codebook: Float[Tensor, "v d"] | None = None,
+        config: UncertaintyConfig = UncertaintyConfig(),  # noqa: B008
     ) -> None:
         """Args: codebook: unit rows, needed only for `geometry`; config: how uncertainty features are cut."""
         self.codebook, self.config = codebook, config

@@ -128,7 +128,8 @@ class FluxDecoder(nn.Module):
         transformer: an unforked Fill transformer; its input layer is widened in place.
         condition_dim: condition channels per token, k for a map on the token grid and 4k for one on the latent grid.
         encode: images to latents, asked once per size for the blank picture that Fill repaints.
-        constants: the guidance value, what stands in for the prompt, what Fill's own channels hold, how new columns start.
+        constants: the guidance value, what stands in for the prompt, what Fill's own channels hold, how new columns
+            start.
     """
 
     text: Tensor
