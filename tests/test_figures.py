@@ -19,7 +19,6 @@ from torch import nn
 from transformers import JanusForConditionalGeneration
 
 from detokenizers.checkpoint import load_tensors, resolve
-from detokenizers.cli.recipes import RECIPES
 from detokenizers.data.world.objects import COLOURS
 from detokenizers.data.world.scenes import Thing, Truth, seen_colour
 from detokenizers.data.world.world import HELD_OUT, World, reserved
@@ -30,6 +29,7 @@ from detokenizers.evaluation.anchors import ROWS
 from detokenizers.evaluation.benchmarks.geneval_prompts import TASKS
 from detokenizers.evaluation.benchmarks.geneval_rules import CONFIDENCE, COUNTING_CONFIDENCE, MAX_OBJECTS
 from detokenizers.evaluation.rules import PROTOCOLS
+from detokenizers.papers import RECIPES
 from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.vlm.janus import janus_config
 from detokenizers.pretrained.vlm.janus_size import JANUS_PRO_7B

@@ -12,7 +12,6 @@ import torch
 
 from detokenizers.checkpoint import load_tensors, resolve
 from detokenizers.cli import main
-from detokenizers.cli.recipes import RECIPES
 from detokenizers.data.sources import WorldImages
 from detokenizers.dcdd.calibrate import CalibrationReport
 from detokenizers.dcdd.calibration import Calibration
@@ -20,6 +19,7 @@ from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.lcdm import Expectation, HardCodes
 from detokenizers.dcdd.model import DCDDConfig
 from detokenizers.flow import LogitNormal, One
+from detokenizers.papers import RECIPES
 from detokenizers.pretrained.flux.scope import Attention
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig
 from detokenizers.training.loop import LOG

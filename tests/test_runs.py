@@ -79,7 +79,7 @@ def test_a_script_runs_to_its_end_and_every_command_is_understood(script, theatr
 
 def understood(verb: str, arguments: list[str]) -> None:
     if verb == "train":
-        assert train.request(arguments[0], arguments).run.recipe == arguments[0]
+        assert train.parsed(arguments).run.recipe == arguments[0]
     else:
         parse(verbs.VERBS[verb], arguments, prog=f"detok {verb}")
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -125,9 +126,10 @@ def flow_error(
 class CodeDecoder(nn.Module):
     """What the VLM ships with: ids to code vectors to pixels. Deterministic, so steps and seeds change nothing."""
 
+    source: Literal["tokens"] = "tokens"
     steps = None
-    observers: ClassVar[Mapping[str, Observe]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset()
+    observers: Mapping[str, Observe] = MappingProxyType({})
+    needs: frozenset[str] = frozenset()
 
     def __init__(self, tokenizer: VisualTokenizer) -> None:
         super().__init__()
@@ -191,9 +193,10 @@ class SpaceDecoder(nn.Module):
     Like the features, the latents of a picture are nothing that tokens of a VLM come with.
     """
 
+    source: Literal["tokens"] = "tokens"
     steps = None
-    observers: ClassVar[Mapping[str, Observe]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset({"latents"})
+    observers: Mapping[str, Observe] = MappingProxyType({})
+    needs: frozenset[str] = frozenset({"latents"})
 
     def __init__(self, space: ImageSpace) -> None:
         super().__init__()

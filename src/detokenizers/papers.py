@@ -19,7 +19,7 @@ from .decoder import SpaceDecoder
 from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
 from .protocols import Decoder, TextToImage
-from .training import Run
+from .training.run_folder import Run, recipe_in
 
 RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES}
 
@@ -37,6 +37,14 @@ def find(name: str) -> Callable[[], Run]:
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(RECIPES)}"
         raise ValueError(f"there is no recipe {name!r}; {hint} (`detok recipes` lists them)")
     return RECIPES[name]
+
+
+def run_of(name: str) -> Run:
+    """A recipe by name, or what a run.yaml holds; the file's own `recipe` decides which settings it may have."""
+    path = Path(name)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return find(name)()
+    return type(find(recipe_in(path))()).from_yaml(path)
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | TextToImage:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -160,6 +160,11 @@ class Decoder(Protocol):
     """Tokens in, images out."""
 
     @property
+    def source(self) -> Literal["tokens"]:
+        """What it draws from; this is how a caller of `papers.load` sees which protocol a model follows."""
+        ...
+
+    @property
     def steps(self) -> int | None:
         """Its own number of sampling steps; None where there is nothing to sample."""
         ...
@@ -197,6 +202,9 @@ class Decoder(Protocol):
 
 class TextToImage(Protocol):
     """Prompts in, images out, no tokens in between."""
+
+    @property
+    def source(self) -> Literal["prompts"]: ...
 
     @property
     def steps(self) -> int | None:

@@ -1,4 +1,4 @@
-"""`detok`, the command line: `verbs.py` says what may be asked, and the file named after each verb does it.
+"""`detok`, the command line: one file a verb, which reads the options, calls the library and prints what came out.
 
 arguments -tyro-> a frozen request -> `run(request)` of the verb's file -> files on disk, a summary on stdout.
 What the user can put right ends as one line on stderr and exit code 2; `--debug` or DETOK_DEBUG=1 shows the traceback.
@@ -21,13 +21,13 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one `detok` command and return its exit code: 0 done, 2 a clear error, 130 interrupted."""
     try:
-        return _answered(list(sys.argv[1:] if arguments is None else arguments))
+        return _exit_code(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         print("detok: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
 
 
-def _answered(arguments: list[str]) -> int:
+def _exit_code(arguments: list[str]) -> int:
     debug = "--debug" in arguments or os.environ.get("DETOK_DEBUG", "0") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]
     # Waiting threads sleep instead of spinning: 6 s instead of 19 s for one picture while other work has a core.
@@ -37,7 +37,7 @@ def _answered(arguments: list[str]) -> int:
         with suppress(OSError):  # a stream that was opened for reading too cannot be changed
             sys.stdout.reconfigure(errors="replace")
     if not debug:
-        _hush()
+        _silence_libraries()
     try:
         _run(arguments)
     except SystemExit as end:  # tyro has printed the help
@@ -60,25 +60,23 @@ def _run(arguments: list[str]) -> None:
     """Read the verb's request and hand it to the verb's file; without a verb, print what there is."""
     from importlib import import_module
 
-    from . import verbs
+    from . import train, verbs
     from .command_line import choose, parse, require_readable
 
     require_readable(arguments)
     verb, *rest = arguments or ["--help"]
     if verb == "--version":
         print(f"{PACKAGE} {import_module(PACKAGE).__version__}")
-    elif verb == "train" and (recipe := verbs.recipe_in(rest)):
-        train = import_module(".train", __package__)
-        train.run(train.request(recipe, rest))
     elif verb in verbs.VERBS:
-        request = parse(verbs.VERBS[verb], rest, prog=f"detok {verb}")
-        import_module(f".{verb}", __package__).run(request)
+        # The options of `train` are those of a recipe.
+        options = train.parsed(rest) if verb == "train" else parse(verbs.VERBS[verb], rest, prog=f"detok {verb}")
+        import_module(f".{verb}", __package__).run(options)
     else:
         choose(verbs.VERBS, [verb], prog="detok", description=verbs.__doc__ or "")
 
 
-def _hush() -> None:
-    """Loading a model is no news: the libraries below keep their warnings and bars to themselves, ours says its own."""
+def _silence_libraries() -> None:
+    """Silence the warnings and progress bars of the libraries below; ours prints its own."""
     import logging
     import warnings
 

@@ -5,12 +5,15 @@ arguments -tyro-> request ; a box of several lines on stderr -flatten-> CommandL
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
@@ -22,10 +25,12 @@ SETTING = re.compile(r"\b([a-z_.]+)(\.\d+)?(?= Input should )")
 """How pydantic names what does not fit; people know it as an option."""
 DETAILS = ("For full helptext", "Argument helptext")
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
+SOLID = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+"""Scripts that put no spaces between words, as Unicode calls their letters."""
 
 
 class CommandLineError(ValueError):
-    """The command line does not say what it should."""
+    """An option is unknown, missing or misspelt, or its value does not fit."""
 
 
 def parse(kind: type, arguments: Sequence[str], *, prog: str, description: str | None = None) -> Any:
@@ -48,23 +53,61 @@ def parse(kind: type, arguments: Sequence[str], *, prog: str, description: str |
     return request
 
 
+class Overridden(NamedTuple):
+    """Settings of a run with overrides applied, and where it goes."""
+
+    run: Any
+    out: Path
+
+
+def parse_overrides(default: Any, arguments: Sequence[str], *, prog: str, description: str | None) -> Overridden:
+    """Read `[--setting value ...] --out DIR`; every setting of `default` is an option."""
+    fields: list[Any] = [
+        ("run", Annotated[type(default), tyro.conf.arg(name="")], dataclasses.field(default=default)),
+        ("out", Annotated[Path, tyro.conf.arg(help="The run folder.")], dataclasses.field(kw_only=True)),
+    ]
+    kind = dataclasses.make_dataclass("Overridden", fields, frozen=True)
+    read = parse(kind, arguments, prog=prog, description=description)
+    return Overridden(read.run, read.out)
+
+
+def first_word(arguments: Sequence[str], after: Sequence[str]) -> str | None:
+    """The first argument that is neither an option nor the value of one of these options."""
+    pairs = zip(["", *arguments], arguments)
+    return next((this for before, this in pairs if not this.startswith("-") and before not in after), None)
+
+
 def named_alone(arguments: Sequence[str]) -> list[str]:
     """Options with nothing behind them: switches, and lists that somebody left empty."""
     pairs = zip(arguments, [*arguments[1:], "--"])
     return [option for option, following in pairs if option.startswith("--") and following.startswith("--")]
 
 
-def value_at(place: Any, path: Sequence[str]) -> Any:
+def value_at(settings: Any, path: Sequence[str]) -> Any:
     """A setting within settings; None where there is none."""
     for name in path:
-        place = getattr(place, name, None)
-    return place
+        settings = getattr(settings, name, None)
+    return settings
 
 
 def require_readable(arguments: Sequence[str]) -> None:
     """Refuse bytes that are no characters: no picture, manifest or report could hold them."""
     for argument in arguments:
         require_whole(argument, "the argument")
+
+
+def require_quotes(texts: Sequence[str]) -> None:
+    """Refuse words that were one prompt before the shell took it apart."""
+    if len(texts) > 1 and all(len(text.split()) == 1 and not is_solid(text) for text in texts):
+        raise ValueError(
+            f"these are {len(texts)} prompts of one word each; for one picture put them in quotes, "
+            f'detok generate "{" ".join(texts)}", and for {len(texts)} pictures in a file, one a line: --prompts FILE'
+        )
+
+
+def is_solid(text: str) -> bool:
+    """Whether a text is in a script that puts no spaces between words."""
+    return any(unicodedata.name(letter, "").startswith(SOLID) for letter in text)
 
 
 def choose(kinds: Mapping[str, type], arguments: Sequence[str], *, prog: str, description: str) -> None:
@@ -108,7 +151,7 @@ def flatten(box: str) -> str:
         if not words:
             clauses.append([])
         clauses[-1] += words
-    said = [" ".join(words).rstrip(".") for words in clauses]
-    said = [NOISE.sub("", clause).strip() for clause in said if clause and not clause.startswith(DETAILS)]
-    said = [SETTING.sub(lambda one: f"--{one[1].replace('_', '-')}", clause) for clause in said]
-    return "; ".join(sorted(said, key=lambda clause: not clause.startswith("Unrecognized")))
+    texts = [" ".join(words).rstrip(".") for words in clauses]
+    texts = [NOISE.sub("", text).strip() for text in texts if text and not text.startswith(DETAILS)]
+    texts = [SETTING.sub(lambda one: f"--{one[1].replace('_', '-')}", text) for text in texts]
+    return "; ".join(sorted(texts, key=lambda text: not text.startswith("Unrecognized")))

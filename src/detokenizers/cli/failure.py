@@ -1,4 +1,4 @@
-"""Which failures are the user's to put right, and how each is said in one line. Everything else keeps its traceback.
+"""Which failures are the user's to put right, and how each reads in one line. Everything else keeps its traceback.
 
 exception -one_line-> "what, what was expected, the way out", or None for a bug of ours.
 """
@@ -13,7 +13,7 @@ LONGEST = 400
 
 
 def one_line(error: Exception) -> str | None:
-    """Say an error in one line; None if it is not one a user can do anything about."""
+    """An error as one line; None if it is not one a user can do anything about."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or error.title

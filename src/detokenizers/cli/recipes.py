@@ -1,18 +1,25 @@
-"""`detok recipes`: every row of every paper's tables, by name.
-
-RECIPES of the embedded stack and of the papers -> a list on stdout, or one recipe's docstring and YAML.
-"""
+"""`detok recipes`: every row of every paper's tables, by name."""
 
 from __future__ import annotations
 
 import inspect
 
-from ..papers import RECIPES, find
-from .verbs import Recipes
+from tyro.conf import Positional
+
+from ..config import Config
+
+
+class Recipes(Config):
+    """List the recipes, one per row of the papers' tables; or show one with all its settings."""
+
+    name: Positional[str] = ""
+    """Show this one."""
 
 
 def run(request: Recipes) -> None:
     """List all recipes, or show one."""
+    from ..papers import RECIPES, find
+
     if request.name:
         recipe = find(request.name)
         print(f"{inspect.getdoc(recipe)}\n\n{recipe().to_yaml()}", end="")

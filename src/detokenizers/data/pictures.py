@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ..pixels import to_tensor
 from .canonical import batches
-from .images import Images, find, to_tensor
+from .images import Images, find
 from .world.scenes import Truth
 from .world.world import Split, World, WorldConfig
 

@@ -102,6 +102,7 @@ class DCDD(nn.Module):
         config: the settings of these parts, where there are any: only such a decoder can be saved.
     """
 
+    source: Literal["tokens"] = "tokens"
     codebook: Float[Tensor, "v d"]
 
     def __init__(

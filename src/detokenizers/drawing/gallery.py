@@ -2,13 +2,14 @@
 
 OUT/DECODER/ITEM.png, OUT/tokens/ITEM.safetensors, OUT/manifest.jsonl, OUT/sheet.png.
 A picture is written whole or not at all, so what is there is done; one that was made otherwise is an error. The
-manifest is there as soon as a picture is, and knows all that was ever drawn into the folder.
+manifest is there as soon as a picture is, and lists all that was ever drawn into the folder.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -21,9 +22,10 @@ from torch import Tensor
 
 from ..checkpoint import write_text
 from ..data.images import notes_of, save_png, upright
-from ..data.marks import MANIFEST, MARK, SHEET, require_ours
+from ..data.marks import MANIFEST, MARK, RESULTS, SHEET, TABLE, require_ours
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
+from ..evaluation.tables import table
 from ..pixels import to_tensor
 
 ORIGINAL = "original"
@@ -91,7 +93,7 @@ class Gallery:
         return to_tensor(np.asarray(upright(self.path(label, id)))[None])
 
     def expect(self, rows: Sequence[Notes]) -> None:
-        """Say which items will be drawn, for the manifest that makes the folder ours as soon as a picture is there."""
+        """Set the rows that the manifest gets with the first new picture, which make the folder ours."""
         self.expected = rows
 
     def record(self, rows: Iterable[Notes]) -> list[Notes]:
@@ -101,7 +103,7 @@ class Gallery:
             before = known.get(row["id"], row)["decoders"]
             every = before if set(row["decoders"]) <= set(before) else [*dict.fromkeys([*row["decoders"], *before])]
             known[row["id"]] = {**row, "decoders": every}
-        # Asked for once and never drawn (a typo, say): forgotten, or it would be missed for ever.
+        # Asked for once and never drawn (a typo, for example): left out, or it would count as missing for ever.
         drawn = {
             id: row for id, row in known.items() if any(self.path(label, id).exists() for label in row["decoders"])
         }
@@ -124,8 +126,37 @@ class Gallery:
     def report(self, result: Result, table: str) -> None:
         """Write results.json and results.md."""
         text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
-        write_text(self.folder / "results.json", f"{text}\n")
-        write_text(self.folder / "results.md", f"{table}\n")
+        write_text(self.folder / RESULTS, f"{text}\n")
+        write_text(self.folder / TABLE, f"{table}\n")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a call left in a folder."""
+
+    gallery: Gallery
+    labels: tuple[str, ...]
+    """The decoders, in the order of the sheet."""
+    rows: tuple[Notes, ...]
+    """The manifest's lines of the items that were asked for."""
+    sheet: Path
+    scores: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
+    """By decoder and measure, where there are originals to compare with."""
+
+    @property
+    def folder(self) -> Path:
+        return self.gallery.folder
+
+    def paths(self, label: str) -> list[Path]:
+        """The pictures of one decoder, in the order of `rows`."""
+        return [self.gallery.path(label, row["id"]) for row in self.rows]
+
+    def table(self) -> str:
+        """The scores as Markdown; without scores, the items with their seeds."""
+        if self.scores:
+            return table("decoder", self.scores)
+        lines = [f"| {row['id']} | {row['seed']} | {row['prompt']} |" for row in self.rows]
+        return "\n".join(["| item | seed | prompt |", "|---|---:|---|", *lines])
 
 
 def require_same(path: Path, made: Notes, asked: Notes) -> None:

@@ -21,7 +21,6 @@ from typing import Protocol
 from PIL import Image
 
 from ..checkpoint import write_text
-from ..cli.verbs import Generate
 from ..data.images import save_png, upright
 from ..data.prompts import Prompt
 from ..data.world.scenes import caption
@@ -31,6 +30,7 @@ from ..evaluation.benchmarks import geneval_prompts as geneval
 from ..evaluation.benchmarks.mjhq import read as read_mjhq
 from ..evaluation.settings import Bench, official_file
 from .gallery import Gallery
+from .settings import GenerateConfig
 
 KINDS = {
     "single_object": "single",
@@ -51,41 +51,41 @@ class Layout(Protocol):
     def finish(self, gallery: Gallery, labels: Iterable[str]) -> None: ...
 
 
-def layout_of(request: Generate) -> Layout:
+def layout_of(config: GenerateConfig) -> Layout:
     """The layout of the benchmark that is asked for.
 
     Raises:
         ValueError: its file is missing, unneeded or another benchmark's, or other prompts are asked for as well.
     """
-    if request.text or request.prompts or request.world or request.per_prompt > 1:
+    if config.text or config.prompts or config.world or config.per_prompt > 1:
         raise ValueError("--bench brings its own prompts and number of pictures; give no others beside it")
-    assert request.bench
-    return LAYOUTS[request.bench](request)
+    assert config.bench
+    return LAYOUTS[config.bench](config)
 
 
 class GenEval:
     """Four pictures a prompt, and its line of the official file beside them."""
 
-    def __init__(self, request: Generate) -> None:
-        self.asks = geneval.read(official_file("geneval", request.bench_file), partial=request.partial)
+    def __init__(self, config: GenerateConfig) -> None:
+        self.asks = geneval.read(official_file("geneval", config.bench_file), partial=config.partial)
         self.pictures = [
-            Prompt(f"{place:05d}/samples/{sample:04d}", ask.prompt, ask.tag)
-            for place, ask in enumerate(self.asks)
+            Prompt(f"{position:05d}/samples/{sample:04d}", ask.prompt, ask.tag)
+            for position, ask in enumerate(self.asks)
             for sample in range(geneval.SAMPLES)
         ]
 
     def finish(self, gallery: Gallery, labels: Iterable[str]) -> None:
         """Write every prompt's metadata.jsonl."""
         for label in labels:
-            for place, ask in enumerate(self.asks):
-                write_text(gallery.folder / label / f"{place:05d}" / "metadata.jsonl", json.dumps(ask.record))
+            for position, ask in enumerate(self.asks):
+                write_text(gallery.folder / label / f"{position:05d}" / "metadata.jsonl", json.dumps(ask.record))
 
 
 class DPG:
     """Four pictures an item, joined into the 2x2 grid that is scored."""
 
-    def __init__(self, request: Generate) -> None:
-        self.items = dpg.read(official_file("dpg", request.bench_file), partial=request.partial)
+    def __init__(self, config: GenerateConfig) -> None:
+        self.items = dpg.read(official_file("dpg", config.bench_file), partial=config.partial)
         self.pictures = [
             Prompt(f"samples/{item.id}-{sample}", item.text) for item in self.items for sample in range(dpg.SAMPLES)
         ]
@@ -104,8 +104,8 @@ class DPG:
 class MJHQ:
     """One picture a prompt, in its category's folder."""
 
-    def __init__(self, request: Generate) -> None:
-        found = read_mjhq(official_file("mjhq", request.bench_file), partial=request.partial)
+    def __init__(self, config: GenerateConfig) -> None:
+        found = read_mjhq(official_file("mjhq", config.bench_file), partial=config.partial)
         self.pictures = [Prompt(id, one.text, one.category) for id, one in found.items()]
 
     def finish(self, gallery: Gallery, labels: Iterable[str]) -> None:
@@ -119,19 +119,19 @@ class NewCaptions:
     own seed.
     """
 
-    def __init__(self, request: Generate) -> None:
-        if request.bench_file is not None:
+    def __init__(self, config: GenerateConfig) -> None:
+        if config.bench_file is not None:
             raise ValueError("--bench world makes its own prompts; leave --bench-file out")
-        each, rest = divmod(request.count, len(KINDS))
+        each, rest = divmod(config.count, len(KINDS))
         if not each or rest:
             raise ValueError(
-                f"--count {request.count} is not the same number for each of six tasks; ask for {6 * (each + 1)}"
+                f"--count {config.count} is not the same number for each of six tasks; ask for {6 * (each + 1)}"
             )
         captions = new_captions(each)
         self.pictures = [
-            Prompt(f"{tag}/{place:04d}", captions[tag][place % len(captions[tag])], tag)
+            Prompt(f"{tag}/{position:04d}", captions[tag][position % len(captions[tag])], tag)
             for tag in KINDS
-            for place in range(each)
+            for position in range(each)
         ]
 
     def finish(self, gallery: Gallery, labels: Iterable[str]) -> None:
@@ -154,12 +154,12 @@ def joined(pictures: Sequence[Image.Image]) -> Image.Image:
     """Four pictures of one size as a 2x2 grid in reading order."""
     width, height = pictures[0].size
     grid = Image.new("RGB", (2 * width, 2 * height))
-    for place, picture in enumerate(pictures):
-        grid.paste(picture, (place % 2 * width, place // 2 * height))
+    for position, picture in enumerate(pictures):
+        grid.paste(picture, (position % 2 * width, position // 2 * height))
     return grid
 
 
-LAYOUTS: dict[Bench, Callable[[Generate], Layout]] = {
+LAYOUTS: dict[Bench, Callable[[GenerateConfig], Layout]] = {
     "geneval": GenEval,
     "dpg": DPG,
     "mjhq": MJHQ,

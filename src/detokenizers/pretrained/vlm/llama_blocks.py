@@ -88,7 +88,7 @@ class _Linear:
     def __init__(self, *layers: nn.Linear) -> None:
         self.layers = layers
         self.weight = self._pack()
-        self.settle()
+        self.refresh()
 
     def __call__(self, x: Float[Tensor, "r i"]) -> Float[Tensor, "r o"]:
         if not (self.on_cpu and 1 < len(x) <= FEW_ROWS):

@@ -20,8 +20,7 @@ from detokenizers.cli import main
 from detokenizers.cli.failure import one_line
 from detokenizers.decoder import CodeDecoder
 from detokenizers.protocols import Grid, VisualTokens
-
-from . import stack
+from tests import stack
 
 pytestmark = pytest.mark.usefixtures("embedded")
 PROMPT = "a dog on grass"

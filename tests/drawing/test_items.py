@@ -16,7 +16,7 @@ import detokenizers as dt
 from detokenizers.checkpoint import load_tensors
 from detokenizers.cli import main
 from detokenizers.data.images import notes_of, save_png
-from detokenizers.drawing.generate import slug
+from detokenizers.drawing.items import slug
 
 DOG = "a dog on grass"
 APPLE = "a red apple on a wooden table"

@@ -15,7 +15,7 @@ from PIL import Image
 from detokenizers.checkpoint import load_tensors, save_tensors, weights_fingerprint
 from detokenizers.cli import main
 from detokenizers.dcdd.recipes import RECIPES as DCDD
-from detokenizers.drawing.decoders import evenly
+from detokenizers.drawing.batching import evenly
 from detokenizers.training.report import LOG
 from detokenizers.training.state import STATE
 
@@ -91,12 +91,9 @@ def test_a_decoder_whose_image_space_changed_is_another_decoder(tmp_path, detok,
 def test_weights_have_one_name_whatever_their_order_and_another_for_any_change():
     weights = {name: torch.randn(3, 4) for name in "abc"}
     changed = {**weights, "b": weights["b"].clone().index_put((torch.tensor(2), torch.tensor(3)), torch.tensor(9.0))}
-    assert (
-        weights_fingerprint(dict(reversed(weights.items())))
-        == weights_fingerprint(weights)
-        != weights_fingerprint(changed)
-    )
-    assert weights_fingerprint({**weights, "d": weights["a"]}) != weights_fingerprint(weights)
+    same, own = dict(reversed(weights.items())), weights_fingerprint(weights)
+    assert weights_fingerprint(same) == own != weights_fingerprint(changed)
+    assert weights_fingerprint({**weights, "d": weights["a"]}) != own
 
 
 def test_judged_pictures_that_were_replaced_with_their_dates_kept_are_measured_again(tmp_path, detok):
@@ -228,7 +225,7 @@ def kept(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_order_and_interruption_change_no_byte_of_tokens_observations_and_pictures(tmp_path, detok, threads):
+def test_order_and_interruption_change_no_byte_of_tokens_beliefs_and_pictures(tmp_path, detok, threads):
     colours, things = ("red", "green", "yellow", "blue"), ("dog on grass", "cat and a red apple on a wooden table")
     prompts = [f"a {colour} {thing}" for colour in colours for thing in things][:7]
     lines = [json.dumps({"prompt": text, "id": str(index)}) for index, text in enumerate(prompts)]

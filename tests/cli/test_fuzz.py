@@ -26,7 +26,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from detokenizers.checkpoint import load_tensors, notes_in, save_tensors
 from detokenizers.cli import main
-from detokenizers.cli.recipes import RECIPES
 from detokenizers.data.canonical import header
 from detokenizers.data.images import notes_of, upright
 from detokenizers.data.prompts import read_prompts
@@ -36,6 +35,7 @@ from detokenizers.evaluation.benchmarks import dpg_questions as dpg
 from detokenizers.evaluation.benchmarks import geneval_prompts as geneval
 from detokenizers.evaluation.benchmarks import mjhq
 from detokenizers.evaluation.sides import rows_in
+from detokenizers.papers import RECIPES
 
 pytestmark = pytest.mark.usefixtures("embedded")
 
@@ -202,7 +202,7 @@ def test_damaged_pictures(ends_well, tmp_path, kind):
 
 @pytest.mark.parametrize("suffix", PROMPT_FILES)
 def test_damaged_prompt_files(ends_well, tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr("detokenizers.drawing.generate.Studio.draw", refused)
+    monkeypatch.setattr("detokenizers.drawing.generation.Generation.draw", refused)
 
     @fuzzed(15)
     @given(damaged(PROMPT_FILES[suffix]))
@@ -222,7 +222,7 @@ def refused(self: object, items: list[Any]) -> None:
 
 
 def test_prompts_of_wrong_types(ends_well, tmp_path, monkeypatch):
-    monkeypatch.setattr("detokenizers.drawing.generate.Studio.draw", refused)
+    monkeypatch.setattr("detokenizers.drawing.generation.Generation.draw", refused)
 
     @fuzzed(25)
     @given(altered(JSONL))
@@ -303,7 +303,7 @@ def test_prompts_of_any_characters(tmp_path_factory, text):
 
 @pytest.mark.parametrize("bench", BENCHMARKS)
 def test_damaged_benchmark_files(ends_well, tmp_path, monkeypatch, bench):
-    monkeypatch.setattr("detokenizers.drawing.generate.Studio.draw", refused)
+    monkeypatch.setattr("detokenizers.drawing.generation.Generation.draw", refused)
     folder = tmp_path / "drawn"
     folder.mkdir()
 
@@ -326,7 +326,7 @@ def test_damaged_benchmark_files(ends_well, tmp_path, monkeypatch, bench):
 
 @pytest.mark.parametrize(("bench", "whole"), [("geneval", GENEVAL), ("mjhq", MJHQ)])
 def test_benchmark_lines_of_wrong_types(ends_well, tmp_path, monkeypatch, bench, whole):
-    monkeypatch.setattr("detokenizers.drawing.generate.Studio.draw", refused)
+    monkeypatch.setattr("detokenizers.drawing.generation.Generation.draw", refused)
 
     @fuzzed(20)
     @given(altered(whole))
@@ -355,7 +355,7 @@ def test_damaged_manifests_and_metadata(ends_well, tmp_path):
 
 @pytest.mark.parametrize("recipe", ["mini.world_net", "dcdd.mini"])
 def test_run_yamls_of_wrong_types(ends_well, tmp_path, monkeypatch, recipe):
-    monkeypatch.setattr("detokenizers.cli.train.require_same_run", refused_run)
+    monkeypatch.setattr("detokenizers.training.run_folder.require_same_run", refused_run)
     whole = yaml.safe_load(RECIPES[recipe]().to_yaml())
 
     @fuzzed(25)
@@ -446,8 +446,8 @@ VERBS = ["generate", "reconstruct", "calibrate", "train", "evaluate", "info"]
 
 def test_command_lines_of_any_words(ends_well, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("detokenizers.drawing.generate.Studio.draw", refused)
-    monkeypatch.setattr("detokenizers.cli.train.require_same_run", refused_run)
+    monkeypatch.setattr("detokenizers.drawing.generation.Generation.draw", refused)
+    monkeypatch.setattr("detokenizers.training.run_folder.require_same_run", refused_run)
 
     @fuzzed(80)
     @given(st.sampled_from(VERBS), st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=6))

@@ -1,0 +1,26 @@
+"""`detok reconstruct`: pictures to tokens and back. The work is `drawing.reconstruct`'s."""
+
+from __future__ import annotations
+
+from .. import drawing
+from ..config import swallowed
+from ..drawing.settings import ReconstructConfig
+
+
+class Reconstruct(ReconstructConfig):
+    """Take images through the VLM's tokenizer and back, and measure how near each decoder comes (PSNR, SSIM).
+
+    Writes OUT/DECODER/ITEM.png, results.json, results.md and the contact sheet sheet.png.
+
+    detok reconstruct photos/ --decoder vq mini/dcdd --out out/
+    """
+
+
+def run(request: Reconstruct) -> None:
+    """Draw what is missing, measure all, and print the scores."""
+    if not request.images and not request.world:
+        raise ValueError(
+            f"name pictures or folders of them, or ask for --world N scenes{swallowed(request, 'decoder')}"
+        )
+    drawn = drawing.reconstruct(**dict(request))
+    print(f"{drawn.table()}\n\n{len(drawn.rows)} pictures in {drawn.folder}; look at {drawn.sheet}")

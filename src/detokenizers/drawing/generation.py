@@ -1,0 +1,194 @@
+"""Prompts to pictures, by several decoders from the same tokens of the same VLM.
+
+prompts -> items (id, text, seed) -VLM, in batches, observed for all decoders-> tokens/ITEM.safetensors
+        -each decoder, `decode_batch` at a time-> DECODER/ITEM.png -> manifest, contact sheet
+
+What an item looks like depends on its prompt and its seed, which its file gives, or which follows from its id and
+`seed`. Every batch of a call has the same shape, whatever is in it, so that neither order nor an interruption can
+change a byte; what is there already is not drawn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from ..device import device_of
+from ..pretrained.vlm.loading import load_vlm
+from ..protocols import TokenVLM, VisualTokens
+from ..seeds import item_seed
+from .batching import chunks, evenly, filled
+from .decoders import (
+    BASELINE,
+    CONFIDENCE,
+    Drawer,
+    Named,
+    labelled,
+    load_decoders,
+    observers_of,
+    of_tokens,
+    steps_note,
+    steps_of,
+)
+from .gallery import Drawn, Gallery
+from .items import Item, items_of, prompts_of
+from .kept_tokens import KeptTokens
+from .layouts import layout_of
+from .settings import GenerateConfig
+
+
+def generate(
+    text: str | Sequence[str] = (),
+    *,
+    vlm: str | TokenVLM = "mini",
+    decoder: Named = ("mini/dcdd",),
+    **settings: Any,
+) -> Drawn:
+    """Draw what is missing, then write manifest and contact sheet.
+
+    Args:
+        text: what to draw, one prompt or several.
+        vlm: the frozen VLM, by name or itself; an object is called by the name of its class in the notes of pictures.
+        decoder: names, or decoders by the labels that they get.
+        settings: the others of `GenerateConfig`; `out` is needed.
+
+    Raises:
+        ValueError: a setting does not fit, or a picture is there and was made otherwise.
+    """
+    asked = labelled(decoder)
+    config = GenerateConfig.parse(
+        {
+            "text": (text,) if isinstance(text, str) else tuple(text),
+            "vlm": vlm if isinstance(vlm, str) else type(vlm).__name__,
+            "decoder": tuple(label for label, _ in asked),
+            **settings,
+        }
+    )
+    layout = layout_of(config) if config.bench else None
+    items, gallery = items_of(config, layout.pictures if layout else prompts_of(config)), Gallery(config.out)
+    device = device_of(config.device)
+    model = load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm
+    if config.compare:
+        asked = [(BASELINE, BASELINE), *(pair for pair in asked if pair[1] != BASELINE)]
+    decoders = load_decoders(asked, model.tokenizer, device)
+    model.check([item.text for item in items])
+    generation = Generation(config, model, decoders, gallery)
+    generation.draw(items)
+    if layout:
+        layout.finish(gallery, decoders)
+    rows = gallery.record(generation.row(item) for item in items)
+    ids = {item.id for item in items}
+    sheet = gallery.show(
+        [row for row in rows if row["id"] in ids or generation.would_draw(row)],
+        list(decoders),
+        note=f"{config.vlm}, guidance {generation.guidance:g}, seed {config.seed}; {steps_note(generation.steps)}",
+        confidence=generation.confidence if config.compare else None,
+    )
+    return Drawn(gallery, tuple(decoders), tuple(row for row in rows if row["id"] in ids), sheet)
+
+
+class Generation:
+    """A VLM, decoders, and the gallery they fill."""
+
+    def __init__(self, config: GenerateConfig, vlm: TokenVLM, decoders: Mapping[str, Drawer], gallery: Gallery) -> None:
+        self.config, self.vlm, self.decoders, self.gallery = config, vlm, decoders, gallery
+        self.of_tokens = of_tokens(decoders)
+        self.observers = observers_of(self.of_tokens)
+        self.tokens = KeptTokens(gallery.folder)
+        self.guidance = vlm.guidance if config.guidance is None else config.guidance
+        self.vlm_weights = vlm.fingerprint()
+        self.weights = {label: decoder.fingerprint() for label, decoder in decoders.items()}
+        self.steps = steps_of(config.steps, decoders)
+
+    def draw(self, items: Sequence[Item]) -> None:
+        """Draw every picture that is not there yet."""
+        self.gallery.expect([self.row(item) for item in items])
+        self.width = self.vlm.width([item.text for item in items])
+        self.rows = evenly(len(items), self.config.batch)
+        self.decode_rows = evenly(len(items), self.config.decode_batch)
+        open_items = [item for item in items if self.lacking(item)]
+        with tqdm(total=len(items), initial=len(items) - len(open_items), desc="drawing", disable=None) as bar:
+            for batch in chunks(open_items, self.rows):
+                self.sample([item for item in batch if self.lacks_tokens(item)])
+                for few in chunks(batch, self.decode_rows):
+                    for label in self.decoders:
+                        self.decode(label, [item for item in few if label in self.lacking(item)])
+                    bar.update(len(few))
+
+    def lacking(self, item: Item) -> list[str]:
+        """Labels of the decoders that have not drawn this item."""
+        return [label for label in self.decoders if self.gallery.lacks(label, item.id, self.notes(item, label))]
+
+    def lacks_tokens(self, item: Item) -> bool:
+        """Whether the VLM has still to sample what a missing picture of this item is drawn from."""
+        waiting = [self.of_tokens[label] for label in self.lacking(item) if label in self.of_tokens]
+        needed = {name for decoder in waiting for name in decoder.needs}
+        return bool(waiting) and not self.tokens.has(item.id, needed, self.facts(item))
+
+    def sample(self, items: Sequence[Item]) -> None:
+        """Let the VLM sample the tokens of a batch, and keep them with what was observed for the decoders."""
+        if not items:
+            return
+        rows = filled(items, self.rows)
+        tokens = self.vlm.generate(
+            [item.text for item in rows],
+            seeds=[item.seed for item in rows],
+            width=self.width,
+            guidance=self.guidance,
+            temperature=self.config.temperature,
+            observe=self.observers,
+            batch_size=self.rows,
+        )
+        for row, item in enumerate(items):
+            self.tokens.write(item.id, tokens, row, self.facts(item))
+
+    def decode(self, label: str, items: Sequence[Item]) -> None:
+        """Draw some items at once by one decoder, from their kept tokens or from their prompts."""
+        if not items:
+            return
+        rows, decoder, steps = filled(items, self.decode_rows), self.decoders[label], self.steps.get(label)
+        seeds = [item.seed for item in rows]
+        if decoder.source == "tokens":
+            tokens = VisualTokens.join([self.tokens.read(item.id, decoder.needs) for item in rows])
+            images = decoder(tokens, steps=steps, seeds=seeds)
+        else:
+            prompts = [item.text for item in rows]
+            images = decoder(prompts, seeds=seeds, guidance=self.config.guidance, steps=steps)
+        for item, image in zip(items, images):
+            self.gallery.keep(label, item.id, image, self.notes(item, label))
+
+    def confidence(self, id: str) -> Float[Tensor, "gh gw"]:
+        """The largest probability of every token of an item."""
+        tokens = self.tokens.read(id, [CONFIDENCE])
+        return tokens.observed[CONFIDENCE].view(*tokens.grid)
+
+    def facts(self, item: Item) -> dict[str, Any]:
+        """What all pictures of an item share."""
+        return {
+            "prompt": item.text,
+            "seed": item.seed,
+            "vlm": self.config.vlm,
+            "vlm_weights": self.vlm_weights,
+            "guidance": self.guidance,
+            "temperature": self.config.temperature,
+        }
+
+    def notes(self, item: Item, label: str) -> dict[str, Any]:
+        """What decides one picture."""
+        notes = {**self.facts(item), "decoder": label, "weights": self.weights[label]}
+        if label not in self.of_tokens:  # null: its own guidance, whatever the VLM's is
+            notes["guidance"] = self.config.guidance
+        return {**notes, "steps": self.steps[label]} if label in self.steps else notes
+
+    def row(self, item: Item) -> dict[str, Any]:
+        """An item's line of the manifest."""
+        return {"id": item.id, **self.facts(item), "decoders": list(self.decoders)}
+
+    def would_draw(self, row: Mapping[str, Any]) -> bool:
+        """Whether a line of the manifest, maybe an earlier command's, is what this command would write."""
+        facts = self.facts(Item(row["id"], row.get("prompt", ""), item_seed(self.config.seed, row["id"])))
+        return facts.items() <= row.items()
