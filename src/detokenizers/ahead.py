@@ -37,7 +37,7 @@ def ahead(make: Callable[[P], R], parts: Sequence[P], workers: int) -> Iterator[
     loader = DataLoader(
         cast(Any, parts),
         batch_size=None,
-        collate_fn=attempt,
+        collate_fn=cast(Any, attempt),
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
         generator=torch.Generator(),  # the loader's own draw; the default generator belongs to the training

@@ -19,7 +19,8 @@ from .decoder import SpaceDecoder
 from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
 from .protocols import Decoder, TextToImage
-from .training.run_folder import Run, recipe_in
+from .training import Run
+from .training.run_folder import recipe_in
 
 RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES}
 

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..checkpoint import write_text
-from ..data.images import save_png, to_tensor
+from ..data.images import save_png
 from ..data.marks import EVALUATION, MARK, RESULTS, TABLE, require_ours
+from ..pixels import to_tensor
 from .bootstrap import LEVEL
 from .distances import How
 from .features import Gathered

@@ -21,10 +21,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from ...data.images import ImageFile, to_tensor
+from ...data.images import ImageFile
 from ...data.prompts import Prompt, is_file_name, read_prompts
 from ...device import device_of
 from ...nn.world_net import load_world_net
+from ...pixels import to_tensor
 from ..features import Extractor
 from ..frechet import frechet
 from ..moments import Moments
