@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -27,7 +27,7 @@ def ahead(make: Callable[[P], R], parts: Sequence[P], workers: int) -> Iterator[
     Workers are forked, since what `make` closes over cannot be pickled; they must leave accelerators alone.
     """
 
-    def attempt(part: P) -> R | Exception:
+    def attempt(part: Any) -> R | Exception:
         """An error is handed over as what it is, for the first process to raise."""
         try:
             return make(part)
@@ -35,7 +35,7 @@ def ahead(make: Callable[[P], R], parts: Sequence[P], workers: int) -> Iterator[
             return error
 
     loader = DataLoader(
-        cast(Any, parts),
+        cast("Dataset[P]", parts),
         batch_size=None,
         collate_fn=cast(Any, attempt),
         num_workers=workers,

@@ -59,4 +59,4 @@ def test_settings_without_a_job_are_no_run():
         pass
 
     with pytest.raises(TypeError, match="job"):
-        Settings(recipe="none")
+        Settings(recipe="none")  # pyright: ignore[reportAbstractUsage]
