@@ -6,6 +6,7 @@ VQSize -build_vq-> JanusVQVAE <-save_vq / load_vq-> config.json + model.safetens
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import JanusConfig, JanusVQVAE, JanusVQVAEConfig
@@ -41,7 +42,7 @@ class VQSize(Config):
         """Pixels per token side."""
         return 2 ** (len(self.vq_multipliers) - 1)
 
-    def vq_config(self, **more: int) -> JanusVQVAEConfig:
+    def vq_config(self, **more: Any) -> JanusVQVAEConfig:
         """The same in transformers' words."""
         return JanusVQVAEConfig(
             embed_dim=self.code_dim,
