@@ -8,6 +8,8 @@ JanusSize + tokenizer -janus_config-> JanusConfig -build_janus-> JanusForConditi
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import model_validator
 from transformers import (
     GenerationConfig,
@@ -46,7 +48,7 @@ class JanusSize(VQSize):
     vision_heads: int = 16
     """Attention heads of the vision tower."""
 
-    def vq_config(self, **more: int) -> JanusVQVAEConfig:
+    def vq_config(self, **more: Any) -> JanusVQVAEConfig:
         return super().vq_config(projection_dim=self.hidden, image_token_embed_dim=self.hidden, **more)
 
     @model_validator(mode="after")
