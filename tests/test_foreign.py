@@ -117,7 +117,7 @@ def test_theirs_reconstruct_and_are_measured(foreign, tmp_path):
     assert found["ceiling"]["metrics"]["ssim"]["value"] > 0.999
     assert found["blend"]["metrics"]["psnr"]["value"] > 5
 
-    asked = ["--metrics", "psnr", "--resamples", "0", "--allow", "any-n", "--device", "cpu"]
+    asked = ["--metrics", "psnr", "--resamples", "0", "--allow", "any-n", "copies", "--device", "cpu"]
     asked += ["--reference", str(tmp_path / "original"), "--out", str(tmp_path / "measured")]
     assert main(["evaluate", str(tmp_path), *asked]) == 0
     rows = json.loads((tmp_path / "measured" / "results.json").read_text())["decoders"]
