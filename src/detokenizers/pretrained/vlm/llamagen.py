@@ -127,7 +127,7 @@ class LlamaGenVLM(LlamaTokenVLM):
     """
 
     guidance = 7.5
-    # PAPER GAP (docs/dcdd.md#filtered-beliefs): whether distributions are cut to these is not said; ours are not.
+    # PAPER GAP (docs/dcdd.md#filtered-distributions): not stated whether these are cut to them; ours are not.
     top_k = 1000
 
     def __init__(self, model: LlamaGen, vq: JanusVQVAE, captions: CaptionEncoder, *, compile: bool = False) -> None:
