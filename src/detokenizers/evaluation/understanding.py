@@ -101,6 +101,7 @@ def same(text: str, truth: Truth) -> bool:
 
 
 def stated(truth: Truth) -> tuple[object, ...]:
+    """What two captions of one meaning have in common."""
     things: list[tuple[str, str]] = [(thing.noun, thing.colour or "") for thing in truth.objects]
     return (tuple(things) if truth.relation else tuple(sorted(things)), truth.relation, truth.background)
 
