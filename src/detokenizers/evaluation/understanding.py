@@ -101,11 +101,7 @@ def same(text: str, truth: Truth) -> bool:
 
 
 def stated(truth: Truth) -> tuple[object, ...]:
-<<<<<<< HEAD
     """What a caption states, in an order that does not matter where the caption's does not."""
-=======
-    """What two captions of one meaning have in common."""
->>>>>>> h-eval
     things: list[tuple[str, str]] = [(thing.noun, thing.colour or "") for thing in truth.objects]
     return (tuple(things) if truth.relation else tuple(sorted(things)), truth.relation, truth.background)
 
