@@ -1,4 +1,4 @@
-"""LCDM against the golden numbers of the spec (L1-L12), and what must hold for every belief."""
+"""LCDM against the golden numbers of the spec (L1-L12), and what must hold for every distribution."""
 
 import math
 from functools import partial
@@ -71,14 +71,14 @@ def test_smoothed_halving_probabilities_by_hand():  # L4
     close(uncertainty(p, config.vary(k_mode="linear"))[2], 0.868763)
 
 
-def test_a_uniform_belief_is_all_tail():  # L5
+def test_a_uniform_distribution_is_all_tail():  # L5
     p = torch.full((K,), 1 / K)
     close(uncertainty(p), [1 / K, 0, 64 / K, 1], atol=1e-6)
     close(normalized_entropy(p), 1.0)
     assert adaptive_k(entropy(p), K, UncertaintyConfig()) == 64
 
 
-def test_a_one_hot_belief_is_the_code_row():  # L6
+def test_a_one_hot_distribution_is_the_code_row():  # L6
     codes = random_codebook(K)
     p = F.one_hot(torch.tensor(77), K).float()
     close(uncertainty(p), [1, 1, 1, 0], atol=0)
@@ -87,7 +87,7 @@ def test_a_one_hot_belief_is_the_code_row():  # L6
     assert adaptive_k(entropy(p), K, UncertaintyConfig()) == 8
 
 
-def test_a_belief_spread_over_twenty_codes():  # L7
+def test_a_distribution_spread_over_twenty_codes():  # L7
     p = F.pad(torch.full((20,), 0.05), (0, K - 20))
     close(uncertainty(p), [0.05, 0, 1.0, 0.237296])
     close(normalized_entropy(p), 0.308709)
@@ -102,10 +102,10 @@ def test_the_order_of_the_codes_and_a_constant_do_not_matter(seed, shift, scale)
     generator = torch.Generator().manual_seed(seed)
     logits, codes = scale * torch.randn(3, 64, generator=generator), random_codebook(seed=seed)
     order = torch.randperm(64, generator=generator)
-    reading, sampled = Expectation(), torch.zeros(3, dtype=torch.long)
-    straight = reading(probabilities(logits), sampled, codes)
-    close(reading(probabilities(logits[:, order]), sampled, codes[order]), straight)
-    close(reading(probabilities(logits + shift), sampled, codes), straight, atol=3e-5)
+    lcdm, sampled = Expectation(), torch.zeros(3, dtype=torch.long)
+    straight = lcdm(probabilities(logits), sampled, codes)
+    close(lcdm(probabilities(logits[:, order]), sampled, codes[order]), straight)
+    close(lcdm(probabilities(logits + shift), sampled, codes), straight, atol=3e-5)
 
 
 @pytest.mark.parametrize("floor", [0.0, 1e-6])
@@ -145,12 +145,12 @@ def test_step_by_step_equals_whole_sequences():  # L11
     logits = 3 * torch.randn(2, 7, 512, generator=generator)
     ids = torch.randint(512, (2, 7), generator=generator)
     calibration = Calibration(kappa=27, epsilon=0.01)
-    for reading in (Expectation(), HardCodes(), Committed(), SampledMix(gamma=0.3)):
-        observe = Observer(reading, codes, calibration)
+    for lcdm in (Expectation(), HardCodes(), Committed(), SampledMix(gamma=0.3)):
+        observe = Observer(lcdm, codes, calibration)
         online = torch.stack([observe(logits[:, i], ids[:, i]) for i in range(7)], 1)
-        assert online.shape == (2, 7, reading.num_features(8))
+        assert online.shape == (2, 7, lcdm.num_features(8))
         for chunk in (None, 1, 4, 100):
-            close(observe_rows(logits, calibration.on_vlm, reading, codes, ids, chunk=chunk), online, atol=1e-6)
+            close(observe_rows(logits, calibration.on_vlm, lcdm, codes, ids, chunk=chunk), online, atol=1e-6)
 
 
 def test_adaptive_k_at_the_entropies_of_table_1():  # L12
@@ -167,7 +167,7 @@ def test_adaptive_k_at_the_entropies_of_table_1():  # L12
     scale=st.floats(0, 60),
     k_tail=st.sampled_from([1, 2, 10, 150, "adaptive"]),
 )
-def test_every_belief_is_described_by_finite_numbers_in_range(seed, v, scale, k_tail):
+def test_every_distribution_is_described_by_finite_numbers_in_range(seed, v, scale, k_tail):
     logits = scale * torch.randn(4, v, generator=torch.Generator().manual_seed(seed))
     p, codes = probabilities(logits), random_codebook(v, 4, seed)
     u = uncertainty(p, UncertaintyConfig(k_tail=k_tail))
@@ -212,7 +212,7 @@ def test_the_rest_is_summed_even_when_it_is_tiny():
     close(cut.rest_mass * 1e12, 996.0, atol=1e-3)
 
 
-def test_hard_codes_are_the_expectation_of_a_one_hot_belief():
+def test_hard_codes_are_the_expectation_of_a_one_hot_distribution():
     codes, ids = random_codebook(128), torch.tensor([3, 70])
     one_hot = F.one_hot(ids, 128).float()
     close(HardCodes()(one_hot, ids, codes), Expectation()(one_hot, ids, codes), atol=1e-7)
@@ -228,12 +228,12 @@ def test_a_direction_is_the_expectation_without_its_length():
     assert torch.equal(direction[:, 8:], expectation[:, 8:])
 
 
-def test_hard_codes_do_not_look_at_the_belief():
+def test_hard_codes_do_not_look_at_the_distribution():
     codes, ids = random_codebook(128), torch.tensor([3, 70])
     assert torch.equal(HardCodes()(torch.rand(2, 128), ids, codes), HardCodes()(torch.rand(2, 128), ids, codes))
 
 
-def test_a_committed_reading_adds_up_to_the_expectation():
+def test_a_committed_lcdm_adds_up_to_the_expectation():
     codes, ids = random_codebook(128), torch.tensor([3, 70])
     p = probabilities(torch.randn(2, 128, generator=torch.Generator().manual_seed(0)))
     committed, expectation = Committed()(p, ids, codes), Expectation()(p, ids, codes)
@@ -245,7 +245,7 @@ def test_a_committed_reading_adds_up_to_the_expectation():
 def test_mixing_in_the_sampled_token_goes_from_expectation_to_hard_codes():
     codes, ids = random_codebook(128), torch.tensor([3, 70])
     p = probabilities(torch.randn(2, 128, generator=torch.Generator().manual_seed(0)))
-    read = partial(lambda reading: reading(p, ids, codes))
+    read = partial(lambda lcdm: lcdm(p, ids, codes))
     close(read(SampledMix(gamma=0)), read(Expectation()), atol=0)
     close(read(SampledMix(gamma=1)), read(HardCodes()), atol=1e-6)
     half = read(SampledMix(gamma=0.5))[:, :8]
@@ -266,9 +266,9 @@ def test_features_are_summarised_at_their_vq_tokens():
     )
 
 
-@pytest.mark.parametrize("reading", [Expectation(), Direction(), HardCodes(), Committed(), SampledMix(gamma=0.2)])
-def test_an_lcdm_survives_its_own_yaml(reading):
-    assert TypeAdapter(LCDM).validate_python(reading.model_dump(mode="json")) == reading
+@pytest.mark.parametrize("lcdm", [Expectation(), Direction(), HardCodes(), Committed(), SampledMix(gamma=0.2)])
+def test_an_lcdm_survives_its_own_yaml(lcdm):
+    assert TypeAdapter(LCDM).validate_python(lcdm.model_dump(mode="json")) == lcdm
 
 
 def test_a_codebook_that_does_not_fit_the_logits_is_named():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from detokenizers import papers
 from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.dcdd.calibration import Calibration
 from detokenizers.dcdd.condition import OnTokens
@@ -139,6 +140,46 @@ def test_a_saved_decoder_draws_the_same_images_without_the_folders_it_was_built_
     assert again.calibration == dcdd.calibration
     assert not any(p.requires_grad for p in again.parameters())
     assert torch.equal(again.observer.codebook, tiny.codebook())
+
+
+def test_a_folder_of_before_is_read_and_a_new_one_begins_with_its_kind(dcdd, tmp_path):
+    """Before, decoder.yaml was dcdd.yaml without a kind, `lcdm` was `reading`, and its `uncertainty` was `lcdm`."""
+    dcdd.save(tmp_path / "run")
+    new = tmp_path / "run" / "decoder.yaml"
+    text = new.read_text()
+    assert text.startswith("kind: dcdd\nlcdm:\n  name: expectation\n  uncertainty:\n")
+    new.with_name("dcdd.yaml").write_text(
+        text.replace("kind: dcdd\nlcdm:\n", "reading:\n", 1).replace("  uncertainty:\n", "  lcdm:\n", 1)
+    )
+    new.unlink()
+    old = papers.load(tmp_path / "run")
+    assert old.config.vary(space=dcdd.config.space) == dcdd.config
+    assert old.observation == dcdd.observation
+
+
+def test_a_folder_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "decoder.yaml").write_text("kind: madit-9\n")
+    with pytest.raises(ValueError, match="of kind 'madit-9'; this version knows dcdd, vae"):
+        papers.load(tmp_path)
+    (tmp_path / "decoder.yaml").write_text("steps: 3\n")
+    with pytest.raises(ValueError, match="names no kind; its first line should read like `kind: dcdd`"):
+        papers.load(tmp_path)
+    (tmp_path / "decoder.yaml").unlink()
+    with pytest.raises(ValueError, match=r"holds no decoder \(decoder.yaml is missing\)"):
+        papers.load(tmp_path)
+
+
+def test_observations_have_one_name_for_one_meaning(dcdd, settings):
+    """The encoder's sharpness is no part of it; LCDM, the VLM's side of the calibration and the codebook are."""
+    sharper = tiny.build(settings.vary({"calibration.kappa": 40.0}))
+    assert sharper.observation == dcdd.observation
+    others = [
+        tiny.build(settings.vary({"calibration.epsilon": 0.1})),
+        tiny.build(settings.vary({"lcdm.uncertainty.k_tail": 5})),
+        tiny.build(settings.vary(lcdm=Committed())),
+    ]
+    assert len({dcdd.observation, *(other.observation for other in others)}) == 4
+    assert dcdd.needs == dcdd.observers.keys() == {dcdd.observation}
 
 
 def test_half_size_weights_draw_nearly_the_same(dcdd, tmp_path):

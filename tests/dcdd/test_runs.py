@@ -7,15 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from detokenizers.checkpoint import load_tensors, resolve, save_tensors
 from detokenizers.data.sources import FolderImages, WorldImages
+from detokenizers.dcdd.calibrate import CalibrationReport, calibrate, measure
+from detokenizers.dcdd.calibration import Calibration, Untouched
 from detokenizers.dcdd.condition import CondConfig
 from detokenizers.dcdd.distributions import AnySharpness, Proxy, TeacherForced
 from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.model import DCDD, WEIGHTS, DCDDConfig
 from detokenizers.dcdd.runs import READS, DCDDRun, Sample, begin_from
+from detokenizers.dcdd.search import SearchConfig
 from detokenizers.papers import load
 from detokenizers.pretrained.flux.scope import Attention, Full
 from detokenizers.pretrained.spaces import VAE, PretrainedVAE, save_vae
@@ -71,6 +75,50 @@ def test_the_batch_is_the_encoded_images_of_its_rows(run, embedded):
     seen = vlm.teacher_forced(source.captions(order), tokenizer.tokens(features), observe=dcdd.observers, guidance=2.0)
     torch.testing.assert_close(batch["observed"], seen.observed[dcdd.observation], atol=2e-3, rtol=1e-2)
     assert {value.dtype for value in batch.values()} == {torch.float32}
+
+
+def report(codebook: torch.Tensor, path: Path) -> CalibrationReport:
+    features = torch.nn.functional.normalize(torch.randn(50, codebook.shape[1]), dim=-1)
+    targets = measure(Calibration(kappa=30.0), features, codebook)
+    found = calibrate(features, codebook, targets, settings=SearchConfig(epsilons=(0.0, 0.01)))
+    found.save(path)
+    return found
+
+
+def test_a_run_takes_all_numbers_of_a_calibration_report_and_leaves_them_in_its_decoder(run, tmp_path, embedded):
+    codebook = load_tokenizer("mini").codebook
+    found = report(codebook, tmp_path / "found.json").calibration
+    given = run.vary(
+        {"calibration": str(tmp_path / "found.json"), "decoder.calibration": Calibration(vlm_side=Untouched())}
+    )
+    train(given.job(), given.train, tmp_path / "run")
+    assert load(tmp_path / "run").calibration == found.vary(vlm_side=Untouched())
+    assert given.job().inputs.keys() - run.job().inputs.keys() == {"calibration"}
+
+
+def test_a_calibration_that_is_missing_foreign_or_given_twice_is_refused(run, tmp_path, embedded):
+    with pytest.raises(ValueError, match=r"there is no calibration report at nowhere.json; `detok"):
+        run.vary({"calibration": "nowhere.json", "decoder.calibration": Calibration()}).job()
+    codebook = load_tokenizer("mini").codebook
+    report(codebook.flip(0), tmp_path / "foreign.json")
+    with pytest.raises(ValueError, match="calibrate again for this tokenizer"):
+        run.vary({"calibration": str(tmp_path / "foreign.json"), "decoder.calibration": Calibration()}).job()
+    report(codebook, tmp_path / "own.json")
+    with pytest.raises(ValueError, match=r"given twice, by .*own.json and by decoder.calibration"):
+        run.vary({"calibration": str(tmp_path / "own.json")}).job()
+
+
+def test_a_run_yaml_of_before_is_read(run, tmp_path):
+    """`distribution` was `belief`, and of the decoder `lcdm` was `reading`, its `uncertainty` was `lcdm`."""
+    settings = run.vary({"distribution": AnySharpness()}).model_dump(mode="json")
+    old = {
+        ("belief" if key == "distribution" else key): value for key, value in settings.items() if key != "calibration"
+    }
+    lcdm = old["decoder"].pop("lcdm")
+    old["decoder"].pop("kind")
+    old["decoder"]["reading"] = {"name": lcdm["name"], "lcdm": lcdm["uncertainty"]}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(old))
+    assert DCDDRun.from_yaml(tmp_path / "run.yaml") == run.vary({"distribution": AnySharpness()})
 
 
 def test_two_jobs_of_one_run_start_from_the_same_weights_whatever_was_drawn_before(run):

@@ -31,7 +31,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_janus(size: JanusSize = TINY, seed: int = 0) -> JanusForConditionalGeneration:
-    """A Janus whose weights are large enough for its beliefs to differ from uniform."""
+    """A Janus whose weights are large enough for its distributions to differ from uniform."""
     torch.manual_seed(seed)
     model = build_janus(size, tiny_tokenizer()).eval()
     with torch.no_grad():

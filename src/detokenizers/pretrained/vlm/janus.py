@@ -1,4 +1,4 @@
-"""Janus, frozen: prompts to image tokens, with an ear for what it believes at every step.
+"""Janus, frozen: prompts to image tokens, each distribution open to observers.
 
 prompt -format-> ids -Llama embeddings-> [cond; uncond] -token loop-> VisualTokens(ids, observed).
 """

@@ -141,7 +141,7 @@ class LlamaGenVLM(LlamaTokenVLM):
     """
 
     guidance = 7.5
-    # PAPER GAP (docs/dcdd.md#filtered-beliefs): not said whether beliefs are cut to these; ours are not.
+    # PAPER GAP (docs/dcdd.md#filtered-distributions): not stated whether these are cut to them; ours are not.
     top_k = 1000
 
     def __init__(self, model: LlamaGen, vq: JanusVQVAE, captions: CaptionEncoder, *, compile: bool = False) -> None:
