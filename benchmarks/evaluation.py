@@ -28,10 +28,9 @@ from detokenizers.data.canonical import RULE, Prepared
 from detokenizers.data.world.world import World, WorldConfig
 from detokenizers.evaluation import metrics
 from detokenizers.evaluation.networks import Networks
-from detokenizers.evaluation.one_pass import Pass, look
-from detokenizers.evaluation.sharing import Share, measure
+from detokenizers.evaluation.one_pass import Pass, Share, measure, read
 from detokenizers.evaluation.sides import Folder, rows_of
-from detokenizers.mini.runs import load_world_net
+from detokenizers.evaluation.world_judge import load_world_net
 
 PIXELS = 64
 
@@ -59,7 +58,7 @@ def throughput(folder: Path, size: int, repeats: int) -> dict[str, float]:
         pil = ours = 0.0
         for file in files:
             pil += seconds(lambda file=file: by_pil(file.path, size))
-            ours += seconds(lambda file=file: look(side, file.id))
+            ours += seconds(lambda file=file: read(side, file.id))
         totals.append((len(files) / pil, len(files) / ours, pil / ours))
     names = ("pil_per_s", "ours_per_s", "share_of_pil")
     return {name: round(statistics.median(column), 3) for name, column in zip(names, zip(*totals))}
@@ -82,7 +81,7 @@ def peak(n: int, keep_rows: bool) -> float:
     chosen = metrics.chosen(["fd-world"], extractor="world")
     plan = Pass([f"{i:06d}" for i in range(n)], {"drawn": Noise()}, networks, chosen.extractors, keep_rows=keep_rows)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(plan, Path(folder), "drawn", Share(0, 1))
+        found = measure(plan, Path(folder), "drawn", Share())
     assert found is not None
     assert found.side("drawn", "world").moments.count == n
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

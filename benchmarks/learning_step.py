@@ -20,8 +20,10 @@ from shapes import FLUX, PIXELS, STRIDE, decoder_at, unit_codes
 
 from detokenizers.dcdd.objectives import DCDDObjective
 from detokenizers.seeds import item_seeds
+from detokenizers.training.config import TrainConfig
 from detokenizers.training.draws import SEEDS
-from detokenizers.training.loop import paced, recompute_activations
+from detokenizers.training.loop import recompute_activations
+from detokenizers.training.optimizers import AdamW
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
     objective = DCDDObjective(dcdd)
     recompute_activations(objective)
     learns = [weight for weight in objective.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(paced(objective, lambda name: 1.0), lr=1e-5, fused=device.type == "cuda" or None)
+    optimizer = AdamW().build(objective, lambda name: 1.0, TrainConfig(lr=1e-5))[0]
     batch = {
         "latents": torch.randn(args.batch, dcdd.decoder.space.channels, 2 * side, 2 * side, device=device),
         "features": F.normalize(torch.randn(args.batch, side**2, 8, device=device), dim=-1),

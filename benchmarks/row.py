@@ -27,6 +27,8 @@ class Marks:
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"
         self.moments: list[torch.cuda.Event | float] = []
+        self.worked: list[float] = []
+        """Seconds this thread had computed by then; what it waited for others on the machine is not in them."""
 
     def mark(self, *_: object) -> None:
         if self.on_gpu:
@@ -35,6 +37,7 @@ class Marks:
             self.moments.append(event)
         else:
             self.moments.append(time.perf_counter())
+        self.worked.append(time.thread_time())
 
     def milliseconds(self) -> list[float]:
         """From each mark to the next."""

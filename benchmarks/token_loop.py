@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -72,6 +72,16 @@ def ours(
     ).ids
 
 
+def cpu_time(milliseconds: Mapping[str, float], best: str) -> dict[str, float | None]:
+    """Milliseconds of this thread an image, and their ratios, which hold on a machine with other work."""
+    theirs, loop = milliseconds.get("transformers"), milliseconds[best]
+    return {
+        **{f"{name}_image_cpu_ms": round(time, 1) for name, time in milliseconds.items()},
+        "speedup_cpu": None if theirs is None else round(theirs / loop, 2),
+        "observing_cpu": round(milliseconds["observed"] / loop - 1, 3),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The token loop against transformers and the bandwidth limit.")
     parser.add_argument("--shape", default="mini", choices=JANUS)
@@ -83,6 +93,7 @@ def main() -> None:
     parser.add_argument("--no-transformers", action="store_true")
     args = parser.parse_args()
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
+    on_cpu = device.type == "cpu"
     vlm = vlm_at(args.shape, device, dtype)
     vlm.model.model.generation_head.register_forward_pre_hook(lambda _, given: (given[0].float(),))
     prompts = [PROMPT] * args.batch
@@ -102,6 +113,7 @@ def main() -> None:
         raise SystemExit(f"the loops drew different tokens, nothing to compare: {agreement}")
     steps: dict[str, list[float]] = {name: [] for name in sides}
     images: dict[str, list[float]] = {name: [] for name in sides}
+    worked: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(args.images):
         for name, side in sides.items():
             marks = Marks(device)
@@ -110,6 +122,7 @@ def main() -> None:
             marks.mark()
             times = marks.milliseconds()
             images[name].append(sum(times))
+            worked[name].append(1e3 * (marks.worked[-1] - marks.worked[0]))
             steps[name] += times[1:-1]  # the first holds the prompt, the last what comes after the loop
     prompt = prompt_batch(vlm.form, prompts, branches=1).ids.shape[1]
     limit = 1e3 * step_bytes(vlm, args.batch, prompt) / copy_rate(device)
@@ -133,6 +146,7 @@ def main() -> None:
             "share_of_limit": round(limit / median[best], 3),
             "speedup": None if args.no_transformers else round(median["transformers"] / median[best], 2),
             "peak_gib": peak_gib(device),
+            **(cpu_time({name: statistics.median(times) for name, times in worked.items()}, best) if on_cpu else {}),
         },
     )  # fmt: skip
 

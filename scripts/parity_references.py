@@ -7,7 +7,7 @@ and only the modules that compute are loaded, with an empty stand-in for torchvi
     python scripts/parity_references.py /tmp/reference
 
 Fixed random weights and pictures (tests/pretrained/fixed_weights.py) -their code-> tests/pretrained/golden/; and lpips'
-learned channel weights -as they are-> src/detokenizers/pretrained/lpips_v0.1.safetensors.
+learned channel weights -as they are-> src/detokenizers/pretrained/networks/lpips_v0.1.safetensors.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from detokenizers.checkpoint import save_tensors  # noqa: E402
 from detokenizers.pretrained.networks.inception import Inception  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "pretrained" / "golden"
-LEARNED = ROOT / "src" / "detokenizers" / "pretrained" / "lpips_v0.1.safetensors"
+LEARNED = ROOT / "src" / "detokenizers" / "pretrained" / "networks" / "lpips_v0.1.safetensors"
 SIZES = {"small": (2, 3, 32, 32), "oblong": (1, 3, 200, 130), "large": (1, 3, 512, 400)}
 VERSIONS = "torch-fidelity 0.4.0, lpips 0.1.4"
 

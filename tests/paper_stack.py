@@ -11,8 +11,8 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from detokenizers.evaluation.benchmarks import mjhq_set as mjhq
-from detokenizers.evaluation.benchmarks.geneval import prompts as geneval
+from detokenizers.evaluation.benchmarks import geneval_prompts as geneval
+from detokenizers.evaluation.benchmarks import mjhq
 from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.spaces import VAEConfig, build_vae, save_vae
 from detokenizers.pretrained.vlm.janus_size import JanusSize, build_janus

@@ -115,8 +115,8 @@ def shrink() -> None:
     """Numbers of protocols and benchmarks, for as many and as small pictures as the tiny data sets hold."""
     from detokenizers.evaluation import networks
     from detokenizers.evaluation import rules as protocols
-    from detokenizers.evaluation.benchmarks import mjhq_set as mjhq
-    from detokenizers.evaluation.benchmarks.geneval import prompts as geneval
+    from detokenizers.evaluation.benchmarks import geneval_prompts as geneval
+    from detokenizers.evaluation.benchmarks import mjhq
     from detokenizers.pretrained.networks import mask2former
     from detokenizers.pretrained.networks.lpips import LPIPS
     from detokenizers.pretrained.vlm import llamagen

@@ -11,7 +11,16 @@ import torch
 from torch import nn
 
 from detokenizers import checkpoint
-from detokenizers.checkpoint import atomic, fingerprint, load_into, load_tensors, resolve, save_tensors, write_text
+from detokenizers.checkpoint import (
+    atomic,
+    fingerprint,
+    load_into,
+    load_strictly,
+    load_tensors,
+    resolve,
+    save_tensors,
+    write_text,
+)
 
 
 def test_tensors_come_back_as_they_were(tmp_path):
@@ -106,7 +115,7 @@ def test_missing_weights_are_named(tmp_path):
     [
         (lambda weights: weights.pop("bias"), "missing bias"),
         (lambda weights: weights.update(extra=torch.ones(1)), "unknown extra"),
-        (lambda weights: weights.update(weight=torch.ones(3, 2)), "size mismatch for weight"),
+        (lambda weights: weights.update(weight=torch.ones(3, 2)), r"weight is \[3, 2\], not \[2, 3\]"),
     ],
 )
 def test_weights_of_another_model_are_refused(tmp_path, change, clue):
@@ -115,6 +124,35 @@ def test_weights_of_another_model_are_refused(tmp_path, change, clue):
     save_tensors(tmp_path / "x.safetensors", weights)
     with pytest.raises(ValueError, match=clue):
         load_into(nn.Linear(3, 2), tmp_path / "x.safetensors")
+
+
+def test_what_may_be_missing_is_said_by_name_or_by_how_names_end():
+    net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before = net[1].num_batches_tracked.clone()
+    weights = {name: torch.full_like(value, 2) for name, value in net.state_dict().items()}
+    del weights["1.num_batches_tracked"], weights["0.bias"]
+    with pytest.raises(ValueError, match=r"x\.pt does not fit a Sequential: missing 0\.bias \(1 in all\)"):
+        load_strictly(net, weights, "x.pt", optional=["num_batches_tracked"])
+    load_strictly(net, weights, "x.pt", optional=["num_batches_tracked", "0.bias"])
+    assert net[1].num_batches_tracked == before
+    assert (net[0].weight == 2).all()
+
+
+def test_a_module_on_the_meta_device_takes_the_tensors_in_its_own_dtypes():
+    with torch.device("meta"):
+        net = nn.Linear(3, 2)
+    load_strictly(net, {"weight": torch.ones(2, 3).half(), "bias": torch.ones(2)}, "x.pt")
+    assert (net.weight.dtype, net.weight.device.type) == (torch.float32, "cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_not_finite_never_reach_a_module(dtype):
+    weights = {"weight": torch.ones(2, 3).to(dtype), "bias": torch.tensor([1.0, float("nan")]).to(dtype)}
+    net = nn.Linear(3, 2)
+    before = net.weight.clone()
+    with pytest.raises(ValueError, match="'bias' holds NaN or infinity"):
+        load_strictly(net, weights, "x.pt")
+    assert torch.equal(net.weight, before)
 
 
 def test_a_fingerprint_knows_values_names_and_shapes_and_nothing_else():
@@ -139,3 +177,34 @@ def test_a_name_is_a_folder_or_something_embedded(tmp_path, monkeypatch):
     assert resolve("mini/vae") == tmp_path / "mini" / "vae"
     with pytest.raises(ValueError, match=r"there is no folder 'mini/vea', .+ \(embedded: mini/vae\)"):
         resolve("mini/vea")
+
+
+def test_the_hub_is_asked_for_what_the_user_named_and_for_nothing_else(tmp_path, monkeypatch):
+    asked = []
+
+    def snapshot(name: str, **settings: object) -> str:
+        asked.append((name, settings))
+        if name == "them/gone":
+            raise FileNotFoundError("404\nmore")
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.chdir(tmp_path)
+    assert resolve("them/net", ["*.json"]) == tmp_path
+    assert asked == [("them/net", {"allow_patterns": ["*.json"]})]
+    for name in ("net", "./net", "/them/net", "~/net", "mini/net", "a/b/c"):
+        with pytest.raises(ValueError, match=r"there is no folder .+ a Hub id reads owner/name"):
+            resolve(name, ["*.json"])
+    with pytest.raises(ValueError, match="there is no folder 'them/net', and it is not embedded either"):
+        resolve("them/net")
+    assert len(asked) == 1
+    with pytest.raises(ValueError, match=r"no folder 'them/gone' here, and it cannot be had from the Hub: 404$"):
+        resolve("them/gone", ["*.json"])
+
+
+def test_a_folder_of_the_same_name_comes_before_the_hub_and_a_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "them" / "net").mkdir(parents=True)
+    assert resolve("them/net", ["*"]).resolve() == tmp_path / "them" / "net"
+    assert resolve("~/them/net") == tmp_path / "them" / "net"

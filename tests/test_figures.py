@@ -24,10 +24,10 @@ from detokenizers.data.world.scenes import Thing, Truth, seen_colour
 from detokenizers.data.world.world import HELD_OUT, World, reserved
 from detokenizers.dcdd.lcdm import Expectation
 from detokenizers.dcdd.model import DCDDConfig
-from detokenizers.dcdd.search import SearchConfig
-from detokenizers.evaluation.benchmarks.geneval.objects import CONFIDENCE, COUNTING_CONFIDENCE, MAX_OBJECTS
-from detokenizers.evaluation.benchmarks.geneval.prompts import TASKS
-from detokenizers.evaluation.benchmarks.published import PUBLISHED
+from detokenizers.dcdd.search import PAPER_RANGE, SearchConfig
+from detokenizers.evaluation.anchors import ROWS
+from detokenizers.evaluation.benchmarks.geneval_prompts import TASKS
+from detokenizers.evaluation.benchmarks.geneval_rules import CONFIDENCE, COUNTING_CONFIDENCE, MAX_OBJECTS
 from detokenizers.evaluation.rules import PROTOCOLS
 from detokenizers.papers import RECIPES
 from detokenizers.pretrained.flux.transformer import FluxConfig
@@ -135,7 +135,7 @@ def test_the_ratios_of_table_2_are_quotients_of_its_rows():
     rows = table("docs/results.md", "## Table 2", "FD-world ↓")
     ours, vq = rows["dcdd"], rows["vq"]
     distance, paper = said("docs/results.md", r"that is \*\*([\d.]+)×\*\* \(the paper on ImageNet: ([\d.]+)×")
-    before, after = (row.numbers["rfid"] for row in PUBLISHED["dcdd-imagenet"][:2])
+    before, after = (row.numbers["rfid"] for row in ROWS["dcdd-imagenet"][:2])
     assert [distance, paper] == pytest.approx([ours["FD-world ↓"] / vq["FD-world ↓"], after / before], abs=0.006)
     perceptual, similarity, decibels = said(
         "docs/results.md", r"PD ([\d.]+)× \(goal [^)]*\), SSIM ([\d.]+)× \(goal [^)]*\), PSNR \+([\d.]+) dB"
@@ -346,7 +346,11 @@ def test_geneval_s_rules_are_the_numbers_of_the_page():
     )
     assert tasks == list(TASKS.values())
     assert lines == sum(tasks)
-    rules = said("docs/benchmarks.md", r"confidence above (\.\d+) \((\.\d+) when counting\), (\d+) objects a class")
+    rules = said(
+        "docs/benchmarks.md",
+        r"confidence above (\.\d+) in fp32 \((\.\d+) when counting\), "
+        r"of equal\s+confidences the later detection first, (\d+) objects a class",
+    )
     assert rules == [CONFIDENCE, COUNTING_CONFIDENCE, MAX_OBJECTS]
 
 
@@ -392,7 +396,7 @@ def test_a_recipe_s_docstring_gives_the_numbers_of_the_paper():
         return inspect.getdoc(RECIPES[f"dcdd.{name}"]) or ""
 
     def published(protocol: str, label: str, metric: str) -> float:
-        rows = [row for row in PUBLISHED[protocol] if label in row.label and metric in row.numbers]
+        rows = [row for row in ROWS[protocol] if label in row.label and metric in row.numbers]
         return rows[0].numbers[metric]
 
     for name, label in (("hard", "hard codes"), ("lcdm", "LCDM, 10K"), ("lc", "LCDM + LC")):
@@ -409,7 +413,7 @@ def test_a_recipe_s_docstring_gives_the_numbers_of_the_paper():
 
 def test_a_recipe_belongs_to_the_tables_its_vlm_has_in_the_paper():
     for name, vlm in (("janus_pro_7b", "Janus-Pro-7B DCDD"), ("llamagen_xl", "LlamaGen-XL DCDD")):
-        sources = {row.source for rows in PUBLISHED.values() for row in rows if row.label == vlm}
+        sources = {row.source for rows in ROWS.values() for row in rows if row.label == vlm}
         tables = sorted(source.removeprefix("DCDD, Table ") for source in sources)
         assert (inspect.getdoc(RECIPES[f"dcdd.{name}"]) or "").startswith(f"Tables {' and '.join(tables)}")
 
@@ -424,7 +428,8 @@ def test_the_page_of_the_paper_gives_the_defaults_of_the_search():
     (*bounds, tolerance) = said(
         "docs/dcdd.md", r"κ from (\d+) to (\d+) by bisection.{0,250}?entropies differ by at most (\.\d+)"
     )
-    assert (*settings.kappa_range, settings.tolerance) == (*bounds, tolerance)
+    assert settings.kappa_range is None
+    assert (*PAPER_RANGE, settings.tolerance) == (*bounds, tolerance)
 
 
 def test_what_the_page_of_the_paper_computes_by_hand_is_right():

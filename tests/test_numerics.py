@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from detokenizers.dcdd.calibration import Calibration, Observer
 from detokenizers.dcdd.lcdm import Expectation
 from detokenizers.dcdd.model import DCDD
-from detokenizers.pretrained.vlm.janus import _settle
+from detokenizers.pretrained.vlm.janus import cast
 from detokenizers.pretrained.vlm.llama_blocks import LlamaBlocks
 from detokenizers.protocols import Grid, VisualTokens
 from tests.pretrained.tiny import SOFTMAX, tiny_janus, tiny_vlm
@@ -52,7 +52,7 @@ def test_the_blocks_of_the_vlm(device):
 @ON_ALL
 def test_guided_distributions_of_a_half_precision_vlm_whose_head_is_not(device):
     full, half = tiny_vlm().to(device), tiny_vlm().to(device)
-    _settle(half.model, HALF)
+    cast(half.model, HALF)
     ids = torch.randint(64, (1, 16), device=device)
     found = [vlm.teacher_forced(["a red dog"], ids, observe=SOFTMAX).observed["p"] for vlm in (half, full)]
     assert found[0].dtype == torch.float32

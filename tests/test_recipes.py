@@ -35,7 +35,7 @@ ROWS = {
     "Table 4": ["dcdd.janus_pro_7b_hard", "dcdd.janus_pro_7b_lcdm", "dcdd.janus_pro_7b_lc"],
     "Table 4, embedded": ["dcdd.mini_hard", "dcdd.mini_lcdm", "dcdd.mini_lc"],
     "beyond the paper": [
-        "dcdd.mini_any_sharpness",
+        "dcdd.mini_paper",
         "dcdd.mini_teacher_forced",
         "dcdd.mini_committed",
         "dcdd.mini_both",

@@ -130,7 +130,8 @@ def test_table_1_finds_a_calibration(paper):
     janus = paper("table1_janus.sh") / "out/janus"
     assert len(list((janus / "sample").iterdir())) == 1
     for name in ("calibration", "calibration_paper"):
-        assert 10 < json.loads((janus / f"{name}.json").read_text())["calibration"]["kappa"] < 60
+        kappa = json.loads((janus / f"{name}.json").read_text())["calibration"]["kappa"]
+        assert 10 < kappa < 100, "of a random VLM"
     assert "| normalized entropy |" in (janus / "calibration.md").read_text()
 
 

@@ -1,8 +1,8 @@
 """Things made ahead of time by other processes, so that an accelerator does not wait while pictures are read or scenes
 are rendered.
 
-`make(part)` is a pure function, so who calls it and when changes no bit. With no workers it is called when its result
-is asked for, in this process.
+`make(part)` is a pure function, so no bit depends on who calls it and when. With no workers it is called when its
+result is needed, in this process.
 
 make, parts -workers, a few parts each ahead-> results in the order of the parts
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -20,31 +20,24 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 
-class Parts(Dataset[Any], Generic[P, R]):
-    """Results by position; an error is handed over as what it is, for the first process to raise."""
-
-    def __init__(self, make: Callable[[P], R], parts: Sequence[P]) -> None:
-        self.make, self.parts = make, parts
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, position: int) -> R | Exception:
-        try:
-            return self.make(self.parts[position])
-        except Exception as error:
-            return error
-
-
 @contextmanager
 def ahead(make: Callable[[P], R], parts: Sequence[P], workers: int) -> Iterator[Iterator[R]]:
     """What `make` gives for each part, one after the other; the workers are gone when the block ends, however it ends.
 
     Workers are forked, since what `make` closes over cannot be pickled; they must leave accelerators alone.
     """
+
+    def attempt(part: Any) -> R | Exception:
+        """An error is handed over as what it is, for the first process to raise."""
+        try:
+            return make(part)
+        except Exception as error:
+            return error
+
     loader = DataLoader(
-        Parts(make, parts),
+        cast("Dataset[P]", parts),
         batch_size=None,
+        collate_fn=cast(Any, attempt),
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
         generator=torch.Generator(),  # the loader's own draw; the default generator belongs to the training

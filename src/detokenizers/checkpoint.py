@@ -1,6 +1,8 @@
-"""A run folder is `run.yaml` plus `*.safetensors`, written whole or not at all.
+"""A run folder is `run.yaml` plus `*.safetensors`, written whole or not at all. All weights, whoever wrote them, pass
+through the one strict loader here, and all names of folders through the one resolver.
 
-tensors -atomic_save-> NAME.safetensors -load-> the same tensors; nothing is ever unpickled.
+tensors -save_tensors-> NAME.safetensors -load_tensors-> tensors -load_strictly-> module
+name -resolve-> a folder: one that is there, one that the package carries, or a Hub repository
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,8 +48,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError | SafetensorError):
-            reason = getattr(error, "strerror", None) or error
-            raise ValueError(f"cannot write {path}: {reason}") from None
+            raise ValueError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
         raise
 
 
@@ -82,9 +83,7 @@ def load_tensors(path: str | Path, *, device: str | torch.device = "cpu") -> dic
         raise ValueError(
             f"{path} is not a readable safetensors file ({error}); was its download or copy cut off?"
         ) from None
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity; these weights are damaged")
+    require_finite(tensors, path)
     return tensors
 
 
@@ -100,16 +99,62 @@ def notes_in(path: str | Path) -> dict[str, Any]:
     return notes
 
 
-def load_into(module: nn.Module, path: str | Path, *, strict: bool = True) -> None:
-    """Load weights into a module; names or shapes that do not fit are one clear error."""
-    tensors = load_tensors(path)
-    try:
-        missing, unexpected = module.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit this model: {str(error).splitlines()[-1].strip()}") from None
-    if unexpected or (strict and missing):
-        odd = [*(f"missing {name}" for name in missing if strict), *(f"unknown {name}" for name in unexpected)]
-        raise ValueError(f"{path} does not fit this model: {', '.join(odd[:3])} ({len(odd)} in all)")
+def load_into(module: nn.Module, path: str | Path) -> None:
+    """Load a safetensors file into a module, strictly."""
+    load_strictly(module, load_tensors(path), path)
+
+
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path, *, optional: Collection[str] = ()
+) -> None:
+    """Give a module its weights: all of them, no others, of its shapes, finite. A module on the meta device takes the
+    tensors themselves, in its dtypes; any other one copies them.
+
+    Args:
+        source: where they are from, for the message.
+        optional: names, or ends of names, that may be missing.
+
+    Raises:
+        ValueError: they do not fit, or are damaged; in one line.
+    """
+    own, ends = module.state_dict(), tuple(optional)
+    require_fit(
+        type(module).__name__,
+        source,
+        missing=[name for name in own if name not in tensors and not name.endswith(ends)],
+        unknown=[name for name in tensors if name not in own],
+        shapes=[(name, tensors[name].shape, own[name].shape) for name in own if name in tensors],
+    )
+    require_finite(tensors, source)
+    on_meta = any(tensor.is_meta for tensor in own.values())
+    if on_meta:
+        tensors = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
+    module.load_state_dict(tensors, strict=False, assign=on_meta)
+
+
+def require_fit(
+    kind: str,
+    source: str | Path,
+    *,
+    missing: Iterable[str],
+    unknown: Iterable[str] = (),
+    shapes: Iterable[tuple[str, Sequence[int], Sequence[int]]] = (),
+) -> None:
+    """Refuse weights that lack a tensor, hold an unknown one, or one of another shape (found, expected)."""
+    odd = [*(f"missing {name}" for name in missing), *(f"unknown {name}" for name in unknown)]
+    odd += [f"{name} is {[*is_]}, not {[*should]}" for name, is_, should in shapes if tuple(is_) != tuple(should)]
+    if odd:
+        raise ValueError(f"{source} does not fit a {kind}: {', '.join(odd[:3])} ({len(odd)} in all)")
+
+
+def require_finite(tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Refuse weights of which a number is NaN or infinite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel():
+            # The extremes are NaN if any number is, and finding them takes one pass and no memory.
+            low, high = tensor.aminmax()
+            if not (low.isfinite() & high.isfinite()):
+                raise ValueError(f"{source}: tensor {name!r} holds NaN or infinity; these weights are damaged")
 
 
 def fingerprint(tensors: Mapping[str, Tensor] | Tensor) -> str:
@@ -168,14 +213,33 @@ def kind_of(folder: Path) -> str:
 EMBEDDED = Path(__file__).parent / "embedded"
 
 
-def resolve(name: str | Path) -> Path:
-    """The folder behind a name: a path as it is, or `mini/PART`, which the package carries.
+def resolve(name: str | Path, patterns: Sequence[str] = ()) -> Path:
+    """The folder behind a name: a path, `mini/PART`, which the package carries, or a Hub repository.
+
+    Args:
+        patterns: the files that are needed of a Hub repository, `owner/name`; without any the Hub is never asked.
 
     Raises:
-        ValueError: when neither exists; the message lists what is embedded.
+        ValueError: there is no such folder, and it cannot be had from the Hub; the message lists what is embedded.
     """
-    for folder in (Path(name), EMBEDDED / name):
+    text = str(name)
+    for folder in (Path(name).expanduser() if text.startswith("~/") else Path(name), EMBEDDED / name):
         if folder.exists():
             return folder
-    known = ", ".join(sorted(f"mini/{path.name}" for path in (EMBEDDED / "mini").glob("*/"))) or "nothing"
-    raise ValueError(f"there is no folder {str(name)!r}, and it is not embedded either (embedded: {known})")
+    if not patterns or text.startswith(("mini/", ".", "/", "~")) or text.count("/") != 1:
+        known = ", ".join(sorted(f"mini/{path.name}" for path in (EMBEDDED / "mini").glob("*/"))) or "nothing"
+        remote = ", and a Hub id reads owner/name" if patterns else ""
+        raise ValueError(f"there is no folder {text!r}, and it is not embedded either (embedded: {known}){remote}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(text, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"there is no folder {text!r} here, and it cannot be had from the Hub: {reason(error)}"
+        ) from None
+
+
+def reason(error: Exception) -> str:
+    """The first line of another library's error."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -3,7 +3,7 @@
 A remembered hash counts only while size, inode and both times of the file are what they were. The change time cannot be
 set by hand, so a file that was swapped or edited is hashed again, whatever its size and modification time say; one that
 was written less than two seconds before it was hashed is not remembered, lest an edit in the same tick of the clock go
-unseen. For ImageNet that is one reading of all files, in threads, and afterwards one look at each file's state.
+unseen. For ImageNet that is one reading of all files, in threads, and afterwards each file's state alone.
 
 path -size, inode, times-> remembered? -yes-> sha256 ; -no-> read it all -> sha256, remembered with its folder's others
 """
@@ -31,7 +31,7 @@ class Hash(NamedTuple):
 
     sha256: str
     stamp: list[int]
-    news: bool
+    fresh: bool
 
 
 def sha256_of(path: str | Path) -> str:
@@ -45,15 +45,15 @@ def sha256s_of(paths: Sequence[Path]) -> list[str]:
     Raises:
         ValueError: a file cannot be read.
     """
-    places = [path.parent.resolve() / path.name for path in paths]
-    folders = list(dict.fromkeys(place.parent for place in places))
+    paths = [path.parent.resolve() / path.name for path in paths]
+    folders = list(dict.fromkeys(path.parent for path in paths))
     remembered = {folder: _remembered(folder) for folder in folders}
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-        found = list(pool.map(lambda place: _hash(place, remembered[place.parent].get(place.name)), places))
+        found = list(pool.map(lambda path: _hash(path, remembered[path.parent].get(path.name)), paths))
     news: dict[Path, dict[str, list[str | list[int]]]] = {}
-    for place, one in zip(places, found):
-        if one.news:
-            news.setdefault(place.parent, {})[place.name] = [one.sha256, one.stamp]
+    for path, one in zip(paths, found):
+        if one.fresh:
+            news.setdefault(path.parent, {})[path.name] = [one.sha256, one.stamp]
     for folder, rows in news.items():
         with suppress(ValueError):  # A read-only home only costs the time of hashing again.
             write_text(_note(folder), json.dumps({"folder": str(folder), "files": remembered[folder] | rows}))

@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .checkpoint import kind_of
+from .checkpoint import kind_of, resolve
 from .dcdd.model import DCDD
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
 from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
-from .pretrained.vlm.loading import folder_of
 from .protocols import Decoder, TextToImage
-from .training.run_folder import Run, recipe_in
+from .training import Run
+from .training.run_folder import recipe_in
 
 RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES}
 
@@ -58,7 +58,7 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | T
     Raises:
         ValueError: nothing is there, nothing that draws, or its weights are damaged or do not fit.
     """
-    folder = folder_of(str(name), ["*.yaml", "*.safetensors", "config.json", "*/config.json"])
+    folder = resolve(name, ["*.yaml", "*.safetensors", "config.json", "*/config.json"])
     kind = kind_of(folder)
     if kind not in KINDS:
         raise ValueError(f"{folder} is of kind {kind!r}; this version knows {', '.join(KINDS)}")

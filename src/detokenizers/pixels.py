@@ -1,4 +1,4 @@
-"""Where pixels are rounded and centres are cut: two small things that everybody does, and not everybody alike.
+"""Where pixels are rounded and centres are cut: two small things that libraries do differently.
 
 images [-1, 1] -quantised-> uint8 0..255 -to_tensor-> [-1, 1] ; width, height -centre_box-> borders of the middle
 """

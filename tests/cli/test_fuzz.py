@@ -31,9 +31,9 @@ from detokenizers.data.images import notes_of, upright
 from detokenizers.data.prompts import read_prompts
 from detokenizers.dcdd.calibrate import CalibrationReport
 from detokenizers.dcdd.model import DCDDConfig
-from detokenizers.evaluation.benchmarks import mjhq_set as mjhq
-from detokenizers.evaluation.benchmarks.dpg import questions as dpg
-from detokenizers.evaluation.benchmarks.geneval import prompts as geneval
+from detokenizers.evaluation.benchmarks import dpg_questions as dpg
+from detokenizers.evaluation.benchmarks import geneval_prompts as geneval
+from detokenizers.evaluation.benchmarks import mjhq
 from detokenizers.evaluation.sides import rows_in
 from detokenizers.papers import RECIPES
 

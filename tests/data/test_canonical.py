@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detokenizers.data.canonical import PNG, PREPARATIONS, AnySize, AsIs, Header, Prepared, header
+from detokenizers.data.canonical import PNG, PREPARATIONS, RULE, AnySize, AsIs, Header, Prepared, header
 
 ORIENTATION = 0x0112
 
@@ -30,7 +30,7 @@ def test_the_short_sides_centre_is_torchvision_s_and_adm_s_its_own(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     for name, left in (("short-side-bicubic", 2), ("short-side-lanczos", 2), ("adm", 1)):
         assert np.array_equal(Prepared(name, 24)(tmp_path / "wide.png"), pixels[:, left : left + 24])
-    assert np.array_equal(read(tmp_path / "wide.png", 24), pixels[:, 2:26])
+    assert np.array_equal(Prepared(RULE, 24)(tmp_path / "wide.png"), pixels[:, 2:26])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_is_the_right_size_already_stays_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("name", PREPARATIONS)
-def test_every_preparation_enlarges_small_pictures_and_can_be_told_to_refuse_them(photo, name):
+def test_every_preparation_enlarges_small_pictures_and_can_refuse_them(photo, name):
     assert Prepared(name, 64)(photo).shape == (64, 64, 3)
     with pytest.raises(ValueError, match="70x50 px, but its shorter side must have 64 px"):
         Prepared(name, 64, smallest=64)(photo)

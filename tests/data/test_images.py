@@ -11,11 +11,15 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from detokenizers.data.canonical import batches, header, read
+from detokenizers.data.canonical import RULE, Prepared, batches, header
 from detokenizers.data.images import ImageFile, find, notes_of, save_png, upright
 from detokenizers.data.marks import MANIFEST, MARK
 from detokenizers.evaluation.pairwise import levels
 from detokenizers.pixels import to_levels, to_tensor
+
+
+def read(path, size, **options):
+    return Prepared(RULE, size, **options)(path)
 
 
 @pytest.fixture
@@ -206,7 +210,7 @@ def test_batches_hold_every_picture_once_in_order(picture):
 
 def test_memory_does_not_grow_with_the_number_of_pictures(picture):
     def peak(count):
-        files = (ImageFile(str(index), picture) for index in range(count))
+        files = [ImageFile(str(index), picture) for index in range(count)]
         tracemalloc.start()
         for _ in batches(files, 32, batch_size=4):
             pass
@@ -284,7 +288,7 @@ def test_a_folder_that_cannot_be_entered_is_named(tmp_path, capsys, monkeypatch)
     assert "1 unreadable (Permission denied) (locked)" in capsys.readouterr().err
 
 
-def test_a_plain_folder_is_read_without_a_word(tmp_path, capsys):
+def test_a_plain_folder_is_read_without_a_line_on_stderr(tmp_path, capsys):
     picture_at(tmp_path / "sub" / "a.png")
     find(tmp_path)
     assert capsys.readouterr().err == ""
@@ -301,7 +305,7 @@ def test_what_our_own_verbs_drew_below_a_source_is_no_picture_of_it(tmp_path, ca
     assert "1 drawn by detok (out)" in capsys.readouterr().err
 
 
-def test_a_folder_of_hidden_pictures_alone_says_why_it_is_empty(tmp_path):
+def test_the_error_of_a_folder_of_hidden_pictures_alone_names_them(tmp_path):
     picture_at(tmp_path / ".thumbs" / "a.png")
     with pytest.raises(ValueError, match=r"there are no pictures in .+left out: 1 hidden \(\.thumbs\)"):
         find(tmp_path)

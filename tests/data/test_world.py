@@ -104,7 +104,7 @@ def test_a_combination_is_as_reserved_in_any_words():
     assert Truth("single", (apple,), "sky").combination == Truth("colour", (Thing("apple", "red"),), "sky").combination
 
 
-def test_held_out_objects_are_seen_in_the_held_out_split_only(world):
+def test_held_out_objects_are_in_the_held_out_split_only(world):
     held_out = {noun.name for noun in HELD_OUT}
     for split in ("train", "validation", "new-captions"):
         assert all(t.noun not in held_out for seed in range(300) for t in world.truth(seed, split).objects)
@@ -204,7 +204,7 @@ def test_only_paintable_nouns_are_painted():
         picture("wug")
 
 
-def test_labels_say_what_is_there():
+def test_labels_are_what_is_there():
     world = World(SMALL)
     labels = world.labels(parse("two red apples on a wooden table"))
     apple = world.nouns.index("apple")
@@ -239,7 +239,7 @@ def test_prompts_are_different_captions_of_one_kind():
         World(WorldConfig(nouns=2, plain_backgrounds=1, textures=0)).prompts(5, split="train", kind="single")
 
 
-def test_a_world_too_small_for_new_captions_says_so():
+def test_a_world_too_small_for_new_captions_is_refused():
     two = WorldConfig(nouns=2, plain_backgrounds=1, textures=0, shares={"single": 1.0})
     with pytest.raises(ValueError, match="too small"):
         World(two).scene(0, "new-captions")

@@ -177,6 +177,13 @@ def test_a_margin_lowers_confidence_at_the_top_only():
     close(others[0] / others[0].sum(-1, keepdim=True), others[1] / others[1].sum(-1, keepdim=True))
 
 
+def test_features_of_whole_images_have_the_distributions_of_their_tokens():
+    codes, features = unit(64), unit(30, seed=1)
+    for calibration in (Calibration(kappa=9), Calibration(kappa=9, top1_margin=0.1, epsilon=0.2)):
+        together = calibration.proxy(features.view(2, 3, 5, 8), codes)
+        close(together.view(30, 64), calibration.proxy(features, codes), atol=1e-6)
+
+
 def test_a_report_s_achieved_statistics_are_those_of_the_calibration_it_found():
     codes, features = unit(256), unit(300, seed=1)
     report = calibrate(features, codes, measure(Calibration(kappa=20), unit(300, seed=2), codes))

@@ -121,6 +121,13 @@ def test_a_confident_row_keeps_an_exact_tail_in_fp32(floor):  # L9
         assert (double[:, 3] < 1).all()
 
 
+@pytest.mark.parametrize("reading", [Expectation(), Direction(), HardCodes(), Committed(), SampledMix(gamma=0.3)])
+def test_beliefs_of_whole_images_are_read_as_those_of_their_tokens(reading):
+    p = (3 * torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(3))).softmax(-1)
+    ids, codes = torch.arange(10).view(2, 5), random_codebook()
+    close(reading(p, ids, codes).flatten(0, 1), reading(p.flatten(0, 1), ids.flatten(), codes), atol=1e-6)
+
+
 @pytest.mark.parametrize(("mass", "tail"), [(0.0, 0.0), (5e-7, 0.0), (2e-6, 1.0), (0.5, 1.0)])
 def test_a_tail_of_less_than_a_millionth_counts_as_empty(mass, tail):
     """Ten codes share the head evenly and 54 the tail, so the tail's entropy is 1 wherever it counts."""

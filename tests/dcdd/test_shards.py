@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from detokenizers.dcdd.loading import load
 
 from detokenizers.checkpoint import load_tensors
 from detokenizers.dcdd.model import WEIGHTS

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from detokenizers.dcdd.calibrate import encoder_statistics
 from detokenizers.dcdd.calibration import Calibration
+from detokenizers.dcdd.lcdm import uncertainty
 from detokenizers.dcdd.token_statistics import (
     TokenStatistics,
     between_class_variance,
@@ -114,6 +115,14 @@ def test_head_mass_is_read_off_the_mean_sorted_curve():
     torch.testing.assert_close(statistics.mean_curve(30), curve[:30])
     assert table["top2"] == pytest.approx(curve[1].item())
     assert table["head_mass"] == pytest.approx(curve[: int(table["otsu_rank"])].sum().item())
+
+
+def test_a_column_of_table_1_holds_the_means_of_the_uncertainty_features():
+    p, statistics = beliefs(), TokenStatistics()
+    statistics.update(p)
+    table, u = statistics.table1(), uncertainty(p).double().mean(0).tolist()
+    assert [table[name] for name in ("top1", "margin", "topk_mass", "tail_entropy")] == pytest.approx(u, abs=1e-6)
+    assert table["normalized_entropy"] == pytest.approx(normalized_entropy(p).mean().item(), abs=1e-6)
 
 
 def test_an_encoder_s_belief_points_at_its_own_token_and_a_guess_may_not():

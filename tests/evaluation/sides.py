@@ -9,8 +9,8 @@ from detokenizers.evaluation import metrics
 from detokenizers.evaluation.distances import How
 from detokenizers.evaluation.networks import Networks
 from detokenizers.evaluation.one_pass import TRUTH, Pass
-from detokenizers.evaluation.report import report
-from detokenizers.evaluation.rules import protocol
+from detokenizers.evaluation.reporting import numbers_of
+from detokenizers.evaluation.rules import rules_of
 from detokenizers.evaluation.shards import merge
 
 
@@ -92,7 +92,7 @@ def plan(some, names=("psnr", "ssim", "pd-world", "sharpness", "fd-world"), nets
 
 
 def how(paired=True, **more):
-    return How(protocol("world"), paired, **{"num_resamples": 50, "frechet_resamples": 10, "kernel_subsets": 5} | more)
+    return How(rules_of("world"), paired, **{"num_resamples": 50, "frechet_resamples": 10, "kernel_subsets": 5} | more)
 
 
 def scored(some, names=("psnr", "ssim", "pd-world", "sharpness", "fd-world"), order=None, **more):
@@ -102,4 +102,4 @@ def scored(some, names=("psnr", "ssim", "pd-world", "sharpness", "fd-world"), or
     shards = [work.shard(ids) for ids in work.chunks()]
     evidence = merge([shards[index] for index in order or range(len(shards))], keep_rows=work.keep_rows)
     real = {name: evidence.side(TRUTH, name) for name in chosen.extractors}
-    return report(evidence, work.drawn, chosen, real, work.networks, rules, reference={"n": len(evidence.ids)})
+    return numbers_of(evidence, work.drawn, chosen, real, work.networks, rules, reference={"n": len(evidence.ids)})

@@ -46,5 +46,5 @@ def test_fewer_images_than_features_is_exact_too():
 
 
 def test_an_empty_side_is_refused():
-    with pytest.raises(ValueError, match="one side has seen none"):
+    with pytest.raises(ValueError, match="one side has none"):
         frechet(moments(10, 3), Moments(""))

@@ -12,10 +12,9 @@ import torch
 from detokenizers.evaluation.features import Gathered
 from detokenizers.evaluation.frechet import frechet
 from detokenizers.evaluation.moments import Moments
-from detokenizers.evaluation.one_pass import TRUTH
+from detokenizers.evaluation.one_pass import TRUTH, Share, measure
 from detokenizers.evaluation.prdc import density_coverage
 from detokenizers.evaluation.shards import Shard, key_in, merge
-from detokenizers.evaluation.sharing import Share, measure
 
 from .sides import Memory, networks, numbered, originals, plan, scored, sides
 
@@ -163,7 +162,7 @@ def test_a_killed_process_leaves_whole_shards_and_the_next_one_goes_on(tmp_path)
 
 
 @pytest.mark.parametrize("change", ["picture", "settings", "network", "metrics"])
-def test_a_shard_made_otherwise_is_measured_again_and_said_so(tmp_path, change):
+def test_a_shard_made_otherwise_is_measured_again_and_reported(tmp_path, change, caplog):
     some = sides()
     work, _ = plan(some)
     measure(work, tmp_path, "drawn", ALONE)
@@ -175,15 +174,14 @@ def test_a_shard_made_otherwise_is_measured_again_and_said_so(tmp_path, change):
     if change == "network":
         more["nets"] = networks(seed=1)
     again, _ = plan(some, names, **more)
-    said = []
-    measure(again, tmp_path, "drawn", ALONE, say=said.append)
-    assert said == [
+    measure(again, tmp_path, "drawn", ALONE)
+    assert caplog.messages == [
         f"1 of 1 shards in {tmp_path / 'shards'} were made from other pictures, settings or networks; "
         "they are measured again"
     ]
-    said.clear()
-    measure(again, tmp_path, "drawn", ALONE, say=said.append)
-    assert said == []
+    caplog.clear()
+    measure(again, tmp_path, "drawn", ALONE)
+    assert caplog.messages == []
 
 
 def test_a_damaged_shard_is_measured_again(tmp_path):
@@ -208,7 +206,7 @@ def test_a_picture_that_cannot_be_read_fails_unless_allowed_and_is_then_left_out
     json.dumps(result, allow_nan=False)
 
 
-def test_pictures_of_several_sizes_are_looked_at_apart():
+def test_pictures_of_several_sizes_are_measured_apart():
     pictures = numbered(originals(6)) | {f"large-{index}": picture for index, picture in enumerate(originals(6, 28))}
     work, _ = plan({TRUTH: Memory(pictures)}, ("fd-world",))
     shard = work.shard(work.ids)

@@ -22,7 +22,7 @@ def test_each_picture_keeps_its_colour_in_its_own_cell():
 
 
 def test_the_heat_column_shows_one_flat_square_per_token_over_the_whole_range():
-    tile = np.asarray(heat_map(torch.tensor([[0.0, 1.0], [0.5, 2.0]]), (0.0, 1.0), 100))
+    tile = np.asarray(heat_map(torch.tensor([[0.0, 1.0], [0.5, 2.0]]), 100))
     for (y, x), shade in (((0, 0), 0), ((0, 99), 255), ((99, 0), 128), ((99, 99), 255)):
         assert tuple(tile[y, x]) == tuple(colours()[shade])
 
@@ -37,7 +37,7 @@ def test_the_colour_map_gets_lighter_all_the_way():
 def test_a_heat_column_and_a_note_make_the_sheet_larger_not_busier():
     images = {"decoder": torch.zeros(1, 3, 64, 64)}
     plain = contact_sheet(["a dog"], images)
-    full = contact_sheet(["a dog"], images, heat=torch.rand(1, 8, 8), title="Title", note="how it was made")
+    full = contact_sheet(["a dog"], images, heat=torch.rand(1, 8, 8), note="how it was made")
     assert full.width > plain.width
     assert full.height > plain.height
     assert np.array_equal(np.asarray(full), np.asarray(full.copy()))

@@ -32,14 +32,14 @@ def grads(module: nn.Module) -> list[torch.Tensor | None]:
     return [weight.grad for weight in module.parameters()]
 
 
-def test_the_critic_hears_only_its_own_loss(adversary, drawer):
+def test_the_critic_s_loss_moves_the_critic_alone(adversary, drawer):
     adversary.critic_loss(drawer(IMAGES), IMAGES).backward()
     assert all(grad is None for grad in grads(drawer))
     assert all(grad is not None for grad in grads(adversary))
     assert sum(grad.abs().sum() for grad in grads(adversary)) > 0
 
 
-def test_the_drawer_hears_the_critic_and_does_not_move_it(adversary, drawer):
+def test_the_drawer_s_loss_passes_through_the_critic_and_does_not_move_it(adversary, drawer):
     adversary.drawer_loss(drawer(IMAGES)).backward()
     assert all(grad is None for grad in grads(adversary))
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads(drawer))
@@ -55,9 +55,11 @@ def test_the_hinge_is_nothing_where_the_critic_is_sure(adversary):
 
 def test_balanced_losses_pull_the_last_layer_in_the_given_proportion(adversary, drawer):
     drawn = drawer(IMAGES)
-    others, heard = (drawn - IMAGES).abs().mean(), adversary.drawer_loss(drawn)
-    loud = adversary.balance(others, heard, drawer.weight) * heard
-    ours, theirs = (torch.autograd.grad(loss, drawer.weight, retain_graph=True)[0].norm() for loss in (loud, others))
+    others, adversarial = (drawn - IMAGES).abs().mean(), adversary.drawer_loss(drawn)
+    balanced = adversary.balance(others, adversarial, drawer.weight) * adversarial
+    ours, theirs = (
+        torch.autograd.grad(loss, drawer.weight, retain_graph=True)[0].norm() for loss in (balanced, others)
+    )
     assert float(ours / theirs) == pytest.approx(SMALL.weight, rel=0.05)
 
 
@@ -71,7 +73,7 @@ def test_until_its_start_only_the_critic_learns(drawer):
     assert second["adversarial"] != 0
 
 
-def test_patches_are_told_apart_after_a_few_steps(adversary):
+def test_the_critic_separates_patches_after_a_few_steps(adversary):
     drawn = torch.nn.functional.avg_pool2d(IMAGES, 5, 1, 2)
     optimizer = torch.optim.AdamW(adversary.parameters(), lr=3e-3)
     for _ in range(60):

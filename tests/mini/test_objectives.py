@@ -64,7 +64,7 @@ def vlm(**options) -> tuple[VLMObjective, dict[str, torch.Tensor]]:
         "words": torch.tensor([[bos, *dog, boi], [pad, pad, pad, bos, *cat, boi]] * 2),
         "tokens": torch.randint(stack.JANUS.codebook, (4, stack.JANUS.grid**2)),
         "images": IMAGES[:2],
-        "described": torch.tensor([[bos, *dog, eos], [bos, *cat, eos, pad, pad, pad]]),
+        "captions": torch.tensor([[bos, *dog, eos], [bos, *cat, eos, pad, pad, pad]]),
     }
     return VLMObjective(model, pad=pad, bos=bos, eos=eos, boi=boi, **options), batch
 
@@ -141,7 +141,7 @@ def test_the_judge_learns_four_scenes_by_heart():
     assert torch.equal(answers["colours"].argmax(-1)[known], batch["colours"][known])
 
 
-def test_the_judge_learns_from_scenes_without_anything_it_knows():
+def test_the_judge_learns_from_scenes_without_any_of_its_labels():
     objective, batch = world_net()
     batch["counts"].zero_()
     batch["colours"].fill_(-1)
@@ -180,7 +180,7 @@ def test_codes_are_unit_vectors_that_are_seeded_from_features_after_the_warm_up(
     assert (objective.book @ z.T).amax(-1).min() > 0.8
 
 
-def test_codes_nobody_uses_are_seeded_again():
+def test_unused_codes_are_seeded_again():
     objective, batch = tokenizer(warmup=0, dead=0.3, decay=0.5)
     learn(objective, batch, 1)
     with torch.no_grad():
@@ -192,7 +192,7 @@ def test_codes_nobody_uses_are_seeded_again():
     assert objective.count[3] == 1
 
 
-def test_looking_does_not_move_the_codes():
+def test_evaluation_does_not_move_the_codes():
     objective, batch = tokenizer(warmup=0)
     learn(objective, batch, 2)
     book, step = objective.book.clone(), int(objective.step)
@@ -235,7 +235,7 @@ def test_the_vlm_learns_to_draw_and_to_describe_by_heart():
     assert last["describe"] < 0.2 < first["describe"]
 
 
-def test_the_caption_of_a_dropped_row_cannot_be_seen():
+def test_the_loss_of_a_dropped_row_does_not_depend_on_its_caption():
     objective, batch = vlm()
     other = batch["words"].clone()
     other[0, 1:5] = other[0, 1:5].flip(0)
@@ -246,7 +246,7 @@ def test_the_caption_of_a_dropped_row_cannot_be_seen():
     assert objective.draw(batch["words"], batch["tokens"], nobody) != objective.draw(other, batch["tokens"], nobody)
 
 
-def test_drawing_costs_the_tokens_alone_and_the_first_is_told_by_the_caption():
+def test_the_drawing_loss_is_of_the_tokens_alone_and_the_first_follows_the_caption():
     """By hand: position m - 1 (BOI) predicts token 0, and token i predicts token i + 1."""
     objective, batch = vlm()
     words, tokens = batch["words"][:1], batch["tokens"][:1]
@@ -259,10 +259,10 @@ def test_drawing_costs_the_tokens_alone_and_the_first_is_told_by_the_caption():
     torch.testing.assert_close(objective.draw(words, tokens, torch.zeros(1, 1).bool()), expected)
 
 
-def test_padding_costs_nothing_in_a_description():
+def test_padding_adds_nothing_to_the_caption_loss():
     objective, batch = vlm()
-    plain = objective.describe(batch["images"][1:], batch["described"][1:, :3])
-    torch.testing.assert_close(objective.describe(batch["images"][1:], batch["described"][1:]), plain)
+    plain = objective.describe(batch["images"][1:], batch["captions"][1:, :3])
+    torch.testing.assert_close(objective.describe(batch["images"][1:], batch["captions"][1:]), plain)
 
 
 def test_pixel_loss_counts_levels_and_edges():
@@ -298,7 +298,7 @@ def test_with_kept_codes_only_the_decoder_learns_and_every_token_stays():
     assert JanusVQ(objective.tokenizer()).features(IMAGES).equal(tokens)
 
 
-def test_with_kept_latents_only_the_way_back_learns_and_every_latent_stays():
+def test_with_kept_latents_only_the_decoder_learns_and_every_latent_stays():
     objective, batch = autoencoder(keep_latents=True, perceptual=0.5)
     before = {name: w.clone() for name, w in objective.vae.state_dict().items()}
     first, last = learn(objective, batch, 20)

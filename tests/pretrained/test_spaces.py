@@ -93,6 +93,29 @@ def test_noise_draws_a_sample_around_the_mode(autoencoder, images):
     torch.testing.assert_close(space.encode(images, torch.ones_like(mode)) - mode, std, atol=1e-5, rtol=1e-4)
 
 
+def test_the_posterior_is_in_the_latents_units_and_raw_where_a_kl_divergence_wants_it(autoencoder, images):
+    set_statistics(autoencoder, mean=0.25, std=2.0)
+    space, theirs = VAE(autoencoder), autoencoder.encode(images).latent_dist
+    mean, std = space.posterior(images)
+    torch.testing.assert_close(mean, space.encode(images), atol=0, rtol=0)
+    torch.testing.assert_close(std, space.encode(images, torch.ones_like(mean)) - mean, atol=1e-5, rtol=1e-4)
+    mean, std = space.posterior(images, raw=True)
+    torch.testing.assert_close((mean, std), (theirs.mean, theirs.std), atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"multiples of 4, got 18x16"):
+        space.posterior(torch.zeros(1, 3, 18, 16))
+
+
+def test_a_spaces_fingerprint_changes_with_its_weights_and_its_scale(autoencoder):
+    space = VAE(autoencoder)
+    found = [Pixels().fingerprint(), space.fingerprint()]
+    set_statistics(autoencoder, mean=0.0, std=2.0)
+    found.append(space.fingerprint())
+    next(autoencoder.parameters()).data.add_(1)
+    found.append(space.fingerprint())
+    assert space.fingerprint() == found[-1]
+    assert len(set(found)) == 4
+
+
 def test_a_saved_autoencoder_comes_back_equal_statistics_included(autoencoder, images, tmp_path):
     set_statistics(autoencoder, mean=0.25, std=2.0)
     space = VAE(autoencoder)
@@ -119,5 +142,5 @@ def test_sizes_and_settings_that_do_not_fit_are_named(autoencoder, tmp_path):
         build_vae(TINY.vary(norm_groups=3))
     with pytest.raises(ValueError, match="must be positive"):
         set_statistics(autoencoder, mean=0.0, std=0.0)
-    with pytest.raises(ValueError, match="cannot load an AutoencoderKL from"):
+    with pytest.raises(ValueError, match=r"there is no folder '.+nowhere'"):
         VAE.from_pretrained(tmp_path / "nowhere")

@@ -27,7 +27,7 @@ def test_the_average_follows_the_formula():
     assert ema.updates == 12
 
 
-def test_the_module_wears_the_average_and_takes_its_own_weights_back():
+def test_the_module_has_the_averaged_weights_in_the_block_and_its_own_after():
     module = layer()
     ema = EMA(module, 0.9)
     nn.init.constant_(module.weight, 1.0)

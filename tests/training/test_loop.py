@@ -101,9 +101,11 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
         train(toy.job(), CONFIG.vary({"accumulate": 3}), tmp_path)
 
 
-@pytest.mark.parametrize(("how", "said"), [("loss", "the loss became nan"), ("gradient", "the grad norm became nan")])
-def test_a_loss_that_is_not_finite_stops_in_one_line_and_keeps_the_last_good_state(tmp_path, how, said):
-    with pytest.raises(ValueError, match=said) as caught:
+@pytest.mark.parametrize(
+    ("how", "message"), [("loss", "the loss became nan"), ("gradient", "the grad norm became nan")]
+)
+def test_a_loss_that_is_not_finite_stops_in_one_line_and_keeps_the_last_good_state(tmp_path, how, message):
+    with pytest.raises(ValueError, match=message) as caught:
         train(toy.job(objective=Breaks(3, how)), toy.SAVING, tmp_path)
     assert "at step 3; train with a lower train.lr (it is 0.01) or in fp32, into a new folder" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -173,7 +175,7 @@ def test_the_preview_is_drawn_in_eval_mode_with_averaged_weights(tmp_path):
     assert torch.equal(seen[-1][1], weights(tmp_path)["head.weight"])
 
 
-def test_held_out_items_are_looked_at_with_averaged_weights_and_change_nothing(tmp_path):
+def test_the_held_out_loss_is_computed_with_averaged_weights_and_changes_nothing(tmp_path):
     held = toy.images(1000, 8)
     train(toy.job(held_out=lambda: held), toy.SAVING, tmp_path / "looking")
     train(toy.job(), toy.SAVING, tmp_path / "blind")
@@ -226,7 +228,7 @@ def test_every_weight_learns_at_its_own_pace(tmp_path):
     assert moved["blocks.0.frozen.weight"] == 0
 
 
-def test_a_run_is_not_turned_back(tmp_path):
+def test_a_run_cannot_end_before_the_step_it_has_reached(tmp_path):
     train(toy.job(), CONFIG, tmp_path)
     with pytest.raises(ValueError, match=r"has been trained for 12 steps already; train\.steps is 8"):
         train(toy.job(), CONFIG.vary({"steps": 8}), tmp_path)
@@ -237,7 +239,7 @@ def test_no_steps_export_the_first_weights(tmp_path):
     assert torch.equal(weights(tmp_path)["head.weight"], toy.job().objective.state_dict()["head.weight"])
 
 
-def test_a_tracker_is_told_settings_and_rows_and_is_closed(tmp_path, monkeypatch):
+def test_a_tracker_receives_settings_and_rows_and_is_closed(tmp_path, monkeypatch):
     tracker = Remembers()
     monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [tracker])
     train(toy.job(), CONFIG.vary({"track": "wandb"}), tmp_path)
@@ -247,9 +249,9 @@ def test_a_tracker_is_told_settings_and_rows_and_is_closed(tmp_path, monkeypatch
     assert tracker.finished
 
 
-@pytest.mark.parametrize(("track", "said"), [("comet_ml", "it is not installed"), ("abacus", "abacus")])
-def test_a_tracker_that_is_not_there_is_one_clear_line(tmp_path, track, said):
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize(("track", "message"), [("comet_ml", "it is not installed"), ("abacus", "abacus")])
+def test_a_tracker_that_is_not_there_is_one_clear_line(tmp_path, track, message):
+    with pytest.raises(ValueError, match=message):
         train(toy.job(), CONFIG.vary({"track": track}), tmp_path)
 
 

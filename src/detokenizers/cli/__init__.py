@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 PACKAGE = "detokenizers"
 INTERRUPTED = 130
@@ -33,7 +34,8 @@ def _exit_code(arguments: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The arrows of a table, or a prompt, may be more than a redirected stdout can write; results are in files.
-        sys.stdout.reconfigure(errors="replace")
+        with suppress(OSError):  # a stream that was opened for reading too cannot be changed
+            sys.stdout.reconfigure(errors="replace")
     if not debug:
         _silence_libraries()
     try:

@@ -1,6 +1,6 @@
 """Pictures at the size that is wanted: uint8 RGB by one named preparation, or refused because they do not fit.
 
-All verbs have one rule, `read`: the shorter side becomes `size`, up or down, by one antialiased bicubic resize, and the
+All verbs have one rule, `RULE`: the shorter side becomes `size`, up or down, by one antialiased bicubic resize, and the
 centre is cut out. A picture is enlarged where it is too small, because real data sets hold small ones and a decoder
 must be measured on the crops it was trained on; `smallest` refuses them instead. Protocols may name another
 preparation: a kernel or a crop moves a Fréchet distance by more than most papers' gains. Where a protocol prepares
@@ -12,14 +12,14 @@ header(path) -> what the other files must be like
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from numpy.typing import NDArray
 from PIL import Image
 
 from ..pixels import centre_box, to_tensor
@@ -40,14 +40,6 @@ def short_side(picture: Image.Image, size: int, kernel: Image.Resampling) -> Ima
     return resized.crop(centre_box(resized.size, size))
 
 
-def short_side_bicubic(picture: Image.Image, size: int) -> Image.Image:
-    return short_side(picture, size, Image.Resampling.BICUBIC)
-
-
-def short_side_lanczos(picture: Image.Image, size: int) -> Image.Image:
-    return short_side(picture, size, Image.Resampling.LANCZOS)
-
-
 def adm(picture: Image.Image, size: int) -> Image.Image:
     """ADM's crop (Dhariwal & Nichol, 2021): halve with a box while twice too large, then bicubic, then the centre."""
     while min(picture.size) >= 2 * size:
@@ -58,16 +50,16 @@ def adm(picture: Image.Image, size: int) -> Image.Image:
 
 
 PREPARATIONS: dict[str, Preparation] = {
-    "short-side-bicubic": short_side_bicubic,
-    "short-side-lanczos": short_side_lanczos,
+    "short-side-bicubic": partial(short_side, kernel=Image.Resampling.BICUBIC),
+    "short-side-lanczos": partial(short_side, kernel=Image.Resampling.LANCZOS),
     "adm": adm,
 }
 RULE = "short-side-bicubic"
-"""The preparation of every verb, and of every protocol whose source does not say otherwise."""
+"""The preparation of every verb, and of every protocol whose source names no other."""
 
 
 class Header(NamedTuple):
-    """What the first bytes of a file say."""
+    """What the first bytes of a file state."""
 
     format: str
     width: int
@@ -109,23 +101,12 @@ class Prepared:
         return np.asarray(PREPARATIONS[self.preparation](picture, self.size))
 
 
-def read(path: str | Path, size: int, *, smallest: int = 1) -> UInt8[np.ndarray, "s s 3"]:
-    """One picture as uint8 RGB of `size` px, by the rule of all verbs."""
-    return Prepared(RULE, size, smallest=smallest)(path)
-
-
-def batches(files: Iterable[ImageFile], size: int, batch_size: int = 32, *, smallest: int = 1) -> Iterator[Images]:
+def batches(files: Sequence[ImageFile], size: int, batch_size: int = 32, *, smallest: int = 1) -> Iterator[Images]:
     """Read pictures batch by batch, as `(ids, images [b 3 size size] in [-1, 1])`; only one batch is in memory."""
-    ids: list[str] = []
-    pixels: list[NDArray[np.uint8]] = []
-    for file in files:
-        ids.append(file.id)
-        pixels.append(read(file.path, size, smallest=smallest))
-        if len(ids) == batch_size:
-            yield Images(ids, to_tensor(np.stack(pixels)))
-            ids, pixels = [], []
-    if ids:
-        yield Images(ids, to_tensor(np.stack(pixels)))
+    prepared = Prepared(RULE, size, smallest=smallest)
+    for first in range(0, len(files), batch_size):
+        some = files[first : first + batch_size]
+        yield Images([file.id for file in some], to_tensor(np.stack([prepared(file.path) for file in some])))
 
 
 @dataclass(frozen=True)

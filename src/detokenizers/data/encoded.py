@@ -1,4 +1,4 @@
-"""Images seen through frozen encoders, computed once and kept in shards: tokens, features, latents, beliefs.
+"""What frozen encoders make of images, computed once and kept in shards: tokens, features, latents, distributions.
 
 source rows -encode-> arrays -> FOLDER/00000.safetensors .. ; a cut-off encoding goes on where it was.
 rows -Encoded-> arrays [b ...], read from the shards, so a million images need the memory of one batch.
@@ -28,13 +28,13 @@ Encode = Callable[[Float[Tensor, "b 3 h w"], Sequence[int]], Mapping[str, Tensor
 """Images and their row numbers in, named arrays [b ...] out."""
 
 
-WAY_BACK = {"decoder", "post_quant_conv"}
+DECODING = {"decoder", "post_quant_conv"}
 """Parts of an autoencoder or tokenizer that only turn arrays into pixels."""
 
 
 def reader_fingerprint(encoder: nn.Module) -> str:
-    """Of the weights that arrays depend on: a new way back to pixels reads images as the old one did."""
-    return fingerprint({name: x for name, x in encoder.state_dict().items() if WAY_BACK.isdisjoint(name.split("."))})
+    """Of the weights that arrays depend on: an encoder stays the same encoder when its decoder is replaced."""
+    return fingerprint({name: x for name, x in encoder.state_dict().items() if DECODING.isdisjoint(name.split("."))})
 
 
 class Encoded:
@@ -52,8 +52,8 @@ class Encoded:
         for row in rows:
             if not 0 <= row < self.count:
                 raise ValueError(f"there is no row {row}; {self.count} rows were encoded")
-            number, place = divmod(row, SHARD)
-            parts.append(_read(self._open(self.shards[number]), place))
+            number, position = divmod(row, SHARD)
+            parts.append(_row(self._open(self.shards[number]), position))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -103,5 +103,5 @@ def _opened(shard: Path) -> Any:
         raise ValueError(f"{shard} is damaged ({error}); delete it and it is encoded again") from None
 
 
-def _read(file: Any, place: int) -> dict[str, Tensor]:
-    return {name: file.get_slice(name)[place : place + 1] for name in file.keys()}  # noqa: SIM118
+def _row(file: Any, position: int) -> dict[str, Tensor]:
+    return {name: file.get_slice(name)[position : position + 1] for name in file.keys()}  # noqa: SIM118

@@ -1,7 +1,7 @@
 """Pictures from disk and back: which there are, upright 8-bit RGB in their own size, and levels to tensors.
 
 Every number in this house starts here, so nothing is guessed: a file that is missing, damaged or not an image is one
-clear error. How a picture becomes one of a given size is said in canonical.py.
+clear error. How a picture becomes one of a given size is decided in canonical.py.
 
 files and folders -find-> (id, path) -upright-> RGB ; images [-1, 1] -save_png-> file
 """
@@ -51,7 +51,7 @@ def find(*sources: str | Path) -> list[ImageFile]:
 
     Linked folders are entered, each folder once. What is no picture of the folder's own is left out: hidden files and
     folders, leftovers of killed runs, `__MACOSX`, what our own verbs drew, formats that cannot be read. One line on
-    stderr says how many pictures there are and what was left out, if anything was.
+    stderr counts the pictures and what was left out, if anything was.
     """
     found = [file for source in sources for file in _files(Path(source))]
     first: dict[str, Path] = {}
@@ -74,8 +74,8 @@ def _files(source: Path) -> list[ImageFile]:
         for why, names in walk.left_out.items()
     )
     if not walk.files:
-        looked = f"left out: {left_out}" if left_out else f"looked for {', '.join(sorted(SUFFIXES))}"
-        raise ValueError(f"there are no pictures in {source} ({looked})")
+        reason = f"left out: {left_out}" if left_out else f"searched for {', '.join(sorted(SUFFIXES))}"
+        raise ValueError(f"there are no pictures in {source} ({reason})")
     if left_out:
         count = f"{len(walk.files)} picture{'s' * (len(walk.files) != 1)}"
         print(f"detok: {count} in {source}; left out: {left_out}", file=sys.stderr)
@@ -83,11 +83,11 @@ def _files(source: Path) -> list[ImageFile]:
 
 
 class _Walk:
-    """One walk through a folder; no file is opened or asked for its state unless its name calls for it."""
+    """One walk through a folder; no file is opened or has its state read unless its name calls for it."""
 
     def __init__(self, source: Path) -> None:
         self.source, self.files, self.left_out = source, list[ImageFile](), dict[str, list[str]]()
-        # Linked folders come last, so that a picture has the name of its own place wherever it has one.
+        # Linked folders come last, so that a picture is named after its own folder wherever it has one.
         self.folders, self.linked, self.entered = [source], list[Path](), set[tuple[int, int]]()
         while self.folders or self.linked:
             self._enter(self.folders.pop() if self.folders else self.linked.pop(0))
@@ -135,12 +135,12 @@ def upright(path: str | Path, formats: frozenset[str] | None = None) -> Image.Im
     Args:
         formats: Pillow's names of the formats accepted, `{"PNG"}` for instance; all it can read unless given.
     """
-    return _read(path, formats, lambda image: _on_white(_turned(image)))
+    return _loaded(path, formats, lambda image: _on_white(_turned(image)))
 
 
 def as_stored(path: str | Path, formats: frozenset[str] | None = None) -> Image.Image:
     """One picture as `Image.open(path).convert("RGB")` has it: rotation is not applied, transparency is dropped."""
-    return _read(path, formats, lambda image: image.convert("RGB"))
+    return _loaded(path, formats, lambda image: image.convert("RGB"))
 
 
 Load = Literal["upright-on-white", "pil-rgb"]
@@ -151,7 +151,7 @@ LOADERS: dict[Load, Callable[[str | Path, frozenset[str] | None], Image.Image]] 
 """What becomes of a file's rotation and transparency: ours, and what the field's loaders do."""
 
 
-def _read(path: str | Path, formats: frozenset[str] | None, rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _loaded(path: str | Path, formats: frozenset[str] | None, rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
     with opened(path) as image:
         kind, mode = image.format, image.mode
         fits, deep = formats is None or kind in formats, mode.startswith(("I", "F"))

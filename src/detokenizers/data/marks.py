@@ -1,4 +1,4 @@
-"""How a folder says that it is ours: by the record its verb leaves in it. Nothing else is overwritten, and nothing that
+"""How a folder is known to be ours: by the record its verb leaves in it. Nothing else is overwritten, and nothing that
 we drew is taken for somebody's picture.
 
     generate, reconstruct  manifest.jsonl, a line of JSON per item, with `id` and `decoders`
@@ -21,7 +21,7 @@ RESULTS, TABLE, EVALUATION = "results.json", "results.md", "evaluation.png"
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file is a manifest of `generate` or `reconstruct`; its first line says so."""
+    """Whether a file is a manifest of `generate` or `reconstruct`; known by its first line."""
     try:
         with path.open(encoding="utf-8") as file:
             first = json.loads(file.readline())

@@ -1,6 +1,6 @@
 """Prompts from the files people have: plain lists and the three benchmarks' own layouts, read into one kind of object.
 
-The format is told by the file itself, never by a flag. Ids become file names and join results, so they are unique and
+The format follows from the file itself, never from a flag. Ids become file names and join results, so they are unique and
 harmless; every refusal names the file and the line. Blank lines are passed over and counted nowhere but in messages.
 
     *.txt one prompt a line | *.jsonl {"prompt", "id"?, "seed"?, "category"?, ...} | GenEval evaluation_metadata.jsonl
@@ -25,7 +25,7 @@ LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Prompt:
-    """One thing to draw. `meta` keeps whatever else its file said (GenEval's `include`, ...)."""
+    """One thing to draw. `meta` keeps whatever else its file has (GenEval's `include`, ...)."""
 
     id: str
     text: str
@@ -87,11 +87,11 @@ def _records(path: Path) -> Iterator[tuple[str, Prompt]]:
 
 def _mjhq(path: Path) -> Iterator[tuple[str, Prompt]]:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen = dict(items)
-        if len(seen) < len(items):
+        found = dict(items)
+        if len(found) < len(items):
             repeated = next(key for index, (key, _) in enumerate(items) if key in dict(items[:index]))
             raise ValueError(f"the key {repeated!r} is there twice")
-        return seen
+        return found
 
     table = json_of(text_in(path), str(path), object_pairs_hook=pairs)
     for id, record in _fields(table, str(path)).items():
@@ -120,6 +120,11 @@ def _unique(found: list[tuple[str, Prompt]]) -> list[Prompt]:
             raise ValueError(f"{where}: the id {prompt.id!r} is already used at {first[prompt.id]}")
         first[prompt.id] = where
     return [prompt for _, prompt in found]
+
+
+def is_file_name(id: str) -> bool:
+    """Whether an id can be the name of one file."""
+    return "/" not in id and not UNSAFE.search(id)
 
 
 def _fields(value: Any, where: str) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class FolderImages(Config):
         return Folder(self.path, self.size, self.smallest)
 
     def held_out(self, count: int) -> Source | None:
-        """All of them; `count` is how many will be looked at."""
+        """All of them; `count` is how many will be used."""
         return Folder(self.held_out_path, self.size, self.smallest) if self.held_out_path else None
 
 
@@ -127,8 +127,8 @@ ImageSource = Annotated[WorldImages | FolderImages, Field(discriminator="kind")]
 
 def shuffled_rows(part: int, size: int, count: int) -> list[int]:
     """The rows of batch `part` when `count` rows are walked in a new order every epoch; a pure function."""
-    places = (divmod(index, count) for index in range(part * size, (part + 1) * size))
-    return [int(_order(epoch, count)[place]) for epoch, place in places]
+    positions = (divmod(index, count) for index in range(part * size, (part + 1) * size))
+    return [int(_order(epoch, count)[position]) for epoch, position in positions]
 
 
 @lru_cache(maxsize=2)

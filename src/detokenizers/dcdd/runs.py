@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from ..checkpoint import EMBEDDED, fingerprint, load_tensors, resolve
 from ..config import Config
-from ..data.encoded import encoded, reader_fingerprint
+from ..data.encoded import reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.loss import LossWeight, One
 from ..flow.time_laws import LogitNormal, TimeLaw
 from ..pretrained.vlm.loading import load_tokenizer, load_vlm
 from ..protocols import ImageSpace, VisualTokens
-from ..training import Job, TrainConfig
-from ..training.processes import computing_device
+from ..training import CachedRun, Job
 from .calibrate import CalibrationReport
 from .calibration import Calibration
 from .distributions import Distribution, Proxy, TeacherForced
@@ -59,10 +58,9 @@ class Sample(Config):
         return {"latents": mean, "spread": std}
 
 
-class DCDDRun(Config):
+class DCDDRun(CachedRun):
     """Everything that decides what a DCDD training run computes."""
 
-    recipe: str
     vlm: str
     """The frozen VLM whose tokens will be decoded: `mini`, a folder, or a Hub id. Training needs only its tokenizer,
     unless the distributions are teacher-forced."""
@@ -82,8 +80,6 @@ class DCDDRun(Config):
     # PAPER GAP (docs/dcdd.md#learning-rates): the learning rate is lost, and whether there were two.
     new_lr_scale: float = Field(default=1.0, gt=0)
     """Condition encoder and new input columns learn with this many times `train.lr`."""
-    cache: str = "out/cache"
-    train: TrainConfig = TrainConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -115,7 +111,7 @@ class DCDDRun(Config):
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        device = computing_device()
+        device = self.device
         source, tokenizer = self.images.open(), load_tokenizer(self.vlm, device=device)
         decoder = self.calibrated(tokenizer.codebook)
         dcdd = decoder.build(tokenizer.codebook.cpu())
@@ -139,8 +135,7 @@ class DCDDRun(Config):
             return arrays
 
         inputs = self._inputs(source, tokenizer, space, decoder, vlm)
-        shards = Path(self.cache) / "-".join(part[:10] for part in inputs.values())
-        arrays = encoded(source, partial(encode, source), shards, workers=self.train.workers)
+        arrays = self.encoded("dcdd", source, partial(encode, source), inputs)
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
             rows = shuffled_rows(part, size, len(source))

@@ -73,7 +73,7 @@ class SearchConfig(Config):
     max_bisections: int = Field(default=30, ge=1)
     rounds: int = Field(default=3, ge=1)
     """Of the paper's order."""
-    weights: Annotated[Weights | SummaryWeights, Field(discriminator="kind")] = Weights()
+    weights: Weights | SummaryWeights = Weights()
     """What the loss compares: `quantiles` (Eq. 16) or `summaries` (section 4.2). Kappa matches mean entropy in both."""
 
     @field_validator("weights", mode="before")

@@ -25,9 +25,9 @@ from ..data.images import save_png, upright
 from ..data.prompts import Prompt
 from ..data.world.scenes import caption
 from ..data.world.world import World, WorldConfig
-from ..evaluation.benchmarks.dpg import questions as dpg
-from ..evaluation.benchmarks.geneval import prompts as geneval
-from ..evaluation.benchmarks.mjhq_set import read as read_mjhq
+from ..evaluation.benchmarks import dpg_questions as dpg
+from ..evaluation.benchmarks import geneval_prompts as geneval
+from ..evaluation.benchmarks.mjhq import read as read_mjhq
 from ..evaluation.settings import Bench, official_file
 from .gallery import Gallery
 from .settings import GenerateConfig
@@ -41,7 +41,6 @@ KINDS = {
     "color_attr": "attribution",
 }
 """GenEval's tasks in the world's words."""
-GRIDS = "grids"
 
 
 class Layout(Protocol):
@@ -97,7 +96,7 @@ class DPG:
             for item in self.items:
                 paths = [gallery.path(label, f"samples/{item.id}-{sample}") for sample in range(dpg.SAMPLES)]
                 hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-                notes, id = {"prompt": item.text, "samples": hashes}, f"{GRIDS}/{item.id}"
+                notes, id = {"prompt": item.text, "samples": hashes}, f"{dpg.GRIDS}/{item.id}"
                 if gallery.lacks(label, id, notes):
                     save_png(gallery.path(label, id), joined([upright(path) for path in paths]), notes)
 
@@ -107,7 +106,7 @@ class MJHQ:
 
     def __init__(self, config: GenerateConfig) -> None:
         found = read_mjhq(official_file("mjhq", config.bench_file), partial=config.partial)
-        self.pictures = [Prompt(id, one.prompt, one.category) for id, one in found.items()]
+        self.pictures = [Prompt(id, one.text, one.category) for id, one in found.items()]
 
     def finish(self, gallery: Gallery, labels: Iterable[str]) -> None:
         """Nothing else belongs there."""

@@ -1,8 +1,41 @@
-"""Numbers people can believe: what a decoder's pictures lose, gain and invent, with the uncertainty of every number.
+"""How good drawn pictures are: what a decoder loses, gains and invents, with an interval beside every number.
 
-Each file is one measure or one report. Nothing here reads files or knows a paper: images come in as tensors, decoders
-as callables, and what goes out is a JSON-ready dictionary that says how it was made (N, seed, device, versions,
-extractor).
+    from detokenizers import evaluation
+    report = evaluation.evaluate("out/rec", world=1000)     # settings: evaluation/settings.py
+    print(report.table(), report.save("scores"))
 
-images, decoders -reconstruction | generation-> result (dict) -tables-> Markdown; the same images -sheets-> a picture.
+    evaluation.save_reference("stats.safetensors", "real/", protocol="mjhq-cleanfid")
+    evaluation.benchmarks.score("out/geneval", bench="geneval", judge=..., colour_judge=...)
+
+`detok evaluate` is the same from the command line. Each file is one measure or one part of the report.
+
+folders, reference -settings-> Evaluator -one pass over the pictures, in shards-> Evidence -measures, distances-> Report
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import benchmarks as benchmarks
+    from . import understanding as understanding
+    from .evaluator import evaluate as evaluate
+    from .evaluator import save_reference as save_reference
+    from .reporting import Report as Report
+    from .settings import EvaluationConfig as EvaluationConfig
+
+_HOMES = {
+    "EvaluationConfig": "settings",
+    "Report": "reporting",
+    "evaluate": "evaluator",
+    "save_reference": "evaluator",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("benchmarks", "understanding"):
+        return import_module(f".{name}", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,7 +1,8 @@
-"""Prompt agreement as one of the measures: the world's judge looks at each picture, verdicts are kept as numbers by id.
+"""Prompt agreement as one of the measures: the judge of the embedded world decides about each picture, and its verdicts
+are kept as numbers by id.
 
-A verdict is three columns: right (1, 0, or nothing where the judge cannot tell), the background likewise, and which
-reason keeps the judge from telling. The task is what the caption asks for, and known without looking.
+A verdict is three columns: right (1, 0, or nothing where the judge cannot decide), the background likewise, and which
+reason keeps the judge from deciding. The task is what the caption asks for, whatever the picture.
 
 drawn, captions -WorldJudge-> columns -agreement-> accuracy per task with Wilson intervals; differences in pairs
 """
@@ -15,16 +16,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..data.world.scenes import Truth
 from .bootstrap import interval
-from .measures import Batch, Columns, Scores
+from .measures import Batch, Columns, Measure, Scores
 from .networks import Networks
 from .results import Metric, Result, measured
-from .world_judge import REASONS, Asked, Verdict, WorldJudge, agreement, task_of
-
-UNKNOWN = math.nan
+from .world_judge import REASONS, Verdict, WorldJudge, agreement, task_of
 
 
-class Agreement:
+class Agreement(Measure):
     """GenEval's six tasks on the embedded world.
 
     Args:
@@ -34,33 +34,27 @@ class Agreement:
     """
 
     name = "agreement"
-    pairs, prompts = False, False
+    pairs = False
 
-    def __init__(self, judge: Callable[[], WorldJudge], asked: Mapping[str, Asked], identity: str) -> None:
-        self.make, self.asked, self.of = judge, asked, identity
+    def __init__(self, judge: Callable[[], WorldJudge], asked: Mapping[str, Truth], identity: str) -> None:
+        self.make, self.asked, self.weights = judge, asked, identity
         self.judge: WorldJudge | None = None
 
     def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns:
         self.judge = self.judge or self.make()
-        verdicts = self.judge(drawn, [lookup(self.asked, id) for id in batch.ids])
+        verdicts = self.judge(drawn, [self.asked_of(id) for id in batch.ids])
         return {
             "agreement": numbers([verdict.correct for verdict in verdicts]),
             "background": numbers([verdict.background for verdict in verdicts]),
             "not_judged": numbers([REASONS.index(verdict.reason) + 1 if verdict.reason else 0 for verdict in verdicts]),
         }
 
-    def scores(self, columns: Columns, num_resamples: int, seed: int) -> Scores:
-        """None beside the other metrics: `section` has a table of its own."""
-        return {}
-
     def section(self, ids: Sequence[str], columns: Columns) -> Result:
         """Accuracy per task, their mean, background, and what could not be judged."""
-        rows = zip(ids, columns["agreement"].tolist(), columns["background"].tolist(), columns["not_judged"].tolist())
+        rows = zip(ids, *(columns[key].tolist() for key in ("agreement", "background", "not_judged")))
         return agreement(
             [
-                Verdict(
-                    task_of(lookup(self.asked, id)), truth(right), truth(ground), REASONS[int(why) - 1] if why else None
-                )
+                Verdict(task_of(self.asked_of(id)), truth(right), truth(ground), REASONS[int(why) - 1] if why else None)
                 for id, right, ground, why in rows
             ]
         )
@@ -75,18 +69,19 @@ class Agreement:
         return {"agreement": measured(Metric("agreement", "higher"), gaps.mean().item(), bounds, n=len(gaps))}
 
     def identity(self, networks: Networks) -> str:
-        return self.of
+        return self.weights
 
-
-def lookup(asked: Mapping[str, Asked], id: str) -> Asked:
-    """What one image should show; it is an error if nobody says."""
-    if id not in asked:
-        raise ValueError(f"nothing says what the image {id!r} should show; every image needs its parsed caption")
-    return asked[id]
+    def asked_of(self, id: str) -> Truth:
+        """What one image should show; it is an error where no caption is known."""
+        if id not in self.asked:
+            raise ValueError(
+                f"there is no caption for the image {id!r}; every image needs one in the grammar of the world"
+            )
+        return self.asked[id]
 
 
 def numbers(values: Sequence[float | bool | None]) -> Float[Tensor, "n"]:
-    return torch.tensor([UNKNOWN if value is None else float(value) for value in values], dtype=torch.float64)
+    return torch.tensor([math.nan if value is None else float(value) for value in values], dtype=torch.float64)
 
 
 def truth(number: float) -> bool | None:

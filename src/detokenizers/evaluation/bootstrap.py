@@ -1,4 +1,4 @@
-"""How sure is this number? Resample the images with replacement and look at the spread of the number.
+"""Intervals of a number: resample the images with replacement and take the spread of the number.
 
 Two calls with the same N and seed draw the same resamples, so the difference of two decoders on the same images is
 paired simply by subtracting, resample by resample. What is resampled are images only: a retrained network is another
@@ -9,7 +9,6 @@ values per image [n] -resamples-> statistic of each [r] -quantiles-> Interval(lo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import binomtest
 from torch import Tensor
 
 from .frechet import distance_to, gaussian_distance, root
@@ -71,7 +70,7 @@ def frechet_resamples(
         )
     if isinstance(real, Moments):
         if real.mean is None:
-            raise ValueError("the reference moments have seen no image")
+            raise ValueError("the reference moments hold no image")
         mean, reference = real.mean, root(real.covariance())
         distance = lambda counts: distance_to(mean, reference, *weighted(drawn, counts))  # noqa: E731
     else:
@@ -92,13 +91,8 @@ def centred(resamples: Float[Tensor, "r"], value: float, level: float = LEVEL) -
 
 def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
     """Wilson's score interval of a share: honest at 0 %, at 100 % and at small n."""
-    if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"{successes} successes out of {n} is not a share")
-    z = float(norm.ppf((1 + level) / 2))
-    share, room = successes / n, z * z / n
-    middle = (share + room / 2) / (1 + room)
-    half = z * math.sqrt(share * (1 - share) / n + room / (4 * n)) / (1 + room)
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    low, high = binomtest(successes, n).proportion_ci(level, method="wilson")
+    return Interval(float(low), float(high))
 
 
 def percentiles(resamples: list[float], level: float) -> Interval:

@@ -1,4 +1,4 @@
-"""The distance of two sets of images, each seen as a Gaussian of features: |m - m'|^2 + tr(C + C' - 2 (C C')^1/2).
+"""The distance of two sets of images, each taken as a Gaussian of features: |m - m'|^2 + tr(C + C' - 2 (C C')^1/2).
 
 It is named after its extractor, `FD-world` for the embedded WorldNet, and never "FID": that name belongs to one network
 (TF-Inception) at one protocol and one N. Its value falls with N, so distances at different N do not compare.
@@ -19,7 +19,7 @@ def frechet(a: Moments, b: Moments) -> float:
     """The Fréchet distance (Dowson & Landau, 1982) in squared feature units, float64."""
     same_extractor(a, b)
     if a.mean is None or b.mean is None:
-        raise ValueError("a Fréchet distance needs images on both sides, and one side has seen none")
+        raise ValueError("a Fréchet distance needs images on both sides, and one side has none")
     return gaussian_distance(a.mean, a.covariance(), b.mean, b.covariance()).item()
 
 

@@ -1,7 +1,7 @@
 """KID: the squared maximum mean discrepancy of two feature sets under (x·y / f + 1)^3, without bias at any N.
 
 Unlike the Fréchet distance it neither assumes Gaussians nor depends on N in expectation, so it is the one to trust
-below a few thousand images. Negative values are not errors: they say the two sets cannot be told apart.
+below a few thousand images. Negative values are not errors: the two sets cannot be distinguished.
 
 features [n f], [m f] -subsets of both-> unbiased MMD^2 of each -> mean and standard deviation.
 """

@@ -1,7 +1,7 @@
 """Numbers of single pictures: a measure turns a batch into columns of one value per picture, and columns into scores.
 
-Columns are what shards keep, by id, so means, intervals and paired differences are made at the very end and do not care
-who measured what. Variants are parts: `SSIM(window)`, `Lpips(backbone)`, `Perceptual(net)`.
+Columns are what shards keep, by id, so means, intervals and paired differences are made at the very end and do not
+depend on which process measured which pictures. Variants are parts: `SSIM(window)`, `Perceptual(name, label)`.
 
 Batch(ids, originals, prompts), drawn [b 3 h w] -columns-> {key: [b]} -scores, differences-> results with intervals
 """
@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .bootstrap import interval_of
-from .clip_score import clip_score
 from .networks import Networks
-from .pairwise import PerceptualDistance, Window, gradient_energy, psnr, ssim
+from .pairwise import Window, gradient_energy, psnr, ssim
 from .results import Metric, Result, mean_of, measured
 
 Columns = dict[str, Float[Tensor, "n"]]
@@ -31,7 +31,7 @@ Scores = dict[str, Result]
 
 @dataclass
 class Batch:
-    """Pictures that are looked at together, with what several decoders share of them."""
+    """Pictures that are measured together, with what several decoders share of them."""
 
     ids: list[str]
     truth: Float[Tensor, "b 3 h w"] | None = None
@@ -51,27 +51,19 @@ class Batch:
         return self.truth
 
 
-class Measure(Protocol):
-    """One metric of single pictures."""
+class Measure:
+    """One metric of single pictures. Unless a measure does otherwise, its numbers are the means of its columns."""
 
     name: str
-    pairs: bool
+    metrics: Mapping[str, Metric] = {}
+    pairs = True
     """Whether it compares with an original."""
-    prompts: bool
+    prompts = False
     """Whether it reads what the picture should show."""
 
-    def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns: ...
-    def scores(self, columns: Columns, num_resamples: int, seed: int) -> Scores: ...
-    def differences(self, columns: Columns, baseline: Columns, num_resamples: int, seed: int) -> Scores: ...
-    def identity(self, networks: Networks) -> str: ...
-
-
-class MeanOverPictures:
-    """What measures share whose number is the mean of a column."""
-
-    metrics: Mapping[str, Metric]
-    pairs = True
-    prompts = False
+    def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns:
+        """One value per picture under each key."""
+        raise NotImplementedError
 
     def scores(self, columns: Columns, num_resamples: int, seed: int) -> Scores:
         """Means with their intervals."""
@@ -82,12 +74,15 @@ class MeanOverPictures:
         gaps = {key: columns[key] - baseline[key] for key in self.metrics}
         return self.scores(gaps, num_resamples, seed)
 
+    def section(self, ids: Sequence[str], columns: Columns) -> Result | None:
+        """A table of its own beside the other metrics, where it has one."""
+
     def identity(self, networks: Networks) -> str:
         """What its values depend on besides the pictures."""
         return ", ".join(self.metrics)
 
 
-class PSNR(MeanOverPictures):
+class PSNR(Measure):
     """Per picture on uint8 levels, then the mean in dB: not the PSNR of the mean error, which is lower."""
 
     name = "psnr"
@@ -97,51 +92,36 @@ class PSNR(MeanOverPictures):
         return {"psnr": psnr(drawn, batch.originals)}
 
 
-class SSIM(MeanOverPictures):
+class SSIM(Measure):
     """With a named window; the two customs differ by .1 and more."""
 
     def __init__(self, window: Window) -> None:
-        self.window, self.name = window, f"ssim-{window.name}"
-        self.metrics: Mapping[str, Metric] = {f"ssim_{window.name}": Metric(f"SSIM-{window.name}", "higher")}
+        self.window, self.name, self.key = window, f"ssim-{window.name}", f"ssim_{window.name}"
+        self.metrics: Mapping[str, Metric] = {self.key: Metric(f"SSIM-{window.name}", "higher")}
 
     def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns:
-        return {f"ssim_{self.window.name}": ssim(drawn, batch.originals, self.window)}
+        return {self.key: ssim(drawn, batch.originals, self.window)}
 
 
-class Perceptual(MeanOverPictures):
-    """The LPIPS form on a named net of our own, all channels weighing the same."""
+class Perceptual(Measure):
+    """LPIPS with its backbone in the name (alex is about half of vgg), or the LPIPS form on a net of our own."""
 
-    def __init__(self, net: str) -> None:
-        self.net, self.name = net, f"pd-{net}"
-        self.metrics: Mapping[str, Metric] = {f"pd_{net}": Metric(f"PD-{net}", "lower")}
+    def __init__(self, name: str) -> None:
+        kind, net = name.split("-")
+        self.name, self.key = name, f"{kind}_{net}"
+        self.metrics: Mapping[str, Metric] = {self.key: Metric(f"{kind.upper()}-{net}", "lower")}
 
-    def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns:
-        distance = PerceptualDistance(networks[self.net], self.net)
-        truth = batch.once(self.name, lambda: distance.embed(batch.originals))
-        return {f"pd_{self.net}": distance.between(distance.embed(drawn), truth).cpu()}
-
-    def identity(self, networks: Networks) -> str:
-        return networks.extractor(self.net).identity
-
-
-class Lpips(MeanOverPictures):
-    """LPIPS with its backbone in the name: alex is about half of vgg."""
-
-    def __init__(self, backbone: str) -> None:
-        self.name, self.key = f"lpips-{backbone}", f"lpips_{backbone}"
-        self.metrics: Mapping[str, Metric] = {self.key: Metric(f"LPIPS-{backbone}", "lower")}
-
+    @torch.no_grad()
     def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns:
         net = networks[self.name]
-        with torch.no_grad():
-            truth = batch.once(self.name, lambda: net.embed(batch.originals.to(networks.device)))
-            return {self.key: net.distance(net.embed(drawn.to(networks.device)), truth).double().cpu()}
+        truth = batch.once(self.name, lambda: net.embed(batch.originals.to(networks.device)))
+        return {self.key: net.distance(net.embed(drawn.to(networks.device)), truth).double().cpu()}
 
     def identity(self, networks: Networks) -> str:
         return str(networks[self.name].identity)
 
 
-class ClipScore(MeanOverPictures):
+class ClipScore(Measure):
     """100 times the cosine of picture and prompt in one CLIP's space, not below zero; the model is in the name."""
 
     pairs, prompts = False, True
@@ -152,7 +132,7 @@ class ClipScore(MeanOverPictures):
 
     def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns:
         if batch.prompts is None:
-            raise ValueError(f"{self.name} needs to know what each picture should show; give --prompts FILE")
+            raise ValueError(f"{self.name} needs the prompt of each picture; give --prompts FILE")
         net, prompts = networks[self.net], batch.prompts
         texts = batch.once(self.name, lambda: net.texts(prompts))
         return {self.key: clip_score(net.features(drawn.to(networks.device)), texts).cpu()}
@@ -161,12 +141,20 @@ class ClipScore(MeanOverPictures):
         return str(networks[self.net].identity)
 
 
-class Sharpness:
+def clip_score(images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
+    """100 · max(0, cos) of each pair (Hessel et al., 2021, with weight 1 as papers on generation report it).
+
+    Per picture, so that intervals can be drawn; torchmetrics clamps the mean instead, which differs only where a cosine
+    is negative.
+    """
+    return 100 * F.cosine_similarity(images.double(), texts.double(), dim=-1).clamp(min=0)
+
+
+class Sharpness(Measure):
     """Gradient energy of all drawn pictures over the originals': a ratio of means, so plain ones weigh little."""
 
     name = "sharpness"
     metric = Metric("sharpness", "one")
-    pairs, prompts = True, False
 
     def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns:
         true = batch.once(self.name, lambda: gradient_energy(batch.originals))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .distances import Distance, Frechet, Kernel, Neighbours
-from .measures import PSNR, SSIM, ClipScore, Lpips, Measure, Perceptual, Sharpness
+from .measures import PSNR, SSIM, ClipScore, Measure, Perceptual, Sharpness
 from .pairwise import WINDOWS
 from .rules import INCEPTION
 
@@ -23,9 +23,7 @@ MEASURES: Mapping[str, tuple[Measure, ...]] = {
     "psnr": (PSNR(),),
     "ssim": tuple(SSIM(window) for window in WINDOWS.values()),
     **{f"ssim-{name}": (SSIM(window),) for name, window in WINDOWS.items()},
-    "lpips-alex": (Lpips("alex"),),
-    "lpips-vgg": (Lpips("vgg"),),
-    "pd-world": (Perceptual("world"),),
+    **{name: (Perceptual(name),) for name in ("lpips-alex", "lpips-vgg", "pd-world")},
     "sharpness": (Sharpness(),),
     "clipscore": (ClipScore("clipscore", "clip", "clip-vit-large-patch14"),),
     "clipscore-datacomp": (ClipScore("clipscore-datacomp", "clip-datacomp", "CLIP-ViT-L-14-DataComp.XL-s13B-b90K"),),
@@ -57,7 +55,7 @@ def chosen(names: Sequence[str], *, extractor: str, judge: Measure | None = None
     """The parts behind these names.
 
     Args:
-        extractor: who looks for `prdc`.
+        extractor: the network behind `prdc`.
         judge: the measure behind `agreement`, where there is one.
     """
     for name in names:

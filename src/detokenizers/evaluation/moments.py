@@ -12,17 +12,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor
 
-from ..checkpoint import load_tensors, save_tensors
+from ..checkpoint import load_tensors, notes_in, save_tensors
 
 
 @dataclass
 class Moments:
     """Count, mean and scatter (sum of squared deviations) of features from one named extractor.
 
-    `extractor` is the extractor's name and fingerprint; sets seen through different extractors refuse to meet.
+    `extractor` is the extractor's name and fingerprint; sets of different extractors cannot be merged or compared.
     """
 
     extractor: str
@@ -46,7 +45,7 @@ class Moments:
         self._join(len(features), mean, centred.T @ centred)
 
     def merge(self, other: Moments) -> None:
-        """Take in everything another shard has seen (Chan et al., 1979)."""
+        """Take in another shard (Chan et al., 1979)."""
         same_extractor(self, other)
         if other.mean is not None and other.scatter is not None:
             self._join(other.count, other.mean, other.scatter)
@@ -60,15 +59,14 @@ class Moments:
     def save(self, path: str | Path, **notes: Any) -> None:
         """Write the moments as safetensors in float64, atomically, with what else is to be remembered."""
         if self.mean is None or self.scatter is None:
-            raise ValueError(f"there is nothing to save at {path}: these moments have seen no image")
+            raise ValueError(f"there is nothing to save at {path}: these moments hold no image")
         kept = json.dumps({"extractor": self.extractor, "count": self.count, **notes})
         save_tensors(path, {"mean": self.mean, "scatter": self.scatter}, notes=kept)
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
         tensors = load_tensors(path)
-        with safe_open(path, framework="pt") as file:
-            notes = json.loads((file.metadata() or {}).get("notes", "{}"))
+        notes = notes_in(path)
         if set(tensors) != {"mean", "scatter"} or not {"extractor", "count"} <= set(notes):
             raise ValueError(f"{path} does not hold saved moments; it holds {', '.join(sorted(tensors))}")
         return cls(notes["extractor"], notes["count"], tensors["mean"], tensors["scatter"])

@@ -1,7 +1,7 @@
-"""The networks that look, by name, loaded when the first chosen metric asks and not before.
+"""The networks behind metrics, by name, loaded when the first chosen metric asks and not before.
 
-Published ones come from verified files (pretrained/weights/published.py); without them the metric says which file it wants. The
-embedded WorldNet and anybody's own are handed in as loaders.
+Published ones come from verified files (pretrained/weights/published.py); where one is missing, the error names it. The
+embedded WorldNet and your own are handed in as loaders.
 
 name -load once-> net on the device -> Extractor (features) | PerceptualDistance (activations) | LPIPS | CLIP
 """
@@ -9,7 +9,8 @@ name -load once-> net on the device -> Extractor (features) | PerceptualDistance
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 
 from ..pretrained.weights.published import CLIP_DATACOMP, CLIP_OPENAI
 from .features import Extractor
-from .pairwise import levels
-from .rules import Look
+from .pairwise import PerceptualDistance, levels
+from .rules import Resize
 
 Loader = Callable[[], Any]
 CLEAN = 299
@@ -29,13 +30,15 @@ CLEAN = 299
 class Networks:
     """Loads each net once, in evaluation mode, fp32, on one device."""
 
-    def __init__(self, device: torch.device | str = "cpu", *, look: Look = "network", **own: Loader) -> None:
-        self.device, self.look = torch.device(device), look
+    def __init__(self, device: torch.device | str = "cpu", *, resize: Resize = "network", **own: Loader) -> None:
+        self.device, self.resize = torch.device(device), resize
         self.loaders: dict[str, Loader] = {**published(), **own}
         self.loaded: dict[str, Any] = {}
         self.extractors: dict[str, Extractor] = {}
 
     def __getitem__(self, name: str) -> Any:
+        if name.startswith("pd-"):
+            return PerceptualDistance(self[name[3:]], self.extractor(name[3:]).identity)
         if name not in self.loaders:
             raise ValueError(f"there is no network {name!r}; there are {', '.join(self.loaders)}")
         if name not in self.loaded:
@@ -44,10 +47,10 @@ class Networks:
         return self.loaded[name]
 
     def extractor(self, name: str) -> Extractor:
-        """The net as the one who looks for distances of sets, through the protocol's resize."""
+        """The net behind distances of sets, after the protocol's resize."""
         if name not in self.extractors:
             net = self[name]
-            if name == "inception" and self.look == "clean-bicubic-299":
+            if name == "inception" and self.resize == "clean-bicubic-299":
                 net = CleanInception(net)
             self.extractors[name] = Extractor(net, name)
         return self.extractors[name]
@@ -56,33 +59,16 @@ class Networks:
 def published() -> Mapping[str, Loader]:
     """Loaders of the networks behind published numbers; nothing is imported until one is called."""
 
-    def inception() -> Any:
-        from ..pretrained.networks.inception import Inception
-
-        return Inception.load()
-
-    def lpips(backbone: Literal["alex", "vgg"]) -> Any:
-        from ..pretrained.networks.lpips import LPIPS
-
-        return LPIPS.load(backbone)
-
-    def dinov2() -> Any:
-        from ..pretrained.networks.dinov2 import DINOv2
-
-        return DINOv2.load()
-
-    def clip(repo: str) -> Any:
-        from ..pretrained.networks.clip import CLIP
-
-        return CLIP.load(repo)
+    def loader(module: str, name: str, *of: str) -> Loader:
+        return lambda: getattr(import_module(f"...pretrained.networks.{module}", __name__), name).load(*of)
 
     return {
-        "inception": inception,
-        "lpips-alex": lambda: lpips("alex"),
-        "lpips-vgg": lambda: lpips("vgg"),
-        "dinov2": dinov2,
-        "clip": lambda: clip(CLIP_OPENAI),
-        "clip-datacomp": lambda: clip(CLIP_DATACOMP),
+        "inception": loader("inception", "Inception"),
+        "lpips-alex": loader("lpips", "LPIPS", "alex"),
+        "lpips-vgg": loader("lpips", "LPIPS", "vgg"),
+        "dinov2": loader("dinov2", "DINOv2"),
+        "clip": loader("clip", "CLIP", CLIP_OPENAI),
+        "clip-datacomp": loader("clip", "CLIP", CLIP_DATACOMP),
     }
 
 
@@ -102,8 +88,8 @@ class CleanInception(nn.Module):
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2048"]:
         """Pooled features of the levels a PNG would hold, resized without being rounded again."""
         planes = [resized(plane) for plane in levels(images).flatten(0, 1).float().numpy()]
-        seen = torch.from_numpy(np.stack(planes)).unflatten(0, images.shape[:2])
-        return self.net.pooled(seen.to(images.device))
+        resized_images = torch.from_numpy(np.stack(planes)).unflatten(0, images.shape[:2])
+        return self.net.pooled(resized_images.to(images.device))
 
 
 def resized(plane: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "299 299"]:

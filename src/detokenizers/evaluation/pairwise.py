@@ -1,7 +1,6 @@
-"""How far is this picture from that one? PSNR and SSIM on the pixels a PNG would hold, a perceptual distance on a
-feature net.
+"""Distances of two pictures: PSNR and SSIM on the pixels a PNG would hold, a perceptual distance on a feature net.
 
-Images are rounded to the 256 levels first, because that is what people save, look at and compare; all pixel arithmetic
+Images are rounded to the 256 levels first, because that is what people save, view and compare; all pixel arithmetic
 is float64 with the data range fixed at 255. SSIM has two customs that differ by .1 and more, so the window is always in
 the name.
 
@@ -13,13 +12,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..pixels import quantised
+from .features import net_device
 
 PEAK = 255.0
 CACHED = 2**16
@@ -31,78 +31,42 @@ def levels(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     return quantised(images.cpu()).double()
 
 
-def canonical(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """The images as they come back from a PNG: on the uint8 grid, in [-1, 1], fp32, on the CPU."""
-    return levels(images).float() / (PEAK / 2) - 1
-
-
 def psnr(a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
     """Peak signal-to-noise ratio of each pair in dB, on uint8 levels; infinite where the two are identical."""
     same_shape(a, b)
     return 10 * torch.log10(PEAK**2 / (levels(a) - levels(b)).square().mean((1, 2, 3)))
 
 
-@runtime_checkable
-class Window(Protocol):
+@dataclass(frozen=True)
+class Window:
     """A local mean over whole windows only, and the factor that turns its (co)variance into the one reported."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def correction(self) -> float: ...
-    def __call__(self, x: Float[Tensor, "n h w"]) -> Float[Tensor, "n hv wv"]: ...
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """The flat window of scikit-image's default, with the sample covariance (n - 1)."""
-
-    size: int = 7
-
-    @property
-    def name(self) -> str:
-        return f"uniform{self.size}"
-
-    @property
-    def correction(self) -> float:
-        return self.size**2 / (self.size**2 - 1)
-
-    def __call__(self, x: Float[Tensor, "n h w"]) -> Float[Tensor, "n hv wv"]:
-        return slide(x, [1 / self.size] * self.size)
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """The window of the SSIM paper (Wang et al., 2004), with the population covariance."""
-
-    size: int = 11
-    sigma: float = 1.5
+    name: str
+    weights: tuple[float, ...]
     correction: float = 1.0
 
-    @property
-    def name(self) -> str:
-        return f"gaussian{self.size}"
-
     def __call__(self, x: Float[Tensor, "n h w"]) -> Float[Tensor, "n hv wv"]:
-        offsets = range(-(self.size // 2), self.size // 2 + 1)
-        weights = [math.exp(-0.5 * (offset / self.sigma) ** 2) for offset in offsets]
-        return slide(x, [weight / sum(weights) for weight in weights])
+        """Weighted sums over rows, then columns: much faster than a convolution in float64."""
+        for axis in (1, 2):
+            length = x.shape[axis] - len(self.weights) + 1
+            total = x.narrow(axis, 0, length) * self.weights[0]
+            for start, weight in enumerate(self.weights[1:], 1):
+                total.add_(x.narrow(axis, start, length), alpha=weight)
+            x = total
+        return x
 
 
-def slide(x: Float[Tensor, "n h w"], weights: list[float]) -> Float[Tensor, "n hv wv"]:
-    """Weighted sums over rows, then columns, wherever the window fits: much faster than a convolution in float64."""
-    for axis in (1, 2):
-        length = x.shape[axis] - len(weights) + 1
-        total = x.narrow(axis, 0, length) * weights[0]
-        for start, weight in enumerate(weights[1:], 1):
-            total.add_(x.narrow(axis, start, length), alpha=weight)
-        x = total
-    return x
+def gaussian(size: int, sigma: float) -> tuple[float, ...]:
+    """The weights of a Gaussian, of sum 1."""
+    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-(size // 2), size // 2 + 1)]
+    return tuple(weight / sum(weights) for weight in weights)
 
 
-WINDOWS: dict[str, Window] = {window.name: window for window in (Uniform(), Gaussian())}
+WINDOWS = {
+    window.name: window
+    for window in (Window("uniform7", (1 / 7,) * 7, 49 / 48), Window("gaussian11", gaussian(11, 1.5)))
+}
+"""scikit-image's default with the sample covariance (n - 1); the SSIM paper's (Wang et al., 2004) without."""
 
 
 def ssim(
@@ -110,9 +74,9 @@ def ssim(
 ) -> Float[Tensor, "b"]:
     """Structural similarity of each pair on uint8 levels, mean over channels and whole windows; 1 is identical."""
     same_shape(a, b)
-    if min(a.shape[-2:]) < window.size:
+    if min(a.shape[-2:]) < len(window.weights):
         raise ValueError(
-            f"SSIM with {window.name} needs images of at least {window.size} px, got {tuple(a.shape[-2:])}"
+            f"SSIM with {window.name} needs images of at least {len(window.weights)} px, got {tuple(a.shape[-2:])}"
         )
     # Few planes at a time: staying in the cache is worth more than a larger batch.
     planes = max(1, CACHED // (a.shape[2] * a.shape[3]))
@@ -136,15 +100,8 @@ def gradient_energy(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
     return x.diff(dim=2).square().mean((1, 2, 3)) + x.diff(dim=3).square().mean((1, 2, 3))
 
 
-@runtime_checkable
 class ActivationNet(Protocol):
     def activations(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]: ...
-
-
-def device_under(net: object) -> torch.device:
-    """Where a net's weights lie; the CPU for what has none."""
-    parameter = next(net.parameters(), None) if isinstance(net, torch.nn.Module) else None
-    return torch.device("cpu") if parameter is None else parameter.device
 
 
 @dataclass(frozen=True)
@@ -152,27 +109,22 @@ class PerceptualDistance:
     """The LPIPS form (Zhang et al., 2018) on a net that is named, because its level is the net's own.
 
     Each layer's activations are scaled to unit length over channels; squared differences are summed over channels,
-    averaged over places and summed over layers, all channels weighing the same.
+    averaged over positions and summed over layers, all channels weighing the same.
     """
 
     net: ActivationNet
-    name: str
+    identity: str
+    """Name and fingerprint of the net."""
 
     @torch.no_grad()
     def embed(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c hl wl"]]:
         """Unit-length activations on the net's device; keep them when one truth is compared with several decoders."""
-        layers = self.net.activations(images.to(device_under(self.net)))
+        layers = self.net.activations(images.to(net_device(self.net)))
         return [layer / (layer.norm(dim=1, keepdim=True) + 1e-10) for layer in layers]
 
-    @staticmethod
-    def between(a: list[Tensor], b: list[Tensor]) -> Float[Tensor, "b"]:
-        """The distance of two embedded batches."""
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Float[Tensor, "b"]:
+        """The distance of two embedded batches; 0 is identical."""
         return torch.stack([(x - y).square().sum(1).mean((1, 2)) for x, y in zip(a, b, strict=True)]).sum(0).double()
-
-    def __call__(self, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
-        """Distance of each pair; 0 is identical."""
-        same_shape(a, b)
-        return self.between(self.embed(a), self.embed(b))
 
 
 def same_shape(a: Tensor, b: Tensor) -> None:

@@ -1,14 +1,15 @@
 """Scores of benchmarks whose unit is the prompt: several answers each, intervals over prompts.
 
 Four pictures of one prompt are not four independent facts, so whole prompts are drawn in the resamples, task by task.
-Where all prompts score the same, resampling sees no doubt at all, and no interval is given rather than one of width 0.
+Where all prompts score the same, resampling has no spread, and no interval is given rather than one of width 0.
 
 {task: {prompt: [answers in [0, 1]]}} -pooled, mean_of_tasks-> numbers with 95 % bootstrap intervals
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +39,19 @@ def mean_of_tasks(
     bounds = None
     if all(len(answers) >= 2 for answers in tasks.values()):
         columns = [
-            resampled(answers, seed + place * _STRIDE, num_resamples) for place, answers in enumerate(tasks.values())
+            resampled(answers, seed + row * _STRIDE, num_resamples) for row, answers in enumerate(tasks.values())
         ]
         bounds = spread(np.mean(columns, 0))
     return measured(metric, value, bounds, tasks=len(tasks))
+
+
+def compared(answers: Mapping[str, Any], score: Callable[[Any], Result], difference: Callable[..., Result]) -> Result:
+    """What is reported of several decoders: the score of each, and its difference from the first one's."""
+    (first, baseline), *others = answers.items()
+    return {
+        "decoders": {name: score(one) for name, one in answers.items()},
+        "differences": {f"{name} - {first}": difference(one, baseline) for name, one in others},
+    }
 
 
 def spread(resamples: NDArray[np.float64]) -> Interval | None:

@@ -1,35 +1,39 @@
-"""Statistics of real pictures as a file: made once, checked whenever a number is measured against them.
+"""The reference of an evaluation: real pictures, or a file of their statistics, made once and checked at every use.
 
-Ours say who looked, under which protocol, at how many pictures, and the hash of those pictures. Published .npz files
-(`mu`, `sigma`) say nothing of this; they are taken for TF-Inception's, and only where the protocol has it look.
+Our files hold the network, the protocol, the number of pictures and their hash. Published .npz files (`mu`, `sigma`)
+hold none of this; they are taken for TF-Inception's, and only under a protocol that uses it.
 
-Gathered -save_reference-> STATS.safetensors | published .npz -load_reference-> Reference(moments, n, hash)
+Moments -save_moments-> STATS.safetensors | published .npz -load_reference-> Reference(moments, n, hash)
+Evidence of one pass | a file of statistics -> Real(features by network, what the report holds of it)
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
-from .features import Extractor
+from ..checkpoint import notes_in
+from .features import Extractor, Gathered
+from .metrics import Chosen
 from .moments import Moments
+from .networks import Networks
+from .one_pass import TRUTH
 from .results import Result
-from .rules import INCEPTION, Protocol
+from .rules import INCEPTION, Rules
+from .shards import Evidence
 
 ROUNDING = 1e-5
 """What saving in float32 may do to a covariance, relative to its size."""
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """Moments of real pictures and where they come from."""
 
     moments: Moments
@@ -37,12 +41,12 @@ class Reference:
     """For results.json: kind, n, hash."""
 
 
-def save_reference(path: Path, moments: Moments, protocol: Protocol, digest: str) -> None:
+def save_moments(path: Path, moments: Moments, rules: Rules, digest: str) -> None:
     """Write the statistics of a reference, with what they may be used for."""
-    moments.save(path, protocol=protocol.model_dump(mode="json"), hash=digest)
+    moments.save(path, protocol=rules.model_dump(mode="json"), hash=digest)
 
 
-def load_reference(path: Path, protocol: Protocol, extractor: Extractor) -> Reference:
+def load_reference(path: Path, rules: Rules, extractor: Extractor) -> Reference:
     """Read statistics that fit this protocol and this network.
 
     Raises:
@@ -51,38 +55,38 @@ def load_reference(path: Path, protocol: Protocol, extractor: Extractor) -> Refe
     if not path.is_file():
         raise ValueError(f"there is no reference at {path}; give a folder of pictures or a file of statistics")
     if path.suffix.lower() == ".npz":
-        return _published(path, protocol, extractor)
+        return _published(path, rules, extractor)
     moments = Moments.load(path)
     _require_gaussian(path, moments, extractor)
-    with safe_open(path, framework="pt") as file:
-        notes = json.loads((file.metadata() or {})["notes"])
+    notes = notes_in(path)
     made = notes.get("protocol", {})
     theirs = f"{made.get('name', 'unknown')} v{made.get('version', '?')}"
-    if rules(made) != rules(protocol.model_dump(mode="json")):
+    if binding(made) != binding(rules.model_dump(mode="json")):
         raise ValueError(
-            f"{path} was made under the protocol {theirs}, not {protocol.name} v{protocol.version} as this evaluation "
+            f"{path} was made under the protocol {theirs}, not {rules.name} v{rules.version} as this evaluation "
             "runs; make it again with --save-reference and the same --protocol"
         )
     if moments.extractor != extractor.identity:
         raise ValueError(
-            f"{path} was seen by {moments.extractor}, and the pictures are seen by {extractor.identity}; "
+            f"{path} holds features of {moments.extractor}, and the pictures' are of {extractor.identity}; "
             "make it again with the same network"
         )
-    require_hash(notes.get("hash"), protocol, str(path))
+    require_hash(notes.get("hash"), rules, str(path))
     return Reference(moments, {"kind": "statistics", "n": moments.count, "hash": notes.get("hash"), "file": str(path)})
 
 
-def rules(protocol: Result) -> Result:
-    """What of a protocol a reference depends on: how originals are read and who looks, not which metrics follow."""
-    return {key: protocol.get(key) for key in ("name", "version", "size", "prepare", "look", "ddof")}
+def binding(protocol: Result) -> Result:
+    """What of a protocol a reference depends on: how originals are read and resized, not which metrics follow."""
+    old = {"resize": protocol.get("look")}  # the name of this setting in files made before 2026-11-25
+    return {key: (old | protocol).get(key) for key in ("name", "version", "size", "prepare", "resize", "ddof")}
 
 
-def require_hash(digest: str | None, protocol: Protocol, where: str) -> None:
+def require_hash(digest: str | None, rules: Rules, where: str) -> None:
     """Refuse other pictures than the protocol's, where their hash is known."""
-    if protocol.reference_hash is not None and digest != protocol.reference_hash:
+    if rules.reference_hash is not None and digest != rules.reference_hash:
         raise ValueError(
-            f"{where} are not the pictures of the protocol {protocol.name}: their hash is {str(digest)[:16]}…, "
-            f"not {protocol.reference_hash[:16]}…"
+            f"{where} are not the pictures of the protocol {rules.name}: their hash is {str(digest)[:16]}…, "
+            f"not {rules.reference_hash[:16]}…"
         )
 
 
@@ -110,10 +114,10 @@ def _require_gaussian(path: Path, moments: Moments, extractor: Extractor) -> Non
         raise ValueError(f"{path} holds a covariance with negative variances, so it is none; make it again")
 
 
-def _published(path: Path, protocol: Protocol, extractor: Extractor) -> Reference:
+def _published(path: Path, rules: Rules, extractor: Extractor) -> Reference:
     if extractor.name != INCEPTION:
         raise ValueError(
-            f"{path} is taken for statistics of TF-Inception, but {extractor.name} looks here; "
+            f"{path} is taken for statistics of TF-Inception, but the network here is {extractor.name}; "
             "choose fid and a protocol of Inception, or give the pictures"
         )
     try:
@@ -124,9 +128,47 @@ def _published(path: Path, protocol: Protocol, extractor: Extractor) -> Referenc
             mean, covariance = (torch.from_numpy(np.asarray(file[name], np.float64)) for name in ("mu", "sigma"))
     except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} does not hold `mu` and `sigma` ({' '.join(str(error).split())})") from None
-    # The file does not say how many pictures it saw; a count of two makes the scatter the covariance itself.
+    # The file does not hold the number of pictures; a count of two makes the scatter the covariance itself.
     moments = Moments(extractor.identity, 2, mean, covariance)
     _require_gaussian(path, moments, extractor)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    require_hash(digest, protocol, str(path))
+    require_hash(digest, rules, str(path))
     return Reference(moments, {"kind": "published npz", "n": None, "hash": digest, "file": str(path)})
+
+
+class Real(NamedTuple):
+    """The reference of an evaluation: its features by network."""
+
+    gathered: Mapping[str, Gathered]
+    about: Result
+    """Kind, n and hash, for the report."""
+
+
+def real_pictures(evidence: Evidence, chosen: Chosen, rules: Rules, *, paired: bool) -> Real:
+    """A reference whose pictures were measured; `paired` ones are the originals of the drawn.
+
+    Raises:
+        ValueError: they are not the pictures that the protocol names.
+    """
+    digest = evidence.hash(TRUTH)
+    require_hash(digest, rules, "the real pictures")
+    gathered = {name: evidence.side(TRUTH, name) for name in chosen.extractors}
+    return Real(gathered, {"kind": "originals" if paired else "pictures", "n": len(evidence.ids), "hash": digest})
+
+
+def real_statistics(path: Path, chosen: Chosen, rules: Rules, networks: Networks) -> Real:
+    """A reference that is a file of statistics: one network's, and enough for a Fréchet distance only.
+
+    Raises:
+        ValueError: a metric needs more than that, none needs it, or the file does not fit.
+    """
+    if odd := next((distance for distance in chosen.distances if not distance.from_moments), None):
+        raise ValueError(
+            f"{odd.name} needs the real pictures themselves, and {path} holds only their statistics; "
+            "give the folder, or ask for Fréchet distances alone with --metrics"
+        )
+    if not chosen.extractors:
+        raise ValueError(f"none of the metrics asked for needs the reference {path}; leave it out")
+    loaded = {name: load_reference(path, rules, networks.extractor(name)) for name in chosen.extractors}
+    about = loaded[chosen.extractors[0]].about
+    return Real({name: Gathered(one.moments) for name, one in loaded.items()}, about)

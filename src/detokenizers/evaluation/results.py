@@ -1,4 +1,4 @@
-"""What a number must carry to be believed: its interval, its direction, its N, and how it was made.
+"""What is reported with a number: its interval, its direction, its N, and how it was made.
 
 values per image -mean_of-> {"value", "low", "high", ...}; provenance() -> versions, device, precision switches.
 """
@@ -48,7 +48,7 @@ def mean_of(metric: Metric, values: Float[Tensor, "n"], num_resamples: int, seed
 
 
 def verdict(difference: Result) -> str | None:
-    """What the interval of a paired difference says: better, worse, or no difference; None without an interval."""
+    """What the interval of a paired difference allows: better, worse, or no difference; None without an interval."""
     low, high = difference["low"], difference["high"]
     if low is None or high is None:
         return None

@@ -1,10 +1,10 @@
-"""The rules behind a number, by name: how pictures are prepared, how many there are, who looks, what it may be called.
+"""The rules behind a number, by name: how pictures are prepared, how many, which network, what it may be called.
 
 Two groups' "FID" on the same pictures differ by whole points because one of these rules differs. So every result
 carries its protocol in full, and the names FID and rFID are kept for TF-Inception at the protocol's own N. Facts are
-from the papers and their public code; what these do not say is marked as a gap and chosen.
+from the papers and their public code; what these leave open is marked as a gap and chosen.
 
-`--protocol NAME` -> Protocol -> how files are read (data/canonical.py), who looks (looking.py), labels, results.json.
+`--protocol NAME` -> Rules -> how files are read (data/canonical.py), the network (networks.py), labels, results.json.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from __future__ import annotations
 from typing import Literal
 
 from ..config import Config
+from ..data.images import Load
 from .results import Metric
 
 INCEPTION = "inception"
 """The name of TF-Inception, whose distances alone may be called FID."""
 Preparation = Literal["short-side-bicubic", "short-side-lanczos", "adm", "as-is", "any-size"]
-Load = Literal["upright-on-white", "pil-rgb"]
-Look = Literal["network", "clean-bicubic-299"]
+Resize = Literal["network", "clean-bicubic-299"]
 
 
-class Protocol(Config):
+class Rules(Config):
     """One set of rules. Equal fields, comparable numbers; the version grows when a field changes."""
 
     name: str
@@ -40,12 +40,12 @@ class Protocol(Config):
     """Refuse drawn pictures that went through JPEG or WebP, which alone moves an FID."""
     load: Load = "pil-rgb"
     """What becomes of camera rotation and transparency. `pil-rgb` is `Image.open(...).convert("RGB")`, which every
-    loader of the published numbers calls: neither is looked at. `upright-on-white` turns and composites, as we do."""
+    loader of the published numbers calls: neither is applied. `upright-on-white` turns and composites, as we do."""
     quantisation: str = "round to the nearest level of uint8 before every metric"
-    """A drawn picture was rounded when it was written, by whoever drew it; ours to the nearest level too."""
+    """A drawn picture was rounded when it was written, by the program that drew it; ours to the nearest level too."""
     extractor: str = INCEPTION
-    """Who looks for FD, KD and PRDC when the metric does not name somebody else."""
-    look: Look = "network"
+    """The network of FD, KD and PRDC where the metric does not name another."""
+    resize: Resize = "network"
     """How a canonical picture gets to 299 px: the network's own TF1 bilinear, or clean-fid's float PIL bicubic."""
     ddof: int = 1
     """Of the covariance (torch-fidelity, clean-fid and ADM alike divide by N - 1)."""
@@ -60,7 +60,7 @@ class Protocol(Config):
     reference: str = ""
     """Which pictures the published numbers are measured against."""
     reference_hash: str | None = None
-    """sha256 over ids and pixels of that reference, where somebody has published or measured it."""
+    """sha256 over ids and pixels of that reference, where it was published or measured."""
 
     def metric(self, extractor: str, n: int, *, paired: bool, any_n: bool = False) -> tuple[str, Metric, str | None]:
         """Key, label and, where it is due, the tag of a Fréchet distance under these rules.
@@ -90,15 +90,15 @@ class Protocol(Config):
             )
 
 
-def protocol(name: str) -> Protocol:
-    """A protocol by its name."""
+def rules_of(name: str) -> Rules:
+    """The rules of a protocol by its name."""
     if name not in PROTOCOLS:
         raise ValueError(f"there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]()
 
 
-def world() -> Protocol:
-    """Ours, on the embedded world or any folder: WorldNet looks, N is free, nothing is called FID.
+def world() -> Rules:
+    """Ours, on the embedded world or any folder: by WorldNet; N is free, nothing is called FID.
 
     Pictures become the net's own size by the rule of all verbs. Version 1 cut out the centre before it resized.
     """
@@ -108,7 +108,7 @@ def world() -> Protocol:
         "png_only": False,
         "load": "upright-on-white",
     }
-    return Protocol(
+    return Rules(
         name="world",
         version=2,
         extractor="world",
@@ -119,50 +119,50 @@ def world() -> Protocol:
     ).vary(ours)
 
 
-def rfid_in50k() -> Protocol:
+def rfid_in50k() -> Rules:
     """ImageNet validation, 50,000 reconstructions against their own centre-cropped originals, 256 px.
 
     As in LlamaGen's `reconstruction_vq_ddp.py` (ADM's crop: box halving, then bicubic). Never against ADM's
     `VIRTUAL_imagenet256` statistics: that inflates rFID (RAE #11, LlamaGen #34).
     """
     reference = "ImageNet-1k validation, 50,000 pictures, the originals of the reconstructions"
-    return Protocol(name="rfid-in50k", num_images=50_000, size=256, prepare="adm", reference=reference)
+    return Rules(name="rfid-in50k", num_images=50_000, size=256, prepare="adm", reference=reference)
 
 
-def adm_256() -> Protocol:
+def adm_256() -> Rules:
     """Class-conditional generation at 256 px as ADM's `evaluator.py` has it: 50,000 samples.
 
     The reference is OpenAI's `VIRTUAL_imagenet256_labeled.npz`, given with --reference. Its hash is not in our sources:
     PAPER GAP (docs/evaluation.md#adm-reference).
     """
     reference = "VIRTUAL_imagenet256_labeled.npz of OpenAI's guided-diffusion"
-    return Protocol(name="adm-256", num_images=50_000, size=256, reference=reference)
+    return Rules(name="adm-256", num_images=50_000, size=256, reference=reference)
 
 
-def mjhq_cleanfid() -> Protocol:
+def mjhq_cleanfid() -> Rules:
     """MJHQ-30K as its authors score it: clean-fid, 30,000 drawn against 30,000 real pictures.
 
     clean-fid goes from the file's own size to 299 px in one float bicubic resize. The originals are JPEG. At which
     size Playground's README drew is not stated: PAPER GAP (docs/evaluation.md#mjhq-size).
     """
     reference = "playgroundai/MJHQ-30K, mjhq30k_imgs.zip, 30,000 pictures of ten categories"
-    return Protocol(
+    return Rules(
         name="mjhq-cleanfid",
         num_images=30_000,
         prepare="any-size",
-        look="clean-bicubic-299",
+        resize="clean-bicubic-299",
         unpaired=("fid", "kid"),
         reference=reference,
     )
 
 
-def evalgim() -> Protocol:
+def evalgim() -> Rules:
     """EvalGIM as VUGEN uses it: torchmetrics' Inception, PRDC with k = 3, CLIPScore by DataComp's ViT-L/14, 256 px.
 
-    Whether VUGEN kept EvalGIM's default CLIP is not said, and neither is the crop:
+    Whether VUGEN kept EvalGIM's default CLIP is not stated, and neither is the crop:
     PAPER GAP (docs/evaluation.md#evalgim-clip).
     """
-    return Protocol(
+    return Rules(
         name="evalgim",
         num_images=50_000,
         size=256,
@@ -173,20 +173,20 @@ def evalgim() -> Protocol:
     )
 
 
-def evalgim_coco() -> Protocol:
+def evalgim_coco() -> Rules:
     """EvalGIM on COCO: 30,000 captions of val2014, one picture each."""
     coco = {"name": "evalgim-coco", "num_images": 30_000, "reference": "COCO val2014, 30,000 captions' pictures"}
     return evalgim().vary(coco)
 
 
-def dcdd_imagenet() -> Protocol:
+def dcdd_imagenet() -> Rules:
     """DCDD Table 2: Janus-Pro-7B reconstructs ImageNet validation at 384 px; 50,000 pictures.
 
     "Standard resize-center-crop", which we read as bicubic on the shorter side; kernel, SSIM window and LPIPS network
     are not stated: PAPER GAP (docs/evaluation.md#dcdd-kernel). Both windows and both networks are reported; .154 is
     AlexNet's level.
     """
-    return Protocol(
+    return Rules(
         name="dcdd-imagenet",
         num_images=50_000,
         size=384,
@@ -195,34 +195,34 @@ def dcdd_imagenet() -> Protocol:
     )
 
 
-def dcdd_imagenet_1k() -> Protocol:
+def dcdd_imagenet_1k() -> Rules:
     """DCDD Table 6: the first 1,000 of ImageNet validation. At this N even the best decoder scores 17: never mix."""
     first = {"name": "dcdd-imagenet-1k", "num_images": 1_000, "reference": "ImageNet-1k validation, the first 1,000"}
     return dcdd_imagenet().vary(first)
 
 
-def dcdd_imagenet_256() -> Protocol:
+def dcdd_imagenet_256() -> Rules:
     """DCDD Table 7: LlamaGen-XL reconstructs the same at 256 px."""
     return dcdd_imagenet().vary({"name": "dcdd-imagenet-256", "size": 256})
 
 
-def dcdd_mjhq() -> Protocol:
+def dcdd_mjhq() -> Rules:
     """DCDD Tables 2 and 3 on MJHQ-30K at 384 px, reconstruction and generation; 30,000 pictures each.
 
-    The paper does not say whether clean-fid was used: PAPER GAP (docs/evaluation.md#dcdd-kernel); MJHQ's own scorer is
-    assumed.
+    The paper does not state whether clean-fid was used: PAPER GAP (docs/evaluation.md#dcdd-kernel); MJHQ's own scorer
+    is assumed.
     """
     return mjhq_cleanfid().vary(
         {"name": "dcdd-mjhq", "size": 384, "prepare": "short-side-bicubic", "unpaired": ("fid",)}
     )
 
 
-def dcdd_mjhq_256() -> Protocol:
+def dcdd_mjhq_256() -> Rules:
     """DCDD Tables 7 and 8: LlamaGen-XL on MJHQ-30K at 256 px."""
     return dcdd_mjhq().vary({"name": "dcdd-mjhq-256", "size": 256})
 
 
-def madit_imagenet() -> Protocol:
+def madit_imagenet() -> Rules:
     """MaDiT Table 1, ImageNet validation at 512 px, aspect-preserving resize and centre crop; 50,000 pictures.
 
     Kernel, SSIM window and LPIPS network are not stated: PAPER GAP (docs/evaluation.md#dcdd-kernel).
@@ -230,23 +230,15 @@ def madit_imagenet() -> Protocol:
     return dcdd_imagenet().vary({"name": "madit-imagenet", "size": 512})
 
 
-def madit_mjhq() -> Protocol:
+def madit_mjhq() -> Rules:
     """MaDiT Table 1, MJHQ-30K at 512 px. Its reconstructions read the captions: never beside caption-free rows."""
     return dcdd_mjhq().vary({"name": "madit-mjhq", "size": 512})
 
 
 PROTOCOLS = {
-    "world": world,
-    "rfid-in50k": rfid_in50k,
-    "adm-256": adm_256,
-    "mjhq-cleanfid": mjhq_cleanfid,
-    "evalgim": evalgim,
-    "evalgim-coco": evalgim_coco,
-    "dcdd-imagenet": dcdd_imagenet,
-    "dcdd-imagenet-1k": dcdd_imagenet_1k,
-    "dcdd-imagenet-256": dcdd_imagenet_256,
-    "dcdd-mjhq": dcdd_mjhq,
-    "dcdd-mjhq-256": dcdd_mjhq_256,
-    "madit-imagenet": madit_imagenet,
-    "madit-mjhq": madit_mjhq,
+    make().name: make
+    for make in (
+        *(world, rfid_in50k, adm_256, mjhq_cleanfid, evalgim, evalgim_coco),
+        *(dcdd_imagenet, dcdd_imagenet_1k, dcdd_imagenet_256, dcdd_mjhq, dcdd_mjhq_256, madit_imagenet, madit_mjhq),
+    )
 }

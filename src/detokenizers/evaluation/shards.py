@@ -1,7 +1,7 @@
-"""What was seen of a run of pictures, as one file: enough for every chosen metric, and keyed by id.
+"""Measurements of a run of pictures, as one file: enough for every chosen metric, and keyed by id.
 
 A shard is written whole or not at all and carries the fingerprint of all it depends on. One made from other files or
-settings is not merged; it is measured again. Merging goes in the order of the shards, whoever made them.
+settings is not merged; it is measured again. Merging goes in the order of the shards, whichever process made them.
 
 Shard -save-> shards/NAME-00000.safetensors -load-> Shard -merge-> Evidence (ids, columns, Gathered by side and net)
 """
@@ -10,31 +10,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ..checkpoint import save_tensors
-from .features import Gathered, Ids
+from ..checkpoint import notes_in, save_tensors
+from .features import Gathered
 from .measures import Columns
 from .moments import Moments
 
 
 @dataclass
 class Shard:
-    """One run of pictures, seen."""
+    """One run of pictures, measured."""
 
     key: str
     ids: list[str] = field(default_factory=list)
     corrupt: dict[str, str] = field(default_factory=dict)
     """What could not be read, and why, where that is allowed."""
     digests: dict[str, list[bytes]] = field(default_factory=dict)
-    """sha256 of every picture as it was looked at, by side."""
+    """sha256 of the pixels of every picture as it was measured, by side."""
     columns: dict[str, dict[str, list[Tensor]]] = field(default_factory=dict)
     rows: dict[tuple[str, str], Float[Tensor, "n f"]] = field(default_factory=dict)
     """By side and network."""
@@ -78,9 +79,7 @@ class Shard:
     @classmethod
     def load(cls, path: Path) -> Shard:
         """Read it back; not being able to is an error of the file's."""
-        with safe_open(path, framework="pt") as file:
-            notes = json.loads((file.metadata() or {})["notes"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        notes, tensors = notes_in(path), load_file(path)
         shard = cls(notes["key"], notes["ids"], notes["corrupt"], extractors=notes["extractors"])
         for name, tensor in tensors.items():
             kind, rest = name.split("/", 1)
@@ -100,9 +99,8 @@ class Shard:
 def key_in(path: Path) -> str | None:
     """The fingerprint a shard on disk was made under; None for none, or a file that is no shard."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})["notes"])["key"]
-    except (SafetensorError, OSError, KeyError, ValueError):
+        return notes_in(path).get("key")
+    except ValueError:
         return None
 
 
@@ -114,13 +112,12 @@ class Evidence:
     corrupt: dict[str, str]
     digests: dict[str, list[bytes]]
     columns: dict[str, Columns]
-    seen: dict[tuple[str, str], Gathered]
+    gathered: dict[tuple[str, str], Gathered]
+    """By side and network."""
 
     def side(self, name: str, extractor: str) -> Gathered:
-        """What one network saw of one side."""
-        if (name, extractor) not in self.seen:
-            raise ValueError(f"nobody looked at {name} with {extractor}")
-        return self.seen[name, extractor]
+        """The features of one side by one network."""
+        return self.gathered[name, extractor]
 
     def copies(self, side: str) -> list[list[str]]:
         """Ids of pictures that are alike in every pixel."""
@@ -130,24 +127,25 @@ class Evidence:
         return [group for group in groups.values() if len(group) > 1]
 
     def hash(self, side: str) -> str:
-        """sha256 over ids and pixels of a whole side, whatever order they were seen in."""
-        return hash_of(dict(zip(self.ids, self.digests[side])))
+        """sha256 over ids and pictures' hashes of a whole side, in the order of the ids."""
+        whole = hashlib.sha256()
+        for id, digest in sorted(zip(self.ids, self.digests[side])):
+            whole.update(id.encode() + b"\0" + digest)
+        return whole.hexdigest()
 
 
-def hash_of(digests: Mapping[str, bytes]) -> str:
-    """sha256 over ids and pictures' hashes, in the order of the ids."""
-    whole = hashlib.sha256()
-    for id in sorted(digests):
-        whole.update(id.encode() + b"\0" + digests[id])
-    return whole.hexdigest()
+def require_unique(ids: Iterable[str]) -> None:
+    """Refuse an id that is there twice: an image counted twice changes every number."""
+    if again := next((id for id, count in Counter(ids).items() if count > 1), None):
+        raise ValueError(f"the id {again!r} came twice; every image must be counted exactly once")
 
 
 def merge(shards: Iterable[Shard], *, keep_rows: bool) -> Evidence:
     """Put shards together, one in memory at a time; an id that two of them hold is refused."""
-    known, evidence = Ids(), Evidence([], {}, {}, {}, {})
+    evidence, every = Evidence([], {}, {}, {}, {}), list[str]()
     columns: dict[str, dict[str, list[Tensor]]] = {}
     for shard in shards:
-        known.add([*shard.ids, *shard.corrupt])
+        every += [*shard.ids, *shard.corrupt]
         evidence.ids += shard.ids
         evidence.corrupt |= shard.corrupt
         for side, digests in shard.digests.items():
@@ -155,12 +153,9 @@ def merge(shards: Iterable[Shard], *, keep_rows: bool) -> Evidence:
         for side, parts in shard.columns.items():
             for key, values in parts.items():
                 columns.setdefault(side, {}).setdefault(key, []).extend(values)
-        for place in places(shard):
-            gathered = evidence.seen.setdefault(place, Gathered(Moments(shard.extractors[place[1]]), keep_rows))
-            gathered.add(shard.rows.get(place), shard.moments.get(place))
+        for key in (*shard.rows, *shard.moments):
+            gathered = evidence.gathered.setdefault(key, Gathered(Moments(shard.extractors[key[1]]), keep_rows))
+            gathered.add(shard.rows.get(key), shard.moments.get(key))
+    require_unique(every)
     evidence.columns = {side: {key: torch.cat(row) for key, row in parts.items()} for side, parts in columns.items()}
     return evidence
-
-
-def places(shard: Shard) -> Sequence[tuple[str, str]]:
-    return [*shard.rows, *shard.moments]

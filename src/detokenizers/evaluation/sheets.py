@@ -1,7 +1,7 @@
-"""The picture a person looks at before believing any number: one row a prompt, one column a decoder, all at one scale.
+"""The picture to view before trusting a number: one row a prompt, one column a decoder, all at one scale.
 
-Optionally a column shows a number per token (how unsure the model was) as a heat map on the token grid, with its colour
-bar. Colours run evenly in lightness from dark violet to pale yellow, so they survive print and colour blindness.
+Optionally a column shows a number per token (its uncertainty) as a heat map on the token grid, with its colour
+bar, in matplotlib's `inferno`, whose even steps of lightness survive print and colour blindness.
 
 Many rows are laid out in panels side by side, so that the sheet has the shape of a screen.
 
@@ -27,28 +27,24 @@ MARGIN, CAPTION, GAP, ROW_GAP = 44, 210, 14, 20
 PANEL_GAP, FEW, SCREEN = 56, 4, 3 / 2
 """Between panels in px; rows that are left in one panel; width over height that many rows come near to."""
 INK, SOFT, HAIRLINE = "#1c2128", "#6e7781", "#e1e4e8"
-TITLE_SIZE, HEADER_SIZE, CAPTION_SIZE, NOTE_SIZE = 27, 18, 19, 14
+HEADER_SIZE, CAPTION_SIZE, NOTE_SIZE = 18, 19, 14
 
 
 def contact_sheet(
     captions: Sequence[str],
     columns: Mapping[str, Float[Tensor, "b 3 h w"]],
     *,
-    title: str | None = None,
     note: str | None = None,
     heat: Float[Tensor, "b gh gw"] | None = None,
     heat_label: str = "uncertainty",
-    heat_range: tuple[float, float] = (0.0, 1.0),
-    tile: int | None = None,
 ) -> Image.Image:
     """Lay images out with their captions and the decoders' names.
 
     Args:
         captions: one per row.
         columns: decoder name -> images in [-1, 1]; sizes may differ between columns.
-        title, note: a line above (large) and below (small, grey).
-        heat: one number per token, drawn as the last column over `heat_range`.
-        tile: side of a picture on the sheet; unless given, the largest image enlarged to 192 px or more.
+        note: a line below.
+        heat: one number in [0, 1] per token, drawn as the last column.
     """
     if not columns or not captions:
         raise ValueError("a contact sheet needs at least one caption and one column of images")
@@ -57,10 +53,10 @@ def contact_sheet(
             raise ValueError(f"{len(captions)} captions need as many images, but {name!r} has {tuple(images.shape)}")
     if heat is not None and (heat.ndim != 3 or len(heat) != len(captions)):
         raise ValueError(f"{len(captions)} captions need heat maps [b gh gw], got {tuple(heat.shape)}")
-    tile = tile or tile_size(max(max(images.shape[-2:]) for images in columns.values()))
+    tile = tile_size(max(max(images.shape[-2:]) for images in columns.values()))
     pictures = {name: [picture(image, tile) for image in images] for name, images in columns.items()}
     if heat is not None:
-        pictures[heat_label] = [heat_map(rows, heat_range, tile) for rows in heat]
+        pictures[heat_label] = [heat_map(rows, tile) for rows in heat]
 
     panel = CAPTION + len(pictures) * (tile + GAP) - GAP
     rows, panels = panelled(len(captions), (panel + PANEL_GAP, tile + ROW_GAP))
@@ -69,34 +65,31 @@ def contact_sheet(
     width = edges[-1] + panel + MARGIN
     last = lefts[-1][-1]
     note_width = (width - MARGIN if heat is None else last - GAP) - MARGIN
-    titles = wrap(title or "", font(TITLE_SIZE), width - 2 * MARGIN)
     heads = [wrap(name, font(HEADER_SIZE), tile, 2) for name in pictures]
     notes = wrap(note or "", font(NOTE_SIZE), note_width)
 
-    head_top = MARGIN - 6 + len(titles) * line_height(TITLE_SIZE) + (16 if titles else 0)
-    top = head_top + max(map(len, heads)) * line_height(HEADER_SIZE) + 12
+    top = MARGIN - 6 + max(map(len, heads)) * line_height(HEADER_SIZE) + 12
     bottom = top + rows * (tile + ROW_GAP) - ROW_GAP
     foot = bottom + (24 if notes or heat is not None else 0)
     foot_height = max(len(notes) * line_height(NOTE_SIZE), 32 if heat is not None else 0)
     sheet = Image.new("RGB", (width, foot + foot_height + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
 
-    write(draw, (MARGIN, MARGIN - 6), titles, TITLE_SIZE, INK)
     for columns_of_panel in lefts:
         for left, lines in zip(columns_of_panel, heads):
             first = top - 12 - len(lines) * line_height(HEADER_SIZE)
             write(draw, (left, first), lines, HEADER_SIZE, SOFT)
     for index, caption in enumerate(captions):
-        place, row = divmod(index, rows)
+        number, row = divmod(index, rows)
         y = top + row * (tile + ROW_GAP)
         lines = wrap(caption, font(CAPTION_SIZE), CAPTION - 24, tile // line_height(CAPTION_SIZE))
-        write(draw, (edges[place], y + (tile - len(lines) * line_height(CAPTION_SIZE)) // 2), lines, CAPTION_SIZE, INK)
-        for left, column in zip(lefts[place], pictures.values()):
+        write(draw, (edges[number], y + (tile - len(lines) * line_height(CAPTION_SIZE)) // 2), lines, CAPTION_SIZE, INK)
+        for left, column in zip(lefts[number], pictures.values()):
             draw.rectangle((left - 1, y - 1, left + tile, y + tile), outline=HAIRLINE)
             one = column[index]
             sheet.paste(one, (left + (tile - one.width) // 2, y + (tile - one.height) // 2))
     if heat is not None:
-        colour_bar(sheet, draw, (last, foot), tile, heat_range)
+        colour_bar(sheet, draw, (last, foot), tile)
     write(draw, (MARGIN, foot), notes, NOTE_SIZE, SOFT)
     return sheet
 
@@ -116,7 +109,7 @@ def panelled(count: int, cell: tuple[int, int]) -> tuple[int, int]:
 
 
 def tile_size(side: int) -> int:
-    """The smallest whole multiple of an image's side that a person can see well."""
+    """The smallest whole multiple of an image's side that is large enough."""
     return side * math.ceil(SMALLEST_TILE / side)
 
 
@@ -129,12 +122,9 @@ def picture(image: Float[Tensor, "3 h w"], tile: int) -> Image.Image:
     return Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
 
 
-def heat_map(values: Float[Tensor, "gh gw"], bounds: tuple[float, float], tile: int) -> Image.Image:
-    """One flat coloured square per token."""
-    low, high = bounds
-    if not torch.isfinite(values).all() or low >= high:
-        raise ValueError(f"a heat map needs finite values and a range that grows, got the range {low} to {high}")
-    shades = ((values.detach().cpu().double() - low) / (high - low)).clamp(0, 1).mul(255).round().long().numpy()
+def heat_map(values: Float[Tensor, "gh gw"], tile: int) -> Image.Image:
+    """One flat coloured square per token, over [0, 1]."""
+    shades = values.detach().cpu().double().clamp(0, 1).mul(255).round().long().numpy()
     scale = tile / max(shades.shape)
     size = round(shades.shape[1] * scale), round(shades.shape[0] * scale)
     return Image.fromarray(colours()[shades]).resize(size, Image.Resampling.NEAREST)
@@ -142,39 +132,18 @@ def heat_map(values: Float[Tensor, "gh gw"], bounds: tuple[float, float], tile: 
 
 @cache
 def colours() -> UInt8[np.ndarray, "256 3"]:
-    """Dark violet, magenta, orange, pale yellow: even steps of lightness in OKLab (Ottosson, 2020)."""
-    s = np.linspace(0, 1, 256)
-    lightness = 0.20 + 0.76 * s
-    chroma = 0.10 + 0.12 * np.sin(np.pi * s**0.9)
-    hue = np.radians(285 + 180 * s**1.15)
-    a, b = chroma * np.cos(hue), chroma * np.sin(hue)
-    cones = np.stack(
-        [
-            lightness + 0.3963377774 * a + 0.2158037573 * b,
-            lightness - 0.1055613458 * a - 0.0638541728 * b,
-            lightness - 0.0894841775 * a - 1.2914855480 * b,
-        ]
-    )
-    to_rgb = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = (to_rgb @ cones**3).clip(0, 1)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (encoded.T * 255).round().astype(np.uint8)
+    """From black over magenta and orange to pale yellow, even in lightness."""
+    from matplotlib import colormaps
+
+    return colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
 
 
-def colour_bar(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, bounds: tuple[float, float]
-) -> None:
+def colour_bar(sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int) -> None:
     """Draw the scale of a heat map with its two ends."""
     left, top = corner
     sheet.paste(Image.fromarray(colours()[None]).resize((width, 10), Image.Resampling.BILINEAR), corner)
-    for value, x, anchor in ((bounds[0], left, "la"), (bounds[1], left + width, "ra")):
-        draw.text((x, top + 15), f"{value:g}", fill=SOFT, font=font(NOTE_SIZE), anchor=anchor)
+    for value, x, anchor in (("0", left, "la"), ("1", left + width, "ra")):
+        draw.text((x, top + 15), value, fill=SOFT, font=font(NOTE_SIZE), anchor=anchor)
 
 
 @cache

@@ -1,11 +1,11 @@
-"""What `detok evaluate` compares: folders of pictures as rows, a folder or scenes as the reference, all keyed by id.
+"""What an evaluation compares: folders of pictures as rows, a folder or scenes as the reference, all keyed by id.
 
-folders -rows_of-> {decoder: [(id, path)]} -matched-> the ids of all, what is missing -sides-> who reads which picture
+folders -rows_of-> {decoder: [(id, path)]} -matched-> the ids of all, what is missing -Folder, SceneSide-> pictures
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,10 +17,11 @@ from ..data.canonical import PNG, AnySize, AsIs, Prepared
 from ..data.images import ImageFile, find
 from ..data.marks import MANIFEST
 from ..data.pictures import truths
+from ..data.world.scenes import Truth, parse
 from ..data.world.world import Split, World, WorldConfig
 from ..digests import sha256s_of
 from ..texts import json_of, lines_in
-from .rules import Protocol
+from .rules import Rules
 
 Rows = dict[str, list[ImageFile]]
 Read = Callable[[Path], NDArray[np.uint8]]
@@ -31,7 +32,7 @@ class Folder:
 
     def __init__(self, files: Sequence[ImageFile], read: Read) -> None:
         self.paths = {file.id: file.path for file in files}
-        self.roots = {file.path.parents[file.id.count("/")].resolve() for file in files}
+        self.roots = frozenset(file.path.parents[file.id.count("/")].resolve() for file in files)
         self.reader = read
 
     def read(self, id: str) -> NDArray[np.uint8]:
@@ -49,6 +50,8 @@ class Folder:
 
 class SceneSide:
     """Scenes of the embedded world as the reference, drawn when they are asked for."""
+
+    roots: frozenset[Path] = frozenset()
 
     def __init__(self, number: int, size: int, split: Split | Literal["prompts"]) -> None:
         self.world = World(WorldConfig(resolution=size))
@@ -71,7 +74,7 @@ class Matched(NamedTuple):
 
 
 def rows_of(folders: Sequence[Path]) -> Rows:
-    """Folders to judge by name; one that `generate` or `reconstruct` left behind is one row per decoder."""
+    """Folders to measure by name; one that `generate` or `reconstruct` left behind is one row per decoder."""
     rows: Rows = {}
     for folder in folders:
         if not folder.is_dir():
@@ -120,7 +123,7 @@ def rows_in(manifest: Path) -> list[dict[str, Any]]:
 
 
 def is_row(row: Any) -> bool:
-    """Whether a line says what every line of a manifest of ours says."""
+    """Whether a line has what every line of a manifest of ours has."""
     if not isinstance(row, dict) or not isinstance(row.get("decoders"), list):
         return False
     return all(isinstance(text, str) for text in (row.get("id"), row.get("prompt", ""), *row["decoders"]))
@@ -156,23 +159,33 @@ def matched(rows: Rows, expected: Sequence[str], reference: Sequence[str], *, al
     return Matched(order, paired, missing)
 
 
-def drawn_reader(files: Sequence[ImageFile], protocol: Protocol, size: int | None) -> Read:
+def files_of(folder: Path, ids: Sequence[str]) -> list[ImageFile]:
+    """The pictures of these ids in a folder, which must all be there."""
+    found = {file.id: file for file in find(folder)}
+    if missing := sorted(set(ids) - set(found)):
+        raise ValueError(f"{folder} lacks {len(missing):,} of {len(ids):,} pictures, e.g. {missing[0]}")
+    return [found[id] for id in ids]
+
+
+def drawn_reader(files: Sequence[ImageFile], rules: Rules, size: int | None) -> Read:
     """How the protocol reads drawn pictures."""
-    if protocol.prepare_drawn == "as-is" or size is None:
-        return AsIs.alike(files[0].path, size, png_only=protocol.png_only, load=protocol.load)
-    formats = PNG if protocol.png_only else None
-    return Prepared(protocol.prepare_drawn, size, formats, protocol.smallest, protocol.load)
+    if rules.prepare_drawn == "as-is" or size is None:
+        return AsIs.alike(files[0].path, size, png_only=rules.png_only, load=rules.load)
+    return Prepared(rules.prepare_drawn, size, PNG if rules.png_only else None, rules.smallest, rules.load)
 
 
-def reference_reader(files: Sequence[ImageFile], protocol: Protocol, size: int | None) -> Read:
+def reference_reader(files: Sequence[ImageFile], rules: Rules, size: int | None) -> Read:
     """How the protocol reads real pictures, which may be JPEG."""
-    if protocol.prepare == "any-size":
-        return AnySize(protocol.load)
-    if protocol.prepare == "as-is" or size is None:
-        return AsIs.alike(files[0].path, size, png_only=False, load=protocol.load)
-    return Prepared(protocol.prepare, size, smallest=protocol.smallest, load=protocol.load)
+    if rules.prepare == "any-size":
+        return AnySize(rules.load)
+    if rules.prepare == "as-is" or size is None:
+        return AsIs.alike(files[0].path, size, png_only=False, load=rules.load)
+    return Prepared(rules.prepare, size, smallest=rules.smallest, load=rules.load)
 
 
-def prompts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What each item should show, where the manifest says so."""
-    return {row["id"]: row["prompt"] for row in rows if "prompt" in row}
+def asked_in(folder: Path) -> dict[str, Truth] | None:
+    """What the prompts of a generated folder ask for, by item; None when it has none, or one is beyond the grammar."""
+    try:
+        return {row["id"]: parse(row["prompt"]) for row in manifest_of(folder)} or None
+    except (KeyError, ValueError):
+        return None

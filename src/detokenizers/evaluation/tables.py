@@ -1,40 +1,60 @@
 """Results as Markdown: one row a decoder, one column a number, its interval beside it, and below how it was made.
 
-result (dict of `reconstruction` or `generation`) -markdown-> text for a README, docs/results.md or the terminal.
+result of an evaluation or a benchmark -markdown-> text for results.md, docs/results.md or the terminal
 """
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from ..checkpoint import write_text
-from .benchmarks.published import METRICS, PUBLISHED
+from .anchors import ANCHORS, METRICS, ROWS
 from .results import Result, measured, verdict
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1"}
+SET_SIZE = re.compile(r" \(N ?= ?[\d,]+\)")
 
 
-def markdown(result: Result, *, intervals: bool = True) -> str:
-    """The whole report of one result: scores, prompt agreement where there is any, paired differences, provenance."""
-    parts = [table("decoder", {name: entry["metrics"] for name, entry in result["decoders"].items()}, intervals)]
+def markdown(result: Result) -> str:
+    """The whole report: scores, differences, published numbers beside them, what is odd, and provenance."""
+    parts = _benchmark(result) if result["kind"] == "benchmark" else _evaluation(result)
+    return "\n\n".join([*parts, footnote(result)]) + "\n"
+
+
+def _evaluation(result: Result) -> list[str]:
+    parts = [table("decoder", {name: entry["metrics"] for name, entry in result["decoders"].items()})]
     agreements = {name: entry["agreement"] for name, entry in result["decoders"].items() if entry.get("agreement")}
     if agreements:
         rows = {name: _agreement_row(entry) for name, entry in agreements.items()}
-        parts.append("Prompt agreement, share of images judged right\n\n" + table("decoder", rows, intervals))
+        parts.append("Prompt agreement, share of images judged right\n\n" + table("decoder", rows))
         left_out = {reason: count for entry in agreements.values() for reason, count in entry["not_judged"].items()}
         if left_out:
             parts.append(f"Not judged: {', '.join(f'{count} images ({why})' for why, count in left_out.items())}.")
     if len(result["decoders"]) == 2 and result["differences"]:
         parts.append(comparison(result))
     elif result["differences"]:
-        rows = {name: entry["metrics"] for name, entry in result["differences"].items()}
-        parts.append("Differences on the same images\n\n" + table("pair", rows, intervals=True, sign=True))
-    if papers := beside(result):
-        parts.append(papers)
-    return "\n\n".join([*parts, *troubles(result), footnote(result)]) + "\n"
+        parts.append("Differences on the same images\n\n" + _differences(result))
+    papers = beside(result)
+    return [*parts, *([papers] if papers else []), *troubles(result)]
+
+
+def _benchmark(result: Result) -> list[str]:
+    parts = [f"# {result['tag']}", table("decoder", {n: entry["metrics"] for n, entry in result["decoders"].items()})]
+    for kind in ("broad", "detailed"):
+        parts += [
+            f"{name}, {kind} categories\n\n{table('category', entry[kind])}"
+            for name, entry in result["decoders"].items()
+            if entry.get(kind)
+        ]
+    if result["differences"]:
+        parts.append("Differences on the same prompts and samples\n\n" + _differences(result))
+    parts += [anchored(result)] if ANCHORS[result["benchmark"]] else []
+    return [*parts, *(f"{note}." for note in notes(result))]
+
+
+def _differences(result: Result) -> str:
+    return table("pair", {name: entry["metrics"] for name, entry in result["differences"].items()}, sign=True)
 
 
 def comparison(result: Result) -> str:
@@ -43,14 +63,14 @@ def comparison(result: Result) -> str:
     lines = [_line(["metric", first[0], second[0], pair, "verdict"]), _line(["---", "---:", "---:", "---:", "---"])]
     for key, gap in entry["metrics"].items():
         values = [_agreed(side) if key == "agreement" else side["metrics"].get(key) for side in (first[1], second[1])]
-        said = verdict(gap) or "no interval"
-        lines.append(_line([_head(gap), *(cell(value, False) for value in values), cell(gap, sign=True), said]))
+        decided = verdict(gap) or "no interval"
+        lines.append(_line([_head(gap), *(cell(value, False) for value in values), cell(gap, sign=True), decided]))
     return f"Is {second[0]} better than {first[0]}? Paired on the same images\n\n" + "\n".join(lines)
 
 
 def beside(result: Result) -> str | None:
     """Our numbers above the paper's, where the protocol belongs to one."""
-    rows = [row for row in PUBLISHED.get(result.get("protocol", {}).get("name", ""), ()) if row.kind == result["kind"]]
+    rows = [row for row in ROWS.get(result.get("protocol", {}).get("name", ""), ()) if row.kind == result["kind"]]
     if not rows:
         return None
     ours = {f"**{name}** (here)": entry["metrics"] for name, entry in result["decoders"].items()}
@@ -61,14 +81,48 @@ def beside(result: Result) -> str | None:
     return "Beside published numbers\n\n" + table("decoder", {**ours, **theirs}, intervals=False)
 
 
+def anchored(result: Result) -> str:
+    """Published numbers of a benchmark under the same heads, each with whether it compares."""
+    first = next(iter(result["decoders"].values()))["metrics"]
+    keys = [key for key in first if any(key in one.numbers for one in ANCHORS[result["benchmark"]])]
+    heads = [SET_SIZE.sub("", first[key]["label"]) for key in keys]
+    lines = [f"| published | {' | '.join(heads)} | comparable |", f"|---|{'---:|' * len(keys)}---|"]
+    whole = not result["partial"] and not result.get("not_comparable")
+    protocol = result.get("protocol", {}).get("name")
+    for one in ANCHORS[result["benchmark"]]:
+        bare = {"low": None, "high": None}
+        values = [cell({**first[key], "value": one.numbers.get(key), **bare}) for key in keys]
+        compares = one.comparable(protocol, whole=whole)
+        lines.append(f"| {one.model} ({one.source}) | {' | '.join(values)} | {compares} |")
+    return "Published numbers\n\n" + "\n".join(lines)
+
+
+def notes(result: Result) -> list[str]:
+    """What a reader must know beside the numbers of a benchmark."""
+    found = []
+    if result["partial"]:
+        found.append("PARTIAL: not all of the benchmark's prompts; this is no score of the benchmark")
+    if why := result.get("not_comparable"):
+        found.append(f"The distances are {why} with published ones")
+    if skipped := next((entry["skipped"] for entry in result["decoders"].values() if entry.get("skipped")), None):
+        found.append(f"The official script skips {len(skipped)} items, e.g. {skipped[0]}")
+    if missing := result.get("missing_parents"):
+        found.append(
+            f"{len(missing)} dependencies name a question that is not there, e.g. {missing[0]}; they were ignored"
+        )
+    if unknown := result.get("not_judged"):
+        found.append("Not judged: " + ", ".join(f"{number} pictures ({why})" for why, number in unknown.items()))
+    return found
+
+
 def troubles(result: Result) -> list[str]:
     """What was left out or is odd, one line a kind; nothing for a clean run."""
-    found, lines = result.get("troubles", {}), []
-    for name, entry in found.get("missing", {}).items():
+    found, lines = result["troubles"], []
+    for name, entry in found["missing"].items():
         lines.append(f"Missing in {name}: {entry['number']} pictures, e.g. {entry['first'][0]}.")
-    if corrupt := found.get("corrupt"):
+    if corrupt := found["corrupt"]:
         lines.append(f"Left out because they cannot be read: {corrupt['number']} pictures.")
-    for name, entry in found.get("copies", {}).items():
+    for name, entry in found["copies"].items():
         lines.append(f"Alike in every pixel in {name}: {entry['number']} groups, e.g. {entry['first'][0]}.")
     tags = {
         metric["label"]: metric["tag"]
@@ -104,27 +158,21 @@ def cell(metric: Result | None, interval: bool = True, sign: bool = False) -> st
 def footnote(result: Result) -> str:
     """One line of provenance."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    reference = f" against {result['n_reference']} real images" if result.get("n_reference") else ""
     settings = "".join(f"; {name} {value}" for name, value in result["settings"].items())
     level = f"{result['intervals']['level']:.0%}"
-    made = result.get("protocol")
-    protocol = f"protocol {made['name']} v{made['version']}, files read as {made['load']}; " if made else ""
+    if result["kind"] == "benchmark":
+        pictures = ", ".join(f"{name} {number:,}" for name, number in result["n"].items())
+        return (
+            f"{result['prompts']:,} prompts; pictures: {pictures}; brackets: {level} bootstrap intervals over prompts; "
+            f"seed {result['seed']}{settings}; judge {result['judge']}; {result['device']}; {versions}."
+        )
+    reference = f" against {result['n_reference']} real images" if result.get("n_reference") else ""
+    protocol = "protocol {name} v{version}, files read as {load}".format_map(result["protocol"])
+    networks = ", ".join(one["identity"] for one in result["extractors"].values()) or "none"
     return (
         f"N = {result['n']}{reference}; seed {result['seed']}{settings}; brackets: {level} intervals over images; "
-        f"{protocol}{_looked(result)}; {result['device']}; {versions}."
+        f"{protocol}; extractor {networks}; {result['device']}; {versions}."
     )
-
-
-def _looked(result: Result) -> str:
-    if "extractors" not in result:
-        return f"extractor {result['extractor']}"
-    return "extractor " + (", ".join(one["identity"] for one in result["extractors"].values()) or "none")
-
-
-def save(result: Result, folder: str | Path, name: str = "results") -> None:
-    """Write `NAME.json` and `NAME.md`, each whole or not at all."""
-    write_text(Path(folder) / f"{name}.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(Path(folder) / f"{name}.md", markdown(result))
 
 
 def _agreed(entry: Result) -> Result | None:
@@ -142,7 +190,7 @@ def _head(metric: Result) -> str:
 
 
 def _digits(value: float, *bounds: float) -> int:
-    size = max(abs(value), *(abs(bound) for bound in bounds)) if bounds else abs(value)
+    size = max(map(abs, (value, *bounds)))
     if size >= 0.01:
         return 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 0.1 else 4
     return 3 if size == 0 else min(9, 2 - math.floor(math.log10(size)))

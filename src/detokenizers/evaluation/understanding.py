@@ -1,20 +1,70 @@
 """How well a VLM understands images, measured on the embedded world, where the truth of every scene is known.
 
-captions, truths -understanding-> share exactly right, overall and by kind of scene; recall of the truth's words
+pictures -VLM-> captions ; captions, truths -understanding-> share exactly right, overall and by kind of scene; recall
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from tqdm import tqdm
 
+from ..checkpoint import write_text
+from ..data.pictures import pictures, truths
 from ..data.world.scenes import Truth, caption, parse
+from ..data.world.world import Split, World
+from ..device import device_of
+from ..pretrained.vlm.loading import load_vlm
 from .results import Metric, Result, mean_of
 from .world_judge import share
 
 RECALL = Metric("words recalled", "higher")
 RESAMPLES = 1000
+
+
+class Described(NamedTuple):
+    """Captions by image, and their scores where the truth is known."""
+
+    captions: dict[str, str]
+    scores: dict[str, Result]
+
+
+def describe(
+    images: Sequence[Path] = (),
+    *,
+    world: int = 0,
+    split: Split = "validation",
+    vlm: str = "mini",
+    question: str | None = None,
+    max_tokens: int = 64,
+    batch: int = 32,
+    device: str = "auto",
+    out: Path | None = None,
+) -> Described:
+    """Captions of pictures, or of scenes of the world, by a VLM; greedy.
+
+    Args:
+        images: pictures and folders of pictures.
+        world, split: this many scenes of a split instead.
+        vlm: `mini`, a folder, or a Hub id of a Janus.
+        question: what a VLM with a chat template is asked about each image; to describe it unless given.
+        out: a .jsonl file to write, one line of `id` and `caption` an image.
+    """
+    if out and out.suffix != ".jsonl":
+        raise ValueError(f"--out {out} must be a .jsonl file; it holds one line an image")
+    model = load_vlm(vlm, device=device_of(device))
+    found = pictures(images, world, model.tokenizer.image_size, batch, split)
+    captions: dict[str, str] = {}
+    for ids, some in tqdm(found.batches, desc="describing", total=len(found.chunks), disable=None):
+        captions |= dict(zip(ids, model.describe(some, question, max_tokens=max_tokens)))
+    if out:
+        rows = [{"id": id, "caption": text, "vlm": vlm} for id, text in captions.items()]
+        write_text(out, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+    return Described(captions, understanding(list(captions.values()), truths(World(), world, split)) if world else {})
 
 
 def understanding(captions: Sequence[str], truths: Sequence[Truth], seed: int = 0) -> dict[str, Result]:
@@ -30,34 +80,35 @@ def understanding(captions: Sequence[str], truths: Sequence[Truth], seed: int = 
     """
     if len(captions) != len(truths) or not truths:
         raise ValueError(f"{len(captions)} captions for {len(truths)} scenes; give one per scene, and at least one")
-    right = [same(said, truth) for said, truth in zip(captions, truths)]
+    right = [same(text, truth) for text, truth in zip(captions, truths)]
     found = {"exact": share("captions exactly right", right)}
     for kind in sorted({truth.kind for truth in truths}):
         found[kind] = share(kind, [one for one, truth in zip(right, truths) if truth.kind == kind])
-    recalled = torch.tensor([recall(said, caption(truth)) for said, truth in zip(captions, truths)])
+    recalled = torch.tensor([recall(text, caption(truth)) for text, truth in zip(captions, truths)])
     return {**found, "recall": mean_of(RECALL, recalled, RESAMPLES, seed)}
 
 
-def same(said: str, truth: Truth) -> bool:
+def same(text: str, truth: Truth) -> bool:
     """Whether a caption states the truth: objects with their colours, number, relation and background.
 
     The order of two objects matters only where a relation stands between them.
     """
     try:
-        read = parse(said)
+        read = parse(text)
     except ValueError:
         return False
     return stated(read) == stated(parse(caption(truth)))
 
 
 def stated(truth: Truth) -> tuple[object, ...]:
+    """What a caption states, in an order that does not matter where the caption's does not."""
     things: list[tuple[str, str]] = [(thing.noun, thing.colour or "") for thing in truth.objects]
     return (tuple(things) if truth.relation else tuple(sorted(things)), truth.relation, truth.background)
 
 
-def recall(said: str, truth: str) -> float:
+def recall(text: str, truth: str) -> float:
     """Share of the truth's words that the caption has, each counted as often as it stands there."""
-    rest, found = said.split(), 0
+    rest, found = text.split(), 0
     for word in truth.split():
         if word in rest:
             rest.remove(word)

@@ -1,9 +1,9 @@
 """Does the picture show what was asked for? GenEval's six tasks on the embedded world, judged by a trained WorldNet.
 
-The judge says which nouns it sees, how many of each, in which colour, roughly where, and on which background. It is a
-net and errs: run it on rendered scenes first and report that accuracy as its ceiling. What it cannot tell is left
-out and counted under its reason, never guessed: nouns it was not trained on, two different things of one noun, and
-positions when its net has no `where` map.
+The judge finds nouns, how many of each, in which colour, roughly where, and on which background. It is a net and errs:
+run it on rendered scenes first and report that accuracy as its ceiling. What it cannot decide is left out and counted
+under its reason, never guessed: nouns it was not trained on, two different things of one noun, and positions when its
+net has no `where` map.
 
 images, what was asked for -WorldNet-> Verdict per image -agreement-> accuracy per task with Wilson intervals.
 """
@@ -13,13 +13,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..checkpoint import resolve
+from ..data.world.objects import COLOURS
+from ..data.world.scenes import Truth
+from ..data.world.world import World, WorldConfig
+from ..nn.world_net import load_world_net
+from ..texts import text_in, yaml_of
 from .bootstrap import Interval, wilson
+from .features import net_device
 from .results import Metric, Result, measured
 
 TASKS = ("single", "two objects", "counting", "colours", "position", "colour attribution")
@@ -31,40 +38,19 @@ ALONG = 0.5
 NOUN, COLOUR = "noun outside the judge's vocabulary", "colour outside the judge's vocabulary"
 UNLIKE, POSITIONS = "one noun twice, but not alike", "this judge does not see positions"
 REASONS = (NOUN, COLOUR, UNLIKE, POSITIONS)
-"""Why a picture may not be judged; their places are kept in shards, so new ones go to the end."""
-
-
-@runtime_checkable
-class Thing(Protocol):
-    @property
-    def noun(self) -> str: ...
-    @property
-    def colour(self) -> str | None: ...
-
-
-@runtime_checkable
-class Asked(Protocol):
-    """What a caption asks for, as the world's `parse` returns it: repeated objects are a count, a relation reads
-    `objects[0] relation objects[1]`."""
-
-    @property
-    def objects(self) -> Sequence[Thing]: ...
-    @property
-    def relation(self) -> str | None: ...
-    @property
-    def background(self) -> str: ...
+"""Why a picture may not be judged; their positions are kept in shards, so new ones go to the end."""
 
 
 class Verdict(NamedTuple):
     task: str
     correct: bool | None
-    """None where this judge cannot tell; `reason` says why."""
+    """None where this judge cannot decide; `reason` is why."""
     background: bool | None
     reason: str | None = None
 
 
-class Seen(NamedTuple):
-    """What the net says about one image."""
+class Answers(NamedTuple):
+    """The net's answers for one image."""
 
     present: Float[Tensor, "nouns"]
     counts: list[int]
@@ -96,14 +82,13 @@ class WorldJudge:
         self.backgrounds = {name: index for index, name in enumerate(backgrounds)}
 
     @torch.no_grad()
-    def __call__(self, images: Float[Tensor, "b 3 h w"], asked: Sequence[Asked]) -> list[Verdict]:
-        """Judge each image by what was asked for."""
-        return [self.verdict(seen, one) for seen, one in zip(self.look(images), asked, strict=True)]
+    def __call__(self, images: Float[Tensor, "b 3 h w"], asked: Sequence[Truth]) -> list[Verdict]:
+        """Judge each image by what was asked for, as the world's `parse` returns it."""
+        return [self.verdict(found, one) for found, one in zip(self.answers(images), asked, strict=True)]
 
-    def look(self, images: Float[Tensor, "b 3 h w"]) -> list[Seen]:
-        parameter = next(self.net.parameters(), None) if isinstance(self.net, torch.nn.Module) else None
-        logits = self.net(images if parameter is None else images.to(parameter.device))
-        logits = {name: values.float().cpu() for name, values in logits.items()}
+    def answers(self, images: Float[Tensor, "b 3 h w"]) -> list[Answers]:
+        """What the net finds in each image."""
+        logits = {name: values.float().cpu() for name, values in self.net(images.to(net_device(self.net))).items()}
         for name, expected, position in (
             ("counts", len(self.nouns), 1),
             ("colours", len(self.colours), 2),
@@ -117,35 +102,43 @@ class WorldJudge:
         present = 1 - logits["counts"].softmax(-1)[..., 0]
         counts, colours = logits["counts"].argmax(-1).tolist(), logits["colours"].argmax(-1).tolist()
         backgrounds = logits["background"].argmax(-1).tolist()
-        places = centres(logits["where"]) if "where" in logits else [None] * len(images)
-        return [Seen(*row) for row in zip(present, counts, colours, backgrounds, places, strict=True)]
+        positions = centres(logits["where"]) if "where" in logits else [None] * len(images)
+        return [Answers(*row) for row in zip(present, counts, colours, backgrounds, positions, strict=True)]
 
-    def verdict(self, seen: Seen, asked: Asked) -> Verdict:
+    def verdict(self, found: Answers, asked: Truth) -> Verdict:
         """Right means all that was asked for: presence, and where the caption says so count, colours and position."""
         task = task_of(asked)
         ground = self.backgrounds.get(asked.background)
-        background = None if ground is None else seen.background == ground
+        background = None if ground is None else found.background == ground
         if any(thing.noun not in self.nouns for thing in asked.objects):
             return Verdict(task, None, background, NOUN)
         if any(thing.colour not in self.colours for thing in asked.objects if thing.colour):
             return Verdict(task, None, background, COLOUR)
         if task != "counting" and len({thing.noun for thing in asked.objects}) < len(asked.objects):
             return Verdict(task, None, background, UNLIKE)
-        if asked.relation and seen.centres is None:
+        if asked.relation and found.centres is None:
             return Verdict(task, None, background, POSITIONS)
         rows = [self.nouns[thing.noun] for thing in asked.objects]
-        correct = all(seen.present[row] > 0.5 for row in rows)
+        correct = all(found.present[row] > 0.5 for row in rows)
         correct &= all(
-            seen.colours[row] == self.colours[thing.colour] for row, thing in zip(rows, asked.objects) if thing.colour
+            found.colours[row] == self.colours[thing.colour] for row, thing in zip(rows, asked.objects) if thing.colour
         )
         if task == "counting":
-            correct &= seen.counts[rows[0]] == len(rows)
-        if asked.relation and seen.centres is not None:
-            correct &= lies(asked.relation, seen.centres[rows[0]], seen.centres[rows[1]])
+            correct &= found.counts[rows[0]] == len(rows)
+        if asked.relation and found.centres is not None:
+            correct &= lies(asked.relation, found.centres[rows[0]], found.centres[rows[1]])
         return Verdict(task, correct, background)
 
 
-def task_of(asked: Asked) -> str:
+def world_judge(name: str) -> WorldJudge:
+    """The judge in a folder, with the names it was trained on: those of the world in its run.yaml."""
+    path = resolve(name) / "run.yaml"
+    settings = yaml_of(text_in(path, "config file"), str(path))
+    world = World(WorldConfig.parse((settings or {}).get("world", {}), source=f"{path}: world"))
+    return WorldJudge(load_world_net(name), nouns=world.nouns, colours=(None, *COLOURS), backgrounds=world.backgrounds)
+
+
+def task_of(asked: Truth) -> str:
     """Which of GenEval's tasks a caption belongs to."""
     if asked.relation:
         return "position"
@@ -161,7 +154,7 @@ def centres(where: Float[Tensor, "b nouns hw"]) -> Float[Tensor, "b nouns 2"]:
     """Expected (x, y) of each noun in shares of the picture, from logits over a square grid."""
     side = math.isqrt(where.shape[-1])
     if side * side != where.shape[-1]:
-        raise ValueError(f"the `where` map has {where.shape[-1]} places, which is not a square grid")
+        raise ValueError(f"the `where` map has {where.shape[-1]} cells, which is not a square grid")
     heat = where.softmax(-1).unflatten(-1, (side, side))
     ticks = (torch.arange(side) + 0.5) / side
     return torch.stack([(heat.sum(-2) * ticks).sum(-1), (heat.sum(-1) * ticks).sum(-1)], -1)
@@ -169,10 +162,7 @@ def centres(where: Float[Tensor, "b nouns hw"]) -> Float[Tensor, "b nouns 2"]:
 
 def lies(relation: str, first: Float[Tensor, "2"], second: Float[Tensor, "2"]) -> bool:
     """Whether `first` lies on the asked side of `second`."""
-    direction = next((DIRECTIONS[word] for word in relation.split() if word in DIRECTIONS), None)
-    if direction is None:
-        raise ValueError(f"the relation {relation!r} names none of {', '.join(DIRECTIONS)}")
-    offset = first - second
+    direction, offset = DIRECTIONS[relation.split()[0]], first - second
     distance = offset.norm().item()
     return distance > NEAR and (offset @ torch.tensor(direction, dtype=offset.dtype)).item() / distance > ALONG
 

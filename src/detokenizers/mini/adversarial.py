@@ -1,8 +1,8 @@
-"""The adversary of the mini tokenizer: a small net that tells real patches from drawn ones, and teaches sharpness.
+"""The adversary of the mini tokenizer: a small net that separates real patches from decoded ones, for sharpness.
 
-Pixel losses forgive blur; a critic of 30-pixel patches does not. One optimiser serves both sides: the tokenizer hears
-the critic through weights that are held still, the critic sees pictures that are detached, so their gradients never
-mix and the two losses may simply be added. As in VQGAN, how loudly the critic speaks adapts to the other losses.
+Pixel losses forgive blur; a critic of 30-pixel patches does not. One optimiser serves both sides: the gradient of the
+tokenizer passes through a critic whose weights are detached, that of the critic stops at detached images, so the two
+never mix and the losses may simply be added. As in VQGAN, the adversarial weight adapts to the other losses.
 
 drawn -critic (held)-> -mean score, times `balance` -> tokenizer ; truth, drawn (detached) -critic-> hinge -> critic
 """
@@ -20,17 +20,17 @@ from ..nn.channels_last import channels_last
 
 
 class AdversaryConfig(Config):
-    """A patch discriminator and when it is heard."""
+    """A patch discriminator, and from when on its loss counts."""
 
     width: int = 64
     """Channels after the first convolution; they double with every stride."""
     strides: int = 2
-    """Halvings of the image before a patch is judged; 2 at 64 px, 3 from 128 px on."""
+    """Halvings of the image before a patch is scored; 2 at 64 px, 3 from 128 px on."""
     weight: float = 0.0
     """Share of the adversarial gradient in the decoder's last layer, relative to that of all other losses; 0 leaves the
     adversary out, as on CPUs, where it costs more time than there is."""
     start: int = 1000
-    """First step at which the tokenizer hears it; until then only the critic learns."""
+    """First step at which the tokenizer minimises it; until then only the critic learns."""
     pace: float = 0.5
     """How many times `train.lr` the critic learns with."""
 
@@ -70,13 +70,13 @@ class Adversary(nn.Module):
             last: weight of the drawer's last layer, where the losses are balanced.
         """
         critic = self.critic_loss(drawn, truth)
-        heard = critic.new_zeros(())
+        adversarial = critic.new_zeros(())
         if self.step >= self.config.start:
-            heard = self.drawer_loss(drawn)
-            heard = self.balance(others, heard, last) * heard
+            adversarial = self.drawer_loss(drawn)
+            adversarial = self.balance(others, adversarial, last) * adversarial
         if self.training:
             self.step += 1
-        return critic + heard, {"critic": critic.detach(), "adversarial": heard.detach()}
+        return critic + adversarial, {"critic": critic.detach(), "adversarial": adversarial.detach()}
 
     def critic_loss(self, drawn: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         """Hinge: real patches above 1, drawn ones below -1. Gradients reach the critic alone."""
@@ -84,7 +84,7 @@ class Adversary(nn.Module):
         return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + false.float()).mean())
 
     def drawer_loss(self, drawn: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-        """How false the drawn patches look. Gradients pass through the critic and never reach its weights."""
+        """Minus the mean score of the drawn patches. Gradients pass through the critic and never reach its weights."""
         held = {name: weight.detach() for name, weight in self.named_parameters()}
         return -functional_call(self, held, (drawn,)).float().mean()
 

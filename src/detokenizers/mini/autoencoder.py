@@ -1,7 +1,7 @@
 """Training the mini latent space: diffusers' `AutoencoderKL` with a light KL, so that decoders draw in its latents.
 
 images -encoder-> mean, variance -sample-> latents -decoder-> images; latent statistics are measured at export.
-A second stage can keep the encoder, so that every latent goes on meaning what it did, and train the decoder alone.
+A second stage can keep the encoder, so that every latent keeps its meaning, and train the decoder alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .perceptual import perceptual_loss, pixel_loss
 
 
 class AutoencoderObjective(nn.Module):
-    """L1 + edges + KL per latent number + what a judge sees, if there is one. Batch: `images` [b 3 h w].
+    """L1 + edges + KL per latent number + a perceptual loss, if a judge is given. Batch: `images` [b 3 h w].
 
     With `keep_latents` only what turns latents into pixels learns.
     """

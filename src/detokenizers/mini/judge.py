@@ -1,6 +1,6 @@
-"""Training the judge of the embedded world on the exact ground truth of its scenes.
+"""Training WorldNet, which judges images of the embedded world, on the exact ground truth of its scenes.
 
-scenes -> WorldNet -> counts, colours, places, background -> cross-entropies.
+scenes -> WorldNet -> counts, colours, positions, background -> cross-entropies.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the autoencoders of the mini stack are trained to keep: pixels, edges and WorldNet's view.
+"""What the autoencoders of the mini stack are trained to keep: pixels, edges and WorldNet's activations.
 
 reconstruction, truth -> L1 + gradient L1 + LPIPS-style distance on a frozen WorldNet.
 """

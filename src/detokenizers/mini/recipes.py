@@ -37,7 +37,7 @@ which erases each channel's mean and with it the colours (docs/log.md)."""
 
 
 def world_net() -> WorldNetRun:
-    """The judge: counts, colours, places and backgrounds of the embedded world. About 12 minutes on one core."""
+    """The judge: counts, colours, positions and backgrounds of the embedded world. About 12 minutes on one core."""
     return WorldNetRun(recipe="mini.world_net", train=TrainConfig(steps=2000, batch_size=32, lr=2e-3))
 
 
@@ -49,9 +49,9 @@ def tokenizer() -> TokenizerRun:
 
 
 def tokenizer_decoder() -> TokenizerRun:
-    """More time for the VQ decoder alone; every token goes on meaning what it did. About 48 minutes on one core.
+    """More time for the VQ decoder alone; every token keeps its meaning. About 48 minutes on one core.
 
-    It keeps the baseline honest without touching a VLM that has learnt to speak these tokens.
+    It keeps the baseline honest without touching a VLM that was trained on these tokens.
     """
     return tokenizer().vary(
         {"recipe": "mini.tokenizer_decoder", "keep_codes": "mini/vlm", "train.steps": 5000, "train.lr": 1e-3}
@@ -70,7 +70,7 @@ def autoencoder() -> AutoencoderRun:
 def autoencoder_decoder() -> AutoencoderRun:
     """More time and a perceptual loss for the way back to pixels, as `tokenizer_decoder` gives the baseline.
 
-    Every latent goes on meaning what it did. About 40 minutes on one core; 31.1 -> 34.1 dB PSNR.
+    Every latent keeps its meaning. About 40 minutes on one core; 31.1 -> 34.1 dB PSNR.
     """
     return autoencoder().vary(
         {
@@ -86,7 +86,7 @@ def autoencoder_decoder() -> AutoencoderRun:
 def vlm() -> VLMRun:
     """The VLM itself, both ways: caption -> tokens and image -> caption. About five hours on one core.
 
-    It is shown single objects less often than the world shows them, of which there are few and which it learns by
+    Its scenes have single objects less often than the world's default, of which there are few and which it learns by
     heart, and two objects and two colours more often (docs/log.md).
     """
     return VLMRun(

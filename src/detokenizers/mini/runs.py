@@ -7,28 +7,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from ..checkpoint import load_into, resolve, save_tensors, write_text
-from ..config import Config
-from ..data.encoded import encoded, reader_fingerprint
+from ..checkpoint import resolve, save_tensors, write_text
+from ..data.encoded import reader_fingerprint
 from ..data.sources import Scenes, shuffled_rows
 from ..data.world.objects import COLOURS
 from ..data.world.world import Split, World, WorldConfig
-from ..nn.world_net import WorldNet, WorldNetConfig
+from ..nn.world_net import WorldNet, WorldNetConfig, load_world_net
 from ..pixels import to_tensor
 from ..pretrained.spaces import VAE, VAEConfig, build_vae, save_vae, set_statistics
 from ..pretrained.vlm.janus_size import JanusSize, build_janus, special_ids
 from ..pretrained.vlm.word_tokenizer import word_tokenizer
 from ..pretrained.vq import JanusVQ
 from ..pretrained.vq_weights import build_vq, load_vq, save_vq
-from ..training import Job, TrainConfig
-from ..training.processes import computing_device
+from ..training import CachedRun, Job, Run
+from ..training.job import Pace
 from .adversarial import AdversaryConfig
 from .autoencoder import AutoencoderObjective
 from .judge import WorldNetObjective
@@ -40,25 +41,10 @@ HELD = 64
 """Validation scenes whose loss is logged beside that of the training scenes."""
 
 
-class MiniRun(Config):
-    """What every part of the mini stack is trained with."""
+class WorldNetRun(Run):
+    """The classifier behind prompt agreement, FD-world and the perceptual loss."""
 
-    recipe: str
     world: WorldConfig = WorldConfig()
-    train: TrainConfig = TrainConfig()
-
-
-def load_world_net(name: str | Path) -> WorldNet:
-    """The frozen judge in a folder (`mini/world_net` is embedded)."""
-    folder = resolve(name)
-    net = WorldNet(WorldNetConfig.from_yaml(folder / "world_net.yaml"))
-    load_into(net, folder / "world_net.safetensors")
-    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # pyright: ignore[reportCallIssue]
-
-
-class WorldNetRun(MiniRun):
-    """The classifier that judges."""
-
     widths: tuple[int, ...] = (32, 64, 128)
 
     def job(self) -> Job:
@@ -83,7 +69,7 @@ class WorldNetRun(MiniRun):
             }
             return {"images": to_tensor(pixels), **columns}
 
-        def export(objective: torch.nn.Module, folder: Path) -> None:
+        def export(_: nn.Module, folder: Path) -> None:
             save_tensors(folder / "world_net.safetensors", net.state_dict(), dtype=torch.float16)
             write_text(folder / "world_net.yaml", net.config.to_yaml())
 
@@ -95,61 +81,87 @@ class WorldNetRun(MiniRun):
         )
 
 
-class TokenizerRun(MiniRun):
-    """The VLM's own visual tokenizer, trained as real ones are: L1, edges, perceptual, adversarial if asked."""
+class ReconstructionRun(Run):
+    """What the tokenizer and the latent space have in common: scenes that are drawn on demand and drawn again."""
+
+    world: WorldConfig = WorldConfig()
+    judge: str = "mini/world_net"
+    """Folder of the WorldNet that the perceptual loss compares activations of."""
+    perceptual: float = 0.0
+    """Weight of the perceptual loss."""
+
+    def training_scenes(self) -> Scenes:
+        """One for every item of every step."""
+        return Scenes(World(self.world), self.train.steps * self.train.batch_size)
+
+    def reconstruction_job(
+        self,
+        objective: nn.Module,
+        reconstruct: Callable[[Tensor], Tensor],
+        export: Callable[[Path], None],
+        pace: Pace = lambda name: 1.0,
+    ) -> Job:
+        scenes, held = self.training_scenes(), Scenes(World(self.world), HELD, "validation").images(range(HELD))
+
+        @torch.no_grad()
+        def preview(_: nn.Module) -> Tensor:
+            return torch.cat([held[:PREVIEW], reconstruct(held[:PREVIEW]).cpu()])
+
+        return Job(
+            objective,
+            lambda part, size: {"images": scenes.images(range(part * size, (part + 1) * size))},
+            lambda _, folder: export(folder),
+            preview,
+            pace,
+            lambda: {"images": held},
+        )
+
+
+class TokenizerRun(ReconstructionRun):
+    """The VLM's own visual tokenizer, trained as real ones are: L1, edges, perceptual, adversarial on request."""
 
     size: JanusSize
-    judge: str = "mini/world_net"
     perceptual: float = 0.05
+    """Weight of the perceptual loss."""
     keep_codes: str | None = None
     """Folder of a tokenizer whose tokens stay what they are while its decoder learns on; none trains all anew."""
     adversary: AdversaryConfig = AdversaryConfig()
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        world = World(self.world)
-        vq = load_vq(resolve(self.keep_codes)) if self.keep_codes else build_vq(self.size)
-        scenes = Scenes(world, self.train.steps * self.train.batch_size)
         objective = TokenizerObjective(
-            vq,
+            load_vq(resolve(self.keep_codes)) if self.keep_codes else build_vq(self.size),
             load_world_net(self.judge),
             keep_codes=bool(self.keep_codes),
             perceptual=self.perceptual,
             adversary=self.adversary.build(),
         )
-        held = Scenes(world, HELD, "validation").images(range(HELD))
 
-        @torch.no_grad()
-        def preview(_: torch.nn.Module) -> Tensor:
-            tokenizer, shown = JanusVQ(copy.deepcopy(objective.tokenizer())), held[:PREVIEW]
-            drawn = tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(shown)))
-            return torch.cat([shown, drawn.cpu()])
+        def reconstruct(images: Tensor) -> Tensor:
+            tokenizer = JanusVQ(copy.deepcopy(objective.tokenizer()))
+            return tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(images)))
 
-        return Job(
+        return self.reconstruction_job(
             objective,
-            lambda part, size: {"images": scenes.images(range(part * size, (part + 1) * size))},
-            lambda _, folder: save_vq(objective.tokenizer(), folder),
-            preview,
+            reconstruct,
+            lambda folder: save_vq(objective.tokenizer(), folder),
             lambda name: self.adversary.pace if name.startswith("adversary.") else 1.0,
-            lambda: {"images": held},
         )
 
 
-class AutoencoderRun(MiniRun):
+class AutoencoderRun(ReconstructionRun):
     """The latent space decoders draw in."""
 
     vae: VAEConfig
     kl: float = 3e-4
-    judge: str = "mini/world_net"
-    perceptual: float = 0.0
     keep_latents: str | None = None
     """Folder of an autoencoder whose latents stay what they are while its decoder learns on; none trains all anew."""
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        world = World(self.world)
-        vae = VAE.from_pretrained(resolve(self.keep_latents)).autoencoder if self.keep_latents else build_vae(self.vae)
-        scenes = Scenes(world, self.train.steps * self.train.batch_size)
+        vae: Any = (
+            VAE.from_pretrained(resolve(self.keep_latents)).autoencoder if self.keep_latents else build_vae(self.vae)
+        )
         objective = AutoencoderObjective(
             vae,
             load_world_net(self.judge) if self.perceptual else None,
@@ -157,95 +169,82 @@ class AutoencoderRun(MiniRun):
             perceptual=self.perceptual,
             keep_latents=bool(self.keep_latents),
         )
-        held = Scenes(world, HELD, "validation").images(range(HELD))
 
         def latents_of(images: Tensor) -> Tensor:
-            encoded_as: Any = vae.encode(images.to(vae.device))
-            return encoded_as.latent_dist.mean
+            return vae.encode(images.to(vae.device)).latent_dist.mean
 
         @torch.no_grad()
-        def preview(_: torch.nn.Module) -> Tensor:
-            shown = held[:PREVIEW]
-            latents: Any = latents_of(shown)
-            drawn: Any = vae.decode(latents)
-            return torch.cat([shown, drawn.sample.cpu()])
-
-        @torch.no_grad()
-        def export(_: torch.nn.Module, folder: Path) -> None:
+        def export(folder: Path) -> None:
             if not self.keep_latents:
+                scenes = self.training_scenes()
                 latents = torch.cat([latents_of(scenes.images(range(i, i + 64))) for i in range(0, 512, 64)])
                 set_statistics(vae, latents.mean().item(), latents.std().item())
             save_vae(vae, folder)
 
-        return Job(
-            objective,
-            lambda part, size: {"images": scenes.images(range(part * size, (part + 1) * size))},
-            export,
-            preview,
-            held_out=lambda: {"images": held},
-        )
+        return self.reconstruction_job(objective, lambda images: vae.decode(latents_of(images)).sample, export)
 
 
-class VLMRun(MiniRun):
+class VLMRun(CachedRun):
     """The mini VLM: draws from captions and describes images, over the frozen tokenizer's ids."""
 
+    world: WorldConfig = WorldConfig()
     size: JanusSize
     tokenizer: str = "mini/vlm"
     """Folder of the trained visual tokenizer."""
     scenes: int = 65536
     """Scenes encoded once and then revisited in an order that changes every epoch."""
-    cache: str = "out/cache"
     describe: float = 0.15
-    """Share of each batch that is also captioned (image -> text)."""
+    """Share of each batch that also learns image to caption."""
     describe_weight: float = 0.2
     """Of the loss of captions beside that of image tokens."""
     guidance: float = 2.5
-    """What it will draw with unless told otherwise (docs/log.md has the sweep); training does not use it."""
+    """Guidance scale that its generation config will have (docs/log.md has the sweep); training does not use it."""
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
         world = World(self.world)
         words = word_tokenizer(world.vocabulary)
         ids = special_ids(words)
+        padded = partial(pad_sequence, batch_first=True, padding_value=ids["pad"])
         model = build_janus(self.size.vary(vocabulary=len(words)), words)
         model.generation_config.guidance_scale = self.guidance
         vq = JanusVQ(load_vq(resolve(self.tokenizer)))
         model.model.vqmodel.load_state_dict(vq.model.state_dict())
         with torch.no_grad():  # the drawing side starts from the codes themselves, as tied embeddings would
             model.model.generation_embeddings.weight.copy_(vq.codebook)
-        scenes = Scenes(world, self.scenes)
-        folder = (
-            Path(self.cache) / f"tokens-{reader_fingerprint(vq)[:12]}-{self.world.fingerprint()[:12]}-{self.scenes}"
-        )
-        vq.to(computing_device())
+        scenes, held = Scenes(world, self.scenes), Scenes(world, HELD, "validation")
+        device = self.device
+        vq.to(device)
 
         def encode(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
-            return {"tokens": vq.tokens(vq.features(images)).to(torch.int16)}
+            return {"tokens": vq.tokens(vq.features(images.to(device))).to(torch.int16)}
 
-        tokens = encoded(scenes, encode, folder, workers=self.train.workers)
+        inputs = {"images": scenes.fingerprint(), "tokenizer": reader_fingerprint(vq)}
+        tokens = self.encoded("tokens", scenes, encode, inputs)
 
-        def both_ways(captions: list[str], tokens: Tensor, images: Callable[[int], Tensor]) -> dict[str, Tensor]:
-            drawn = [[ids["bos"], *words.encode(text, add_special_tokens=False), ids["boi"]] for text in captions]
-            shown = max(1, round(len(drawn) * self.describe))
-            told = [[ids["bos"], *row[1:-1], ids["eos"]] for row in drawn[:shown]]
+        def batch(source: Scenes, rows: Sequence[int], tokens: Tensor) -> dict[str, Tensor]:
+            prompts = [
+                [ids["bos"], *words.encode(text, add_special_tokens=False), ids["boi"]]
+                for text in source.captions(rows)
+            ]
+            described = max(1, round(len(rows) * self.describe))
+            captions = [[ids["bos"], *row[1:-1], ids["eos"]] for row in prompts[:described]]
             return {
-                "words": _padded(drawn, ids["pad"], left=True),
+                "words": padded([torch.tensor(row) for row in prompts], padding_side="left"),
                 "tokens": tokens.long(),
-                "images": images(shown),
-                "described": _padded(told, ids["pad"], left=False),
+                "images": source.images(rows[:described]),
+                "captions": padded([torch.tensor(row) for row in captions]),
             }
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
             rows = shuffled_rows(part, size, len(scenes))
-            return both_ways(scenes.captions(rows), tokens[rows]["tokens"], lambda shown: scenes.images(rows[:shown]))
+            return batch(scenes, rows, tokens[rows]["tokens"])
 
         def held_out() -> dict[str, Tensor]:
-            held = Scenes(world, HELD, "validation")
-            images = held.images(range(HELD))
-            drawn = vq.tokens(vq.features(images.to(vq.codebook.device))).cpu()
-            return both_ways(held.captions(range(HELD)), drawn, lambda shown: images[:shown])
+            rows = range(HELD)
+            return batch(held, rows, encode(held.images(rows), rows)["tokens"].cpu())
 
-        def export(_: torch.nn.Module, folder: Path) -> None:
+        def export(_: nn.Module, folder: Path) -> None:
             model.config.save_pretrained(folder)
             model.generation_config.save_pretrained(folder)
             words.save_pretrained(folder)
@@ -253,9 +252,3 @@ class VLMRun(MiniRun):
 
         special = {name: ids[name] for name in ("pad", "bos", "eos", "boi")}
         return Job(VLMObjective(model, weight=self.describe_weight, **special), batches, export, held_out=held_out)
-
-
-def _padded(rows: list[list[int]], pad: int, *, left: bool) -> Tensor:
-    longest = max(map(len, rows))
-    fill = [[pad] * (longest - len(row)) for row in rows]
-    return torch.tensor([blank + row if left else row + blank for blank, row in zip(fill, rows)])

@@ -3,7 +3,7 @@
 images -encoder, quant_conv-> unit features -nearest code-> straight-through codes -decoder-> images.
 The codebook is a running mean of the features assigned to each code; codes nobody uses are re-seeded from features.
 Several processes follow the features of all of them, as one would; accumulation rounds each count as a step of it.
-A second stage can keep encoder and codes, so that every token goes on meaning what it did, and train the decoder alone.
+A second stage can keep encoder and codes, so that every token keeps its meaning, and train the decoder alone.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class TokenizerObjective(nn.Module):
         perplexity = torch.special.entr(share).sum().exp()
         psnr = -10 * torch.log10(F.mse_loss(drawn.detach().clamp(-1, 1), images) / 4)
         if self.adversary is not None:
-            both, told = self.adversary.terms(loss, drawn, images, self.vq.decoder.conv_out.weight)
-            loss, terms = loss + both, terms | told
+            both, logged = self.adversary.terms(loss, drawn, images, self.vq.decoder.conv_out.weight)
+            loss, terms = loss + both, terms | logged
         return {"loss": loss, **terms, "batch_perplexity": perplexity, "psnr": psnr}
 
     @torch.no_grad()

@@ -19,9 +19,9 @@ from ..training.draws import uniform
 class VLMObjective(nn.Module):
     """Next-token losses of drawing and of describing.
 
-    Batch: `words` [b m] left-padded ids ending in BOI; `tokens` [b n] image tokens; `images` [b 3 h w], of which the
-    first `describe` share is captioned. Captions are dropped (all but BOS and BOI become pad, as the VLM's own
-    unconditional branch does) with probability `drop`.
+    Batch: `words` [b m] left-padded ids ending in BOI; `tokens` [b n] image tokens; of its first items also `images`
+    [b2 3 h w] and `captions` [b2 m], right-padded. Prompts are dropped (all but BOS and BOI become pad, as in the VLM's
+    own unconditional branch) with probability `drop`.
     """
 
     model: Any
@@ -41,7 +41,7 @@ class VLMObjective(nn.Module):
         terms = {"draw": draw}
         loss = draw
         if "images" in batch:
-            terms["describe"] = self.describe(batch["images"], batch["described"])
+            terms["describe"] = self.describe(batch["images"], batch["captions"])
             loss = loss + self.weight * terms["describe"]
         return {"loss": loss, **terms}
 
@@ -59,11 +59,11 @@ class VLMObjective(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten())
 
     def describe(self, images: Float[Tensor, "b 3 h w"], captions: Int[Tensor, "b m"]) -> Tensor:
-        """Cross-entropy of the caption [bos words eos pad..] given the vision tower's view of the image."""
+        """Cross-entropy of the caption [bos words eos pad..] given the vision tower's features of the image."""
         core = self.model.model
-        seen = core.aligner(core.vision_model(images).last_hidden_state)
+        image = core.aligner(core.vision_model(images).last_hidden_state)
         text = core.get_input_embeddings()(captions)
-        hidden = core.language_model(inputs_embeds=torch.cat([seen, text], 1)).last_hidden_state
-        logits = self.model.lm_head(hidden[:, seen.shape[1] : -1])
+        hidden = core.language_model(inputs_embeds=torch.cat([image, text], 1)).last_hidden_state
+        logits = self.model.lm_head(hidden[:, image.shape[1] : -1])
         target = captions[:, 1:]
         return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=self.pad)

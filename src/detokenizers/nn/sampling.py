@@ -19,7 +19,7 @@ from torch import Tensor
 def uniforms(seeds: Sequence[int], count: int) -> Float[Tensor, "b n"]:
     """Draw `count` numbers in [0, 1) per seed, on the CPU.
 
-    The seed is hashed with a word of our own first: a decoder that seeds its noise with the same integer stays
+    The seed is hashed with a prefix first: a decoder that seeds its noise with the same integer stays
     independent of the tokens. The 2^-22 shrinkage keeps `u * total` strictly below `total` after rounding.
     """
     rows = []
@@ -44,5 +44,5 @@ def draw(logits: Float[Tensor, "b v"], u: Float[Tensor, "b"], top_k: int = 0) ->
     if 0 < top_k < logits.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
     cdf = logits.softmax(-1).cumsum(-1)
-    place = torch.searchsorted(cdf, (u[:, None] * cdf[:, -1:]), right=True).clamp_(max=cdf.shape[-1] - 1)
-    return place.squeeze(-1)
+    ids = torch.searchsorted(cdf, (u[:, None] * cdf[:, -1:]), right=True).clamp_(max=cdf.shape[-1] - 1)
+    return ids.squeeze(-1)

@@ -1,25 +1,28 @@
 """A small classifier of the embedded world: which nouns, how many, in which colour, where, on what background.
 
 Its penultimate features carry the Fréchet distance "FD-world" (never "FID"), its activations the perceptual distance
-and the perceptual loss, its answers the prompt agreement.
+and the perceptual loss, its predictions the prompt agreement.
 
-images [b 3 h w] -resize-> stem -> three residual stages (activations) -> pooled features -> answers.
+images [b 3 h w] -resize-> stem -> three residual stages (activations) -> pooled features -> logits.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..checkpoint import load_into, resolve
 from ..config import Config
 
 MAX_COUNT = 4
 
 
 class WorldNetConfig(Config):
-    """What the net is asked about, and how large it is."""
+    """What the net classifies, and how large it is."""
 
     nouns: int
     colours: int
@@ -44,7 +47,7 @@ class Residual(nn.Module):
 
 
 class WorldNet(nn.Module):
-    """The judge. `features` for distances of sets, `activations` for distances of pairs, `forward` for answers."""
+    """The judge. `features` for distances of sets, `activations` for distances of pairs, `forward` for labels."""
 
     def __init__(self, config: WorldNetConfig) -> None:
         super().__init__()
@@ -86,12 +89,12 @@ class WorldNet(nn.Module):
         cells = F.silu(last)
         where = self.where(cells).flatten(2)
         # A noun's colour is read where the noun is, so that two objects do not lend each other their colours.
-        looked_at = torch.einsum("bnl,bcl->bnc", where.softmax(-1), cells.flatten(2))
+        at_noun = torch.einsum("bnl,bcl->bnc", where.softmax(-1), cells.flatten(2))
         names = self.where.weight.flatten(1).expand(len(images), -1, -1)
-        seen = torch.stack([where.amax(-1), where.mean(-1), where.sigmoid().sum(-1)], -1)
+        summary = torch.stack([where.amax(-1), where.mean(-1), where.sigmoid().sum(-1)], -1)
         return {
-            "counts": self.counts(features).unflatten(-1, (config.nouns, MAX_COUNT + 1)) + self.evidence(seen),
-            "colours": self.colours(torch.cat([looked_at, names], -1)),
+            "counts": self.counts(features).unflatten(-1, (config.nouns, MAX_COUNT + 1)) + self.evidence(summary),
+            "colours": self.colours(torch.cat([at_noun, names], -1)),
             "where": where,
             "background": self.background(features),
         }
@@ -99,3 +102,11 @@ class WorldNet(nn.Module):
     def _pool(self, last: Tensor) -> Tensor:
         last = F.silu(last)
         return F.silu(self.penultimate(torch.cat([last.mean((2, 3)), last.amax((2, 3))], -1)))
+
+
+def load_world_net(name: str | Path) -> WorldNet:
+    """The frozen net in a folder (`mini/world_net` is embedded)."""
+    folder = resolve(name)
+    net = WorldNet(WorldNetConfig.from_yaml(folder / "world_net.yaml"))
+    load_into(net, folder / "world_net.safetensors")
+    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # pyright: ignore[reportCallIssue]

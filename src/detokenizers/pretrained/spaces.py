@@ -22,6 +22,7 @@ from ..checkpoint import resolve, save_tensors, weights_fingerprint, write_text
 from ..config import Config
 from ..nn.channels_last import channels_last
 from ..protocols import ImageSpace
+from .weights.models import load_model
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 COPY = "space"
@@ -118,12 +119,10 @@ class VAE(nn.Module):
     def from_pretrained(
         cls, name: str | Path, *, subfolder: str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
-        """Load from a folder or, when `name` is a Hub id, from the Hub (`subfolder="vae"` for FLUX)."""
-        try:
-            return cls(AutoencoderKL.from_pretrained(str(name), subfolder=subfolder, torch_dtype=dtype))
-        except (OSError, ValueError) as error:
-            where = f"{name}/{subfolder}" if subfolder else f"{name}"
-            raise ValueError(f"cannot load an AutoencoderKL from {where}: {str(error).splitlines()[0]}") from None
+        """Load from a folder, `mini/vae`, or the Hub; `subfolder="vae"` for FLUX. Every weight must be there."""
+        within = Path(subfolder or "")
+        folder = resolve(name, [str(within / "config.json"), str(within / WEIGHTS)]) / within
+        return cls(load_model(AutoencoderKL, folder, dtype=dtype, whole=True))
 
     @property
     def scale(self) -> float:
@@ -149,11 +148,16 @@ class VAE(nn.Module):
         return (raw.float() - self.shift) * self.scale
 
     def posterior(
-        self, images: Float[Tensor, "b 3 h w"]
+        self, images: Float[Tensor, "b 3 h w"], *, raw: bool = False
     ) -> tuple[Float[Tensor, "b c hl wl"], Float[Tensor, "b c hl wl"]]:
-        """Mean and standard deviation of an image's latents, both in fp32 and scaled as `encode` scales them."""
+        """Mean and standard deviation of an image's latents, both in fp32 and scaled as `encode` scales them.
+
+        Args:
+            raw: as the encoder has them, without shift and scale: KL divergences from a unit normal want these.
+        """
         posterior = self._encode(images)
-        return (posterior.mean.float() - self.shift) * self.scale, posterior.std.float() * self.scale
+        mean, std = posterior.mean.float(), posterior.std.float()
+        return (mean, std) if raw else ((mean - self.shift) * self.scale, std * self.scale)
 
     def fingerprint(self) -> str:
         """Of the weights and of the two numbers that are applied to the latents."""
@@ -211,9 +215,7 @@ class PretrainedVAE(Config):
     """`vae` for FLUX's repositories."""
 
     def build(self) -> VAE:
-        on_the_hub = self.name.count("/") == 1 and self.name[0] not in "./~" and not self.name.startswith("mini/")
-        name = self.name if on_the_hub and not Path(self.name).exists() else resolve(self.name)
-        return VAE.from_pretrained(name, subfolder=self.subfolder)
+        return VAE.from_pretrained(self.name, subfolder=self.subfolder)
 
     def kept(self, space: ImageSpace, folder: Path) -> PretrainedVAE:
         """The settings that find the space of a decoder saved to `folder`: a local one is copied into it."""

@@ -1,29 +1,64 @@
 """A `JanusVQVAE` on its own: built at any size, saved and loaded in transformers' layout.
 
-JanusSize -build_vq-> JanusVQVAE <-save_vq / load_vq-> config.json + model.safetensors (also out of a whole Janus).
+VQSize -build_vq-> JanusVQVAE <-save_vq / load_vq-> config.json + model.safetensors (also out of a whole Janus).
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 from transformers import JanusConfig, JanusVQVAE, JanusVQVAEConfig
 
-from ..checkpoint import save_tensors, write_text
-from .vlm.janus_size import JanusSize, janus_config
+from ..checkpoint import load_strictly, save_tensors, write_text
+from ..config import Config
+from ..texts import json_of, text_in
+from .weights.formats import tensors_under
 
 INSIDE_JANUS = "model.vqmodel."
 
 
-def build_vq(size: JanusSize) -> JanusVQVAE:
+class VQSize(Config):
+    """The numbers of one visual tokenizer."""
+
+    grid: int
+    """Side of the token raster."""
+    codebook: int
+    """Codes of the visual tokenizer."""
+    code_dim: int = 8
+    """Dimension of one code."""
+    vq_channels: int = 128
+    """Base channels of the visual tokenizer; a multiple of 32 (GroupNorm)."""
+    vq_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    """Channel multiplier per resolution; each entry after the first halves the image."""
+    vq_blocks: int = 2
+    """Residual blocks per resolution."""
+    vq_latent: int = 256
+    """Channels between the VQ encoder and its codes."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels per token side."""
+        return 2 ** (len(self.vq_multipliers) - 1)
+
+    def vq_config(self, **more: Any) -> JanusVQVAEConfig:
+        """The same in transformers' words."""
+        return JanusVQVAEConfig(
+            embed_dim=self.code_dim,
+            num_embeddings=self.codebook,
+            latent_channels=self.vq_latent,
+            base_channels=self.vq_channels,
+            channel_multiplier=list(self.vq_multipliers),
+            num_res_blocks=self.vq_blocks,
+            num_patches=self.grid,
+            **more,
+        )
+
+
+def build_vq(size: VQSize) -> JanusVQVAE:
     """A randomly initialised, trainable tokenizer of that size."""
-    config = janus_config(size).vq_config
-    assert isinstance(config, JanusVQVAEConfig)
-    return JanusVQVAE(config)
+    return JanusVQVAE(size.vq_config())
 
 
 def save_vq(vq: JanusVQVAE, folder: Path) -> None:
@@ -35,32 +70,10 @@ def save_vq(vq: JanusVQVAE, folder: Path) -> None:
 def load_vq(folder: Path) -> JanusVQVAE:
     """Load the tokenizer from its own folder or from that of the Janus it belongs to, in fp32."""
     path = folder / "config.json"
-    if not path.exists():
-        raise ValueError(f"there is no tokenizer in {folder}: config.json is missing")
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = json_of(text_in(path, "tokenizer"), str(path))
     whole = data.get("model_type") == "janus"
     config = JanusConfig.from_dict(data).vq_config if whole else JanusVQVAEConfig.from_dict(data)
     assert isinstance(config, JanusVQVAEConfig)
     vq = JanusVQVAE(config)
-    prefix = INSIDE_JANUS if whole else ""
-    tensors = {name: tensor.float() for name, tensor in _tensors_under(folder, prefix).items()}
-    odd = sorted(vq.state_dict().keys() ^ tensors.keys())
-    if odd:
-        raise ValueError(f"the tokenizer weights in {folder} do not fit: {', '.join(odd[:3])} ({len(odd)} in all)")
-    vq.load_state_dict(tensors)
+    load_strictly(vq, tensors_under(folder, INSIDE_JANUS if whole else ""), folder)
     return vq
-
-
-def _tensors_under(folder: Path, prefix: str) -> dict[str, Tensor]:
-    """The tensors of a prefix from all shards in a folder; nothing else is read."""
-    shards = sorted(folder.glob("model*.safetensors"))
-    if not shards:
-        raise ValueError(f"there are no weights (model*.safetensors) in {folder}")
-    found = {}
-    for shard in shards:
-        try:
-            with safe_open(shard, "pt") as file:
-                found |= {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{shard} is not a readable safetensors file: {error}") from None
-    return found

@@ -4,5 +4,6 @@ from .config import TrainConfig
 from .ema import EMA
 from .job import Batches, Job
 from .loop import train
+from .run import CachedRun, Run
 
-__all__ = ["EMA", "Batches", "Job", "TrainConfig", "train"]
+__all__ = ["EMA", "Batches", "CachedRun", "Job", "Run", "TrainConfig", "train"]

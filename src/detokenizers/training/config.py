@@ -54,7 +54,7 @@ class TrainConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _read_older_settings(cls, data: Any) -> Any:
-        """A run.yaml of before schedules were parts says `final_lr`, where a cosine ends."""
+        """A run.yaml of before schedules were parts has `final_lr`, where a cosine ends."""
         if isinstance(data, dict) and "final_lr" in data:
             data = {**data, "schedule": {"kind": "cosine", "final": data["final_lr"]}}
             del data["final_lr"]

@@ -1,7 +1,7 @@
 """Random numbers that belong to an item: its noise, its time, whether its caption is dropped. What an item draws
-depends on the run's seed and its place among all items, never on how a batch is split into processes and rounds.
+depends on the run's seed and its position among all items, never on how a batch is split into processes and rounds.
 
-(seed, place) -item_seeds-> batch["seeds"] [b] ; (batch, purpose) -per_item-> one independent draw per item [b ...]
+(seed, position) -item_seeds-> batch["seeds"] [b] ; (batch, purpose) -per_item-> one independent draw per item [b ...]
 """
 
 from __future__ import annotations

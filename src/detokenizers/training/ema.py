@@ -1,6 +1,6 @@
 """An exponential moving average of the trainable weights, with a decay that ramps up so that short runs profit too.
 
-weights after each step -update-> shadow ; `with ema.in_place():` the module wears the shadow.
+weights after each step -update-> shadow ; `with ema.in_place():` the module has the weights of the shadow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 class EMA:
     """shadow <- d shadow + (1 - d) weights with d = min(decay, (k + 1) / (k + 20)) at update k.
 
-    A decay of 0 means no average: `shadow` is empty, nothing is copied, the module wears its own weights.
+    A decay of 0 means no average: `shadow` is empty, nothing is copied, the module keeps its own weights.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:

@@ -1,4 +1,4 @@
-"""What a recipe hands to the loop: an objective, the batch of any step, and how to look at and keep the result.
+"""What a recipe hands to the loop: an objective, the batch of any step, a preview and an export.
 
 `batches(part, size)` is a pure function. That one rule makes resume exact: no loader position, no sampler state.
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 Pace = Callable[[str], float]
 Batches = Callable[[int, int], dict[str, Tensor]]
-"""`batches(part, size)`: items part * size to (part + 1) * size of the run, the same whenever and wherever it is asked.
+"""`batches(part, size)`: items part * size to (part + 1) * size of the run, the same whenever and wherever it is called.
 Parts of half the size are the same items twice as often, which is how processes and rounds share a batch."""
 
 
@@ -30,7 +30,7 @@ class Job:
             a batch is split; one that is a mean over something rarer, such as known labels, is so on average.
         batches: see `Batches`.
         export: writes what users load (averaged weights are in place while it runs) into the run folder.
-        preview: a sheet of images [b 3 h w] in [-1, 1] to look at while training; left out when weights are sharded.
+        preview: a sheet of images [b 3 h w] in [-1, 1], saved while training; left out when weights are sharded.
         pace: how many times `train.lr` a parameter of the objective learns with, by its name; a run never changes it.
         inputs: fingerprints of what the batches are made from, by name; a run goes on with the same ones only.
         held_out: a batch of items that no step takes; their loss, under averaged weights and with the same draws every

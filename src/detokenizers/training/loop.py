@@ -171,9 +171,9 @@ def seconds_between_saves(config: TrainConfig, took: float) -> float:
 
 
 def _agreed(accelerator: Accelerator, due: bool) -> bool:
-    """What the first process says: clocks differ, and shards are gathered by all or none."""
-    said = torch.tensor(float(due and accelerator.is_main_process), device=accelerator.device)
-    return bool(mean(accelerator, said) > 0)
+    """Whether it is due in the first process: clocks differ, and shards are gathered by all or none."""
+    first = torch.tensor(float(due and accelerator.is_main_process), device=accelerator.device)
+    return bool(mean(accelerator, first) > 0)
 
 
 def _check(row: dict[str, float], config: TrainConfig, folder: Path) -> None:

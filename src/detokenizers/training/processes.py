@@ -76,19 +76,19 @@ def prepare_for_shards(module: nn.Module, accelerator: Accelerator) -> None:
 
 
 def models_in(module: nn.Module) -> Iterator[nn.Module]:
-    """The diffusers and transformers models in a module, which say whether they can recompute activations."""
+    """The diffusers and transformers models in a module, which state whether they can recompute activations."""
     for model in module.modules():
         if hasattr(model, "_supports_gradient_checkpointing") or hasattr(model, "supports_gradient_checkpointing"):
             yield model
 
 
 def _on_cpu() -> bool:
-    """Without being told, accelerate takes several processes on a machine without accelerator for strangers."""
+    """Several processes on a machine without accelerator: accelerate joins them only if it is set to the CPU."""
     return world_size() > 1 and not torch.accelerator.is_available()
 
 
 def everywhere(rows: Tensor) -> Tensor:
-    """The rows of all processes in the order of their ranks: what one process would see of the whole batch."""
+    """The rows of all processes in the order of their ranks: what one process would have of the whole batch."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows
     parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
@@ -97,7 +97,7 @@ def everywhere(rows: Tensor) -> Tensor:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor behind a shard; every process must ask at the same time."""
+    """The tensor behind a shard; every process must call this at the same time."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 

@@ -1,4 +1,4 @@
-"""What a person looks at while a run is going: the log, the loss curve and a sheet of samples.
+"""What shows a person how a run is going: the log, the loss curve and a sheet of samples.
 
 rows -Log.write-> log.jsonl -draw_curve-> loss.png ; images [b 3 h w] -save_preview-> preview.png
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from einops import repeat
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -80,12 +82,8 @@ def draw_curve(log: Path, out: Path) -> None:
 
 def save_preview(images: Float[Tensor, "b 3 h w"], out: Path, columns: int = 8, scale: int = 2) -> None:
     """Tile images in [-1, 1] into one PNG, `columns` to a row."""
-    tiles = quantised(images.float().cpu().nan_to_num()).permute(0, 2, 3, 1).numpy()
-    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
-    count, height, width, _ = tiles.shape
-    sheet = np.full((-(-count // columns) * height, columns * width, 3), 255, np.uint8)
-    for index, tile in enumerate(tiles):
-        y, x = divmod(index, columns)
-        sheet[y * height : (y + 1) * height, x * width : (x + 1) * width] = tile
+    levels = quantised(images.float().cpu().nan_to_num())
+    white = levels.new_full((-len(levels) % columns, *levels.shape[1:]), 255)
+    sheet = repeat(torch.cat([levels, white]), "(r c) k h w -> (r h y) (c w x) k", c=columns, y=scale, x=scale)
     with atomic(out) as temporary:
-        Image.fromarray(sheet).save(temporary)
+        Image.fromarray(sheet.numpy()).save(temporary)

@@ -9,16 +9,15 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any
 
 import yaml
 
 from ..checkpoint import fingerprint, load_tensors, resolve, write_text
 from ..device import is_first
 from ..texts import text_in, yaml_of
-from .config import TrainConfig
-from .job import Job
 from .loop import train
+from .run import Run
 from .state import STATE
 
 RECORD, INPUTS = "run.yaml", "inputs.json"
@@ -26,19 +25,6 @@ MAY_CHANGE = frozenset(
     f"train.{name}" for name in ("steps", "checkpointing", "workers", "log_every", "save_minutes", "track")
 )
 """Settings that a run may be continued with; all others decide what the weights mean."""
-
-
-class Run(Protocol):
-    """What a recipe returns: a `Config` that knows its recipe, how to train, and what."""
-
-    @property
-    def recipe(self) -> str: ...
-    @property
-    def train(self) -> TrainConfig: ...
-    def job(self) -> Job: ...
-    def to_yaml(self) -> str: ...
-    @classmethod
-    def from_yaml(cls, path: str | Path) -> Self: ...
 
 
 def train_into(run: Run, folder: Path) -> dict[str, float]:

@@ -39,7 +39,7 @@ def save_state(
 
 
 def load_state(folder: Path, objective: nn.Module, optimizers: Sequence[Optimizer], ema: EMA) -> int:
-    """Put a saved state back in place and return the step it was saved after; 0 when there is none.
+    """Load a saved state and return the step it was saved after; 0 when there is none.
 
     Raises:
         ValueError: the file is damaged, or another model's.
@@ -48,17 +48,17 @@ def load_state(folder: Path, objective: nn.Module, optimizers: Sequence[Optimize
         return 0
     tensors = load_tensors(folder / STATE)
     step, ema.updates = int(tensors.pop(STEP)), int(tensors.pop(UPDATES))
-    places = {f"trained/{name}": tensor for name, tensor in _evolving(objective).items()}
-    places |= {f"ema/{name}": tensor for name, tensor in ema.shadow.items()}
+    targets = {f"trained/{name}": tensor for name, tensor in _evolving(objective).items()}
+    targets |= {f"ema/{name}": tensor for name, tensor in ema.shadow.items()}
     saved = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer/")}
     if not ema.shadow:
         saved = {name: tensor for name, tensor in saved.items() if not name.startswith("ema/")}
-    odd = sorted(name for name in places.keys() | saved.keys() if _shape(places, name) != _shape(saved, name))
+    odd = sorted(name for name in targets.keys() | saved.keys() if _shape(targets, name) != _shape(saved, name))
     if odd:
         raise _another_model(folder, odd[0])
     with torch.no_grad():
         for name, tensor in saved.items():
-            places[name].copy_(sharded_like(tensor, places[name]))
+            targets[name].copy_(sharded_like(tensor, targets[name]))
     _load_moments(folder, optimizers, {name: tensor for name, tensor in tensors.items() if name not in saved})
     return step
 
@@ -97,8 +97,8 @@ def _load_moments(folder: Path, optimizers: Sequence[Optimizer], tensors: dict[s
     weights = [weight for optimizer in optimizers for weight in _weights(optimizer)]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        kind, _, place = key.partition("/")
-        index, _, moment = place.partition("/")
+        kind, _, rest = key.partition("/")
+        index, _, moment = rest.partition("/")
         if kind != "optimizer":
             continue
         if int(index) >= len(weights) or (tensor.ndim and tensor.shape != weights[int(index)].shape):

@@ -50,7 +50,7 @@ TEXTURES = [name for name in PHRASES if name not in PLAIN]
 
 
 def crop(name: str, offset: tuple[float, float], resolution: int) -> UInt8[np.ndarray, "r r 3"]:
-    """Return one frame of a background; `offset` (x, y) in [0, 0.5] frames says where in its tile."""
+    """Return one frame of a background; `offset` (x, y) in [0, 0.5] frames is where in its tile."""
     tile = _tile(name, resolution)
     x, y = (min(round(o * resolution), tile.shape[0] - resolution) for o in offset)
     return tile[y : y + resolution, x : x + resolution]

@@ -37,7 +37,7 @@ def render(truth: Truth, resolution: int) -> UInt8[np.ndarray, "r r 3"]:
 
 def _size(thing: Thing, resolution: int) -> tuple[int, int]:
     if thing.box is None:
-        raise ValueError(f"{thing.noun!r} has no place yet; World.render gives a parsed caption its layout")
+        raise ValueError(f"{thing.noun!r} has no box yet; World.render gives a parsed caption its layout")
     x0, y0, x1, y1 = thing.box
     return max(1, round((x1 - x0) * resolution)), max(1, round((y1 - y0) * resolution))
 

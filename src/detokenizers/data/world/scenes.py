@@ -1,6 +1,6 @@
-"""The language of the world: what is in a scene, the caption that says it, and the way back from a caption.
+"""The language of the world: what is in a scene, its caption, and the parser of captions.
 
-truth -> caption(truth) -> "a dog left of a cat on grass" -> parse(caption) -> truth without places.
+truth -> caption(truth) -> "a dog left of a cat on grass" -> parse(caption) -> truth without boxes.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Thing(NamedTuple):
 
 @dataclass(frozen=True)
 class Truth:
-    """All there is to know about a scene: enough to say it, to draw it at any resolution, and to judge a picture of it.
+    """All there is to know about a scene: enough to caption it, to draw it at any resolution, and to judge a picture of it.
 
     `kind` is one of KINDS or "held-out"; with `relation` the first object is (left of, ...) the second. `offset` is the
-    place of the frame in the background's tile, in frames. What `parse` returns has no boxes.
+    position of the frame in the background's tile, in frames. What `parse` returns has no boxes.
     """
 
     kind: str
@@ -55,13 +55,13 @@ class Truth:
 
         It leaves out wording and order, so "a dog left of a cat" is as new as "a cat and a dog".
         """
-        seen = sorted(f"{seen_colour(thing) or 'plain'} {thing.noun}" for thing in self.objects)
-        return " + ".join([*seen, self.background])
+        things = sorted(f"{seen_colour(thing) or 'plain'} {thing.noun}" for thing in self.objects)
+        return " + ".join([*things, self.background])
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, what is said of it, and what is in it."""
+    """A picture, its caption, and what is in it."""
 
     image: UInt8[ndarray, "h w 3"]
     caption: str
@@ -74,17 +74,17 @@ def seen_colour(thing: Thing) -> str | None:
 
 
 def caption(truth: Truth) -> str:
-    """Say a scene in its literal words."""
+    """The scene in the literal words of the grammar."""
     first, *rest = truth.objects
-    place = PHRASES[truth.background]
+    ground = PHRASES[truth.background]
     if not rest:
-        return f"{_phrase(first)} {place}"
+        return f"{_phrase(first)} {ground}"
     if truth.relation:
-        return f"{_phrase(first)} {truth.relation} {_phrase(rest[0])} {place}"
+        return f"{_phrase(first)} {truth.relation} {_phrase(rest[0])} {ground}"
     if all(thing[:2] == first[:2] for thing in rest):
         words = [COUNTS[truth.count], first.colour, nouns()[first.noun].plural]
-        return f"{' '.join(w for w in words if w)} {place}"
-    return f"{_phrase(first)} and {_phrase(rest[0])} {place}"
+        return f"{' '.join(w for w in words if w)} {ground}"
+    return f"{_phrase(first)} and {_phrase(rest[0])} {ground}"
 
 
 def parse(text: str) -> Truth:
@@ -94,30 +94,30 @@ def parse(text: str) -> Truth:
         ValueError: the text is not in the grammar, with the part that was not understood.
     """
     words = " ".join(text.lower().strip().rstrip(".").split())
-    for background, place in sorted(PHRASES.items(), key=lambda item: -len(item[1])):
-        if words.endswith(f" {place}"):
-            return _read(words.removesuffix(f" {place}"), background)
+    for background, ground in sorted(PHRASES.items(), key=lambda item: -len(item[1])):
+        if words.endswith(f" {ground}"):
+            return _parsed(words.removesuffix(f" {ground}"), background)
     raise ValueError(f"{text!r} does not end in a background such as 'on grass' or 'on a blue background'")
 
 
-def _read(said: str, background: str) -> Truth:
-    if thing := _things().get(said):
+def _parsed(text: str, background: str) -> Truth:
+    if thing := _things().get(text):
         role = nouns()[thing.noun].role
         kind = role if role != "core" else "colour" if thing.colour else "single"
         return Truth(kind, (thing,), background)
-    number, _, several = said.partition(" ")
+    number, _, several = text.partition(" ")
     for count, word in COUNTS.items():
         if number == word and (thing := _several().get(several)):
             return Truth("counting", (thing,) * count, background)
     for link in (*RELATIONS, "and"):
-        left, _, right = said.partition(f" {link} ")
+        left, _, right = text.partition(f" {link} ")
         if (first := _things().get(left)) and (second := _things().get(right)):
             if link != "and":
                 return Truth("position", (first, second), background, link)
             if first == second:
-                raise ValueError(f"{said!r} names the same object twice; say 'two ...' instead")
+                raise ValueError(f"{text!r} names the same object twice; write 'two ...' instead")
             return Truth("attribution" if first.colour or second.colour else "two", (first, second), background)
-    raise ValueError(f"{said!r} is none of: 'a red apple', 'two apples', 'a dog and a cat', 'a dog left of a cat'")
+    raise ValueError(f"{text!r} is none of: 'a red apple', 'two apples', 'a dog and a cat', 'a dog left of a cat'")
 
 
 def _phrase(thing: Thing) -> str:
@@ -148,5 +148,5 @@ def _several() -> dict[str, Thing]:
 
 def words() -> set[str]:
     """Every word that is not an object's name."""
-    places = " ".join(PHRASES.values())
-    return {"a", "an", "and", *COUNTS.values(), *COLOURS, *" ".join(RELATIONS).split(), *places.split()}
+    grounds = " ".join(PHRASES.values())
+    return {"a", "an", "and", *COUNTS.values(), *COLOURS, *" ".join(RELATIONS).split(), *grounds.split()}

@@ -46,7 +46,7 @@ class WorldConfig(Config):
     plain_share: float = Field(default=0.45, ge=0, le=1)
     """Share of scenes on a plain background, where there are both."""
     jitter: float = Field(default=0.3, ge=0, le=1)
-    """How much size, place and background crop vary; 0 is the canonical layout."""
+    """How much size, position and background crop vary; 0 is the canonical layout."""
     shares: dict[str, float] = Field(
         default_factory=lambda: dict(
             single=0.27, tail=0.16, colour=0.13, two=0.12, position=0.12, counting=0.10, attribution=0.10
@@ -87,7 +87,7 @@ class World:
         """Return the scene of a seed.
 
         `train` and `validation` draw from the same captions, `new-captions` from the tenth of all combinations of
-        things and backgrounds that they never use, `held-out` shows one of the objects that no other split shows.
+        things and backgrounds that they never use, `held-out` has one of the objects that no other split has.
         """
         truth = self.truth(seed, split)
         return Scene(self.render(truth), caption(truth), truth)
@@ -129,7 +129,7 @@ class World:
             if kind in (None, truth.kind):
                 found.setdefault(caption(truth), truth)
             if len(found) == count:
-                return [Scene(self.render(truth), said, truth) for said, truth in found.items()]
+                return [Scene(self.render(truth), text, truth) for text, truth in found.items()]
         what = f"{kind or 'any'} captions of the split {split!r}"
         raise ValueError(f"found {len(found)} {what}, not {count}; ask for fewer or enlarge the world")
 
@@ -141,7 +141,7 @@ class World:
         return sorted(known)
 
     def labels(self, truth: Truth) -> dict[str, Int[np.ndarray, "..."] | Float[np.ndarray, "..."]]:
-        """Return what a classifier can be asked about a scene; objects outside `self.nouns` count as absent.
+        """Return what a classifier can learn about a scene; objects outside `self.nouns` count as absent.
 
         counts [nouns] in 0..4; colours [nouns]: -1 absent, 0 none of the seven, else 1 + index in COLOURS of the colour
         it is seen in (an unpainted apple is red); pairs [nouns 7] is 1 where a noun is seen in a colour; centres
@@ -166,7 +166,7 @@ class World:
         return dict(counts=counts, colours=colours, pairs=pairs, centres=centres, background=background, count=counted)
 
     def _draw(self, rng: np.random.Generator, split: Split) -> Truth:
-        """Draw what is in a scene, without regard to splits and places."""
+        """Draw what is in a scene, without regard to splits and positions."""
         background = _one(rng, self._ground(rng))
         kind = "held-out" if split == "held-out" else self._kinds[rng.choice(len(self._kinds), p=self._shares)]
         match kind:

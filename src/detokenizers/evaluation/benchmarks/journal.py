@@ -1,9 +1,9 @@
-"""What a judge has said so far, kept line by line, so that hours of judging survive an interruption and can be read.
+"""The answers of a judge so far, kept line by line, so that hours of judging survive an interruption and can be read.
 
-An answer is found again by what was judged (the picture's bytes and what was asked), never by its place; another judge
-is another file. A last line that was cut off is judged again.
+An answer is found again by what was judged (the picture's bytes and what was asked), never by its position; another
+judge is another file. A last line that was cut off is judged again.
 
-key -said? -> answer | judge, keep -> JUDGE.jsonl
+key -known?-> answer | judge, keep-> JUDGE.jsonl
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class Journal:
     def __init__(self, folder: Path, name: str, judge: str) -> None:
         short = hashlib.sha256(judge.encode()).hexdigest()[:8]
         self.path = folder / f"judged-{SPELLING.sub('-', name)}-{short}.jsonl"
-        self.said: dict[str, Any] = {}
+        self.known: dict[str, Any] = {}
         self._whole = True
         if self.path.exists():
             self._read()
 
     def answer(self, picture: Path, asked: Any, where: str, judge: Callable[[], Any]) -> Any:
-        """What was said about this picture and question, or what `judge` says now."""
+        """The known answer about this picture and question, or else the one that `judge` gives now."""
         question = json.dumps(asked, sort_keys=True, ensure_ascii=False)
         key = hashlib.sha256(picture.read_bytes() + question.encode()).hexdigest()
-        if key not in self.said:
-            self.said[key] = answer = judge()
+        if key not in self.known:
+            self.known[key] = answer = judge()
             self._write({"key": key, "picture": where, "answer": answer})
-        return self.said[key]
+        return self.known[key]
 
     def _read(self) -> None:
         text = self.path.read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ class Journal:
         for line in text.split("\n"):
             try:
                 row = json.loads(line)
-                self.said[row["key"]] = row["answer"]
+                self.known[row["key"]] = row["answer"]
             except (json.JSONDecodeError, KeyError, TypeError):
                 continue  # cut off while it was written: asked again
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from ...checkpoint import load_tensors
+from ...checkpoint import load_tensors, resolve
 from ...config import Config
 
 
@@ -131,11 +131,16 @@ def encode_empty_prompt(source: str, num_tokens: int = 512) -> tuple[Float[Tenso
     """
     from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
+    from ..weights.models import PATTERNS, load_model
+
+    parts = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
+    folder = resolve(source, [f"{part}/{pattern}" for part in parts for pattern in PATTERNS])
+
     def ids(tokenizer: str, length: int) -> Tensor:
-        read = AutoTokenizer.from_pretrained(source, subfolder=tokenizer)
+        read = AutoTokenizer.from_pretrained(folder / tokenizer, local_files_only=True)
         return read("", padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
 
-    clip = CLIPTextModel.from_pretrained(source, subfolder="text_encoder")
+    clip = load_model(CLIPTextModel, folder / "text_encoder", dtype="auto")
     pooled = clip(ids("tokenizer", clip.config.max_position_embeddings)).pooler_output[0]
-    t5 = T5EncoderModel.from_pretrained(source, subfolder="text_encoder_2")
+    t5 = load_model(T5EncoderModel, folder / "text_encoder_2", dtype="auto")
     return t5(ids("tokenizer_2", num_tokens)).last_hidden_state[0].float(), pooled.float()

@@ -16,7 +16,9 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...checkpoint import resolve
 from ...config import Config
+from ..weights.models import load_model
 from .inputs import BlankPicture, EmptyPrompt, Encode, FillInputs, NoText, NullText, pack, unpack
 from .scope import Scope, apply_scope
 
@@ -90,13 +92,9 @@ class PretrainedFlux(FillConstants):
     text: NullText = EmptyPrompt()
 
     def build(self, condition_dim: int, encode: Encode) -> FluxDecoder:
-        try:
-            transformer = FluxTransformer2DModel.from_pretrained(
-                self.name, subfolder=self.subfolder, torch_dtype=getattr(torch, self.dtype)
-            )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"cannot load a FLUX transformer from {self.name}/{self.subfolder}: {reason}") from None
+        files = [f"{self.subfolder}/*.json", f"{self.subfolder}/diffusion_pytorch_model*.safetensors"]
+        folder = resolve(self.name, files) / self.subfolder
+        transformer = load_model(FluxTransformer2DModel, folder, dtype=getattr(torch, self.dtype), whole=True)
         return FluxDecoder(transformer, condition_dim, encode, self)
 
 

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer, PreTrainedTokenizerBase
 
+from ...checkpoint import reason
 from ...pixels import CropRule
-from ..weights.hub_folder import load_model, resolved
+from ..weights.models import load_model, source_of
 from ..weights.published import CLIP_DATACOMP, CLIP_OPENAI
 from .views import View
 
@@ -55,7 +56,7 @@ class CLIP(nn.Module):
         Raises:
             ValueError: the weights or the tokenizer are missing or do not fit, or the activation is not the published.
         """
-        source = resolved(name)
+        source = source_of(name)
         model = load_model(CLIPModel, source.folder)
         expected = ACTIVATIONS.get(str(name))
         config: Any = model.config
@@ -77,8 +78,7 @@ class CLIP(nn.Module):
                 raise ValueError("there is no such file")
             return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{folder} has no readable CLIP tokenizer (tokenizer.json): {reason}") from None
+            raise ValueError(f"{folder} has no readable CLIP tokenizer (tokenizer.json): {reason(error)}") from None
 
     @torch.no_grad()
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
@@ -106,4 +106,4 @@ class CLIP(nn.Module):
     def too_long(self, texts: Sequence[str]) -> list[int]:
         """Which texts lose their tail, by position; a report should say how many."""
         coded = self.words(list(texts), verbose=False)["input_ids"] if texts else []
-        return [place for place, ids in enumerate(coded) if len(ids) > self.window]
+        return [position for position, ids in enumerate(coded) if len(ids) > self.window]

@@ -1,4 +1,4 @@
-"""DINOv2 ViT-L/14 as the eye of FD-DINOv2 (Stein et al., 2023): the class token after the last norm, 1024 numbers.
+"""DINOv2 ViT-L/14 for FD-DINOv2 (Stein et al., 2023): the class token after the last norm, 1024 numbers.
 
 Numbers in papers come from dgm-eval, which loads Meta's own code; transformers' port differs in one place. To fit 37x37
 position embeddings onto 16x16 patches, Meta's code steps by 37/16.1 and transformers by 37/16. We resample them Meta's
@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import Dinov2Model
 
-from ..weights.hub_folder import load_model, resolved
+from ..weights.models import load_model, source_of
 from ..weights.published import DINOV2
 from .views import View
 
@@ -28,7 +28,7 @@ OFFSET = 0.1
 
 
 class DINOv2(nn.Module):
-    """A frozen Dinov2Model that looks at 224 px whatever the size of the images."""
+    """A frozen Dinov2Model that reads 224 px whatever the size of the images."""
 
     name = "dinov2-vitl14"
 
@@ -43,7 +43,7 @@ class DINOv2(nn.Module):
     @classmethod
     def load(cls, name: str | Path = DINOV2) -> Self:
         """From a folder, or the pinned commit of facebook/dinov2-large."""
-        source = resolved(name)
+        source = source_of(name)
         net = cls(load_model(Dinov2Model, source.folder))
         net.identity = source.identity
         return net

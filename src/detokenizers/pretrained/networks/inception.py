@@ -9,6 +9,7 @@ images [b 3 h w] in [-1, 1] -uint8, tf1_bilinear-> 299 px in [-1, 1) -stem, elev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -16,14 +17,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...checkpoint import load_strictly
 from ...digests import sha256_of
 from ...pixels import quantised
+from ..weights.formats import tensors_in
 from ..weights.published import INCEPTION, locate
-from ..weights.torch_state import load_state, read_state
 from .inception_blocks import ConvNormReLU, average, block_a, block_b, block_c, block_d, block_e, halve, maximum
 from .views import tf1_bilinear
 
 SIZE = 299
+TENSORFLOW = {"weight": "conv.weight", "beta": "bn.bias", "mean": "bn.running_mean", "var": "bn.running_var"}
+"""The parts of a convolution in exports of the graph that keep TensorFlow's names."""
 
 
 class Inception(nn.Module):
@@ -56,13 +60,34 @@ class Inception(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Self:
-        """The published weights, from `locate` unless a file is named; its sha256 becomes part of `identity`."""
+        """The published weights, from `locate` unless a file is named; its sha256 becomes part of `identity`.
+
+        Raises:
+            ValueError: there is no such file, it is not the published one, or its tensors do not fit.
+        """
         path = locate(INCEPTION) if path is None else Path(path)
-        state = read_state(path)
-        net = cls()
-        load_state(net, state, path)
+        net, tensors, optional = cls(), tensors_in(path), {"num_batches_tracked"}
+        if any(name.endswith(".beta") for name in tensors):
+            tensors = net.in_order(tensors)
+            optional |= {"bn.weight"}
+            del net.fc  # such exports stop at the pooled features
+        load_strictly(net, tensors, path, optional=optional)
         net.identity = f"{cls.name}@sha256:{sha256_of(path)}"
         return net
+
+    def in_order(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors under TensorFlow's leaf names, one group a convolution in the order of the graph, under ours.
+
+        TensorFlow's batch norms have no gain, so ours stay at one.
+        """
+        theirs = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
+        ours = [name for name, part in self.named_modules() if isinstance(part, ConvNormReLU)]
+        groups = dict(zip(theirs, ours))
+        split = {name: name.rpartition(".") for name in tensors}
+        return {
+            f"{groups.get(group, group)}.{TENSORFLOW.get(leaf, leaf)}": tensors[name]
+            for name, (group, _, leaf) in split.items()
+        }
 
     def train(self, mode: bool = True) -> Self:
         """Frozen for good: batch norm never leaves its stored statistics."""
@@ -83,6 +108,8 @@ class Inception(nn.Module):
     @torch.no_grad()
     def logits(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1008"]:
         """Class logits without the bias, as the Inception score has always used them."""
+        if not hasattr(self, "fc"):
+            raise ValueError(f"{self.identity} has no class head; the Inception score needs {INCEPTION}")
         return self.features(images) @ self.fc.weight.T
 
     def blocks(self, x: Float[Tensor, "b 3 299 299"]) -> Float[Tensor, "b 2048 8 8"]:

@@ -1,6 +1,6 @@
-"""LPIPS v0.1: how different two pictures look to a classifier, weighted by what people said (Zhang et al., 2018).
+"""LPIPS v0.1: how different two pictures look to a classifier, weighted by human judgements (Zhang et al., 2018).
 
-The net is part of the number's name: on the same pair AlexNet says about half of what VGG16 says. The feature stacks
+The net is part of the number's name: on the same pair AlexNet's is about half of VGG16's. The feature stacks
 are torchvision's, kept to the layers that are compared, so its weight files load as they are; the few learned channel
 weights are the authors' and lie beside this file (NOTICE.md).
 
@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...checkpoint import load_tensors
+from ...checkpoint import load_strictly, load_tensors
 from ...digests import sha256_of
+from ..weights.formats import tensors_in
 from ..weights.published import ALEXNET, VGG16, locate
-from ..weights.torch_state import load_state, read_state
 
 LEARNED = Path(__file__).parent / "lpips_v0.1.safetensors"
 EPSILON = 1e-10
@@ -29,11 +29,11 @@ Net = Literal["alex", "vgg"]
 
 
 class Stack(NamedTuple):
-    """The convolutions of torchvision's `features`, and after which ReLUs it is looked at."""
+    """The convolutions of torchvision's `features`, and the ReLUs whose maps are compared."""
 
     file: str
     layers: list[nn.Module]
-    looked_at: tuple[int, ...]
+    compared: tuple[int, ...]
     smallest: int
     """The smallest side of an image that reaches the last map."""
 
@@ -80,11 +80,11 @@ class LPIPS(nn.Module):
         stack = STACKS[net]()
         self.name = f"LPIPS-{net}"
         self.identity: str | None = None
-        self.looked_at, self.smallest = stack.looked_at, stack.smallest
+        self.compared, self.smallest = stack.compared, stack.smallest
         self.features = nn.Sequential(*stack.layers)
         learned = load_tensors(LEARNED)
-        for place in range(len(stack.looked_at)):
-            self.register_buffer(f"weight{place}", learned[f"{net}.{place}"].view(1, -1, 1, 1), persistent=False)
+        for number in range(len(stack.compared)):
+            self.register_buffer(f"weight{number}", learned[f"{net}.{number}"].view(1, -1, 1, 1), persistent=False)
         # ImageNet's mean and deviation for images in [-1, 1], to the digits the authors kept.
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
@@ -95,8 +95,8 @@ class LPIPS(nn.Module):
         """The published network, its backbone from `locate` unless a torchvision file is named."""
         distance = cls(net)
         path = locate(STACKS[net]().file) if path is None else Path(path)
-        backbone = {name: tensor for name, tensor in read_state(path).items() if not name.startswith("classifier.")}
-        load_state(distance, backbone, path)
+        backbone = {name: tensor for name, tensor in tensors_in(path).items() if not name.startswith("classifier.")}
+        load_strictly(distance, backbone, path)
         distance.identity = f"{distance.name}-v0.1@sha256:{sha256_of(path)}"
         return distance
 
@@ -107,9 +107,9 @@ class LPIPS(nn.Module):
                 f"{self.name} needs images of at least {self.smallest} px, got {images.shape[-2]}x{images.shape[-1]}"
             )
         x, maps = (images.float() - self.shift) / self.scale, []
-        for place, layer in enumerate(self.features):
+        for number, layer in enumerate(self.features):
             x = layer(x)
-            if place in self.looked_at:
+            if number in self.compared:
                 maps.append(x)
         return maps
 
@@ -121,8 +121,8 @@ class LPIPS(nn.Module):
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Float[Tensor, "b"]:
         """The distance of two embedded batches."""
         layers = [
-            ((x - y).square() * self.get_buffer(f"weight{place}")).sum(1).mean((1, 2))
-            for place, (x, y) in enumerate(zip(a, b, strict=True))
+            ((x - y).square() * self.get_buffer(f"weight{number}")).sum(1).mean((1, 2))
+            for number, (x, y) in enumerate(zip(a, b, strict=True))
         ]
         return torch.stack(layers).sum(0)
 

@@ -1,4 +1,4 @@
-"""GenEval's eye: Mask2Former Swin-S on COCO instances, by transformers, with mmdet's way in and out written by us.
+"""GenEval's detector: Mask2Former Swin-S on COCO instances, by transformers, with mmdet's pre- and post-processing.
 
 transformers' own post-processing labels a query once, thresholds masks at 384 px and lets them overwrite each other; a
 judge of counts cannot. So this is mmdet's: every (query, class) pair is a candidate, the best hundred stay, a mask is
@@ -23,9 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import Mask2FormerForUniversalSegmentation
 
-from ...digests import sha256_of
-from ..vlm.loading import folder_of
-from ..weights.hub_folder import load_model
+from ..weights.models import load_model, source_of
 
 OFFICIAL = "facebook/mask2former-swin-small-coco-instance"
 SHORT, LONG, DIVISOR = 800, 1333, 32
@@ -35,7 +33,7 @@ TOP = 100
 
 
 class Instances(NamedTuple):
-    """What was found in one picture, in its own pixels, surest first."""
+    """What was found in one picture, in its own pixels, highest score first."""
 
     scores: Float[Tensor, "k"]
     classes: Int[Tensor, "k"]
@@ -56,17 +54,13 @@ class Mask2Former(nn.Module):
 
     @classmethod
     def load(cls, name: str | Path = OFFICIAL, *, device: str | torch.device = "cpu") -> Self:
-        """From a folder or a Hub id, safetensors only.
+        """From a folder or a Hub id.
 
         Raises:
             ValueError: there is nothing, it is another kind of model, or weights are missing.
         """
-        folder = folder_of(str(name), ["config.json", "*.safetensors"])
-        weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise ValueError(f"{folder} has no model.safetensors; {OFFICIAL} (263 MB) is the usual detector")
-        identity = f"{str(name).rstrip('/').split('/')[-1]}@sha256:{sha256_of(weights)}"
-        return cls(load_model(Mask2FormerForUniversalSegmentation, folder), identity).to(device)
+        source = source_of(name)
+        return cls(load_model(Mask2FormerForUniversalSegmentation, source.folder), source.identity).to(device)
 
     @torch.no_grad()
     def forward(self, picture: UInt8[np.ndarray, "h w 3"]) -> Instances:
@@ -120,12 +114,12 @@ def instances(
     masks = masks[..., : inner[0], : inner[1]]
     if inner != size:
         masks = F.interpolate(masks, size, mode="bilinear", align_corners=False)
-    sure, inside = (part[:, 0] for part in (masks.sigmoid(), masks > 0))
-    quality = (sure * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
+    certain, inside = (part[:, 0] for part in (masks.sigmoid(), masks > 0))
+    quality = (certain * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
     boxes = torch.stack([box_of(one) for one in inside])
     query = order // classes
-    scores, surest = (likely * quality[query]).sort(descending=True, stable=True)
-    query, order = query[surest], order[surest]
+    scores, best = (likely * quality[query]).sort(descending=True, stable=True)
+    query, order = query[best], order[best]
     return Instances(scores.cpu(), (order % classes).cpu(), boxes[query].cpu(), inside[query].cpu())
 
 

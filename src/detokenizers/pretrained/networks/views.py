@@ -1,4 +1,4 @@
-"""How a published network looks at a picture: as 8-bit pixels, resized by the one kernel it was always used with.
+"""What a published network reads of a picture: 8-bit pixels, resized by the one kernel it was always used with.
 
 The resize moves a Fréchet distance by more than most papers' improvements, so it belongs to the network, not to a
 setting: PIL's antialiased bicubic for DINOv2 and CLIP, TensorFlow 1's bilinear without antialiasing for Inception.
@@ -29,10 +29,10 @@ def tf1_bilinear(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "
     for axis in (3, 2):
         length = images.shape[axis]
         # fp32 arithmetic decides which neighbours are read; TensorFlow did it in fp32.
-        places = torch.arange(size, dtype=torch.float32, device=images.device) * torch.tensor(length / size)
-        low = places.long()
+        positions = torch.arange(size, dtype=torch.float32, device=images.device) * torch.tensor(length / size)
+        low = positions.long()
         shape = (1, 1, 1, size) if axis == 3 else (1, 1, size, 1)
-        weight = (places - low).view(shape).to(images.dtype)
+        weight = (positions - low).view(shape).to(images.dtype)
         near = images.index_select(axis, low)
         images = near + (images.index_select(axis, (low + 1).clamp(max=length - 1)) - near) * weight
     return images

@@ -1,4 +1,4 @@
-"""DPG-Bench's examiner: a vision-language model answers yes or no, by which of the two words it would say first.
+"""DPG-Bench's judge: a vision-language model answers yes or no, by which of the two words is likelier next.
 
 Nothing is sampled: after "Answer yes or no: <question>" the logits of the next token decide, so an answer is a number
 and the same every time. Qwen2.5-VL is the default kind; it is not the official mPLUG, whose scores do not compare.
@@ -8,7 +8,6 @@ picture, questions -patches, one chat a question-> next-token logits -log(e^yes 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -20,12 +19,10 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from ...digests import sha256_of
-from ..vlm.loading import folder_of
-from ..weights.hub_folder import load_model
+from ...checkpoint import reason
+from ..weights.models import load_model, source_of
 
 USUAL = "Qwen/Qwen2.5-VL-7B-Instruct"
-PATTERNS = ["*.json", "*.safetensors", "merges.txt"]
 IMAGE = "<|image_pad|>"
 CHAT = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -33,7 +30,7 @@ CHAT = (
     "<|im_start|>assistant\n"
 )
 """Qwen's chat template, written out."""
-SAID = {"yes": ("yes", "Yes"), "no": ("no", "No")}
+SPELLINGS = {"yes": ("yes", "Yes"), "no": ("no", "No")}
 """Spellings that count; a chat model tends to the capital."""
 
 
@@ -45,15 +42,15 @@ class YesNo(nn.Module):
         self,
         model: Qwen2_5_VLForConditionalGeneration,
         words: PreTrainedTokenizerBase,
-        eye: Qwen2VLImageProcessorPil,
+        processor: Qwen2VLImageProcessorPil,
         name: str,
         identity: str = "",
     ) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        self.words, self.eye, self.name, self.identity = words, eye, name, identity or name
+        self.words, self.processor, self.name, self.identity = words, processor, name, identity or name
         self.image_id = self._token(IMAGE)
-        self.answers = {answer: [self._token(word) for word in spelt] for answer, spelt in SAID.items()}
+        self.answers = {answer: [self._token(word) for word in spelt] for answer, spelt in SPELLINGS.items()}
 
     @classmethod
     def load(cls, name: str | Path = USUAL, *, device: str | torch.device = "cpu") -> Self:
@@ -62,30 +59,30 @@ class YesNo(nn.Module):
         Raises:
             ValueError: there is nothing, it is another kind of model, or parts are missing.
         """
-        folder = folder_of(str(name), PATTERNS)
+        folder, identity = source_of(name)
         try:
             words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            eye = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
+            processor = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{folder} has no readable tokenizer and image processor of a Qwen-VL: {reason}") from None
+            raise ValueError(
+                f"{folder} has no readable tokenizer and image processor of a Qwen-VL: {reason(error)}"
+            ) from None
         model = load_model(Qwen2_5_VLForConditionalGeneration, folder)
         dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
-        short = str(name).rstrip("/").split("/")[-1].lower()
-        hashes = "".join(sha256_of(path) for path in sorted(folder.glob("*.safetensors")))
-        identity = f"{short}@sha256:{hashlib.sha256(hashes.encode()).hexdigest()}, {dtype}".replace("torch.", "")
-        return cls(model.to(dtype), words, eye, short, identity).to(device)  # pyright: ignore[reportArgumentType]
+        short = identity.lower().rpartition("@")[0]
+        identity = f"{identity.lower()}, {dtype}".replace("torch.", "")
+        return cls(model.to(dtype), words, processor, short, identity).to(device)  # pyright: ignore[reportArgumentType]
 
     @torch.no_grad()
     def forward(self, picture: UInt8[np.ndarray, "h w 3"], questions: Sequence[str]) -> Float[Tensor, "q"]:
-        """How much sooner it says yes than no to each question about one picture; positive means yes.
+        """Log-odds of yes over no for each question about one picture; positive means yes.
 
         All questions about a picture go together, always the same ones, so that an answer has the same company.
         """
         if not questions:
             raise ValueError("there is no question about this picture")
-        seen: Any = self.eye(images=[picture], return_tensors="pt")
-        number = int(seen["image_grid_thw"].prod()) // self.eye.merge_size**2
+        seen: Any = self.processor(images=[picture], return_tensors="pt")
+        number = int(seen["image_grid_thw"].prod()) // self.processor.merge_size**2
         chats = [CHAT.format(image=IMAGE * number, question=question) for question in questions]
         coded = self.words(chats, padding=True, padding_side="left", return_tensors="pt", add_special_tokens=False)
         ids = coded["input_ids"]
@@ -114,5 +111,5 @@ class YesNo(nn.Module):
 
 
 def margin(logits: Float[Tensor, "q v"], yes: Sequence[int], no: Sequence[int]) -> Float[Tensor, "q"]:
-    """Log-odds of saying yes rather than no, each in any of its spellings."""
+    """Log-odds of yes over no, each in any of its spellings."""
     return logits[:, list(yes)].logsumexp(-1) - logits[:, list(no)].logsumexp(-1)

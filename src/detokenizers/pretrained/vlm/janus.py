@@ -1,18 +1,16 @@
-"""Janus, frozen: prompts to image tokens, each distribution open to observers.
+"""Janus, frozen: prompts to image tokens, whose distributions can be observed; and images to words.
 
 prompt -format-> ids -Llama embeddings-> [cond; uncond] -token loop-> VisualTokens(ids, observed).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -22,9 +20,11 @@ from transformers import (
     JanusForConditionalGeneration,
     ProcessorMixin,
 )
-from transformers.utils import cached_file
 
+from ...checkpoint import reason, resolve
+from ...texts import json_of, text_in
 from ..vq import JanusVQ
+from ..weights.models import PATTERNS, load_model
 from .janus_size import JanusSize, build_janus, janus_config
 from .llama_blocks import LlamaBlocks
 from .prompt_formats import JanusChat, PlainWords, PromptFormat, prompt_batch
@@ -90,27 +90,18 @@ class JanusVLM(LlamaTokenVLM):
         Raises:
             ValueError: no such folder or id, another model's weights, or tensors that are missing or do not fit.
         """
-        source = str(name)
-        local = Path(name).is_dir()
-        if not local and (Path(name).is_absolute() or source.startswith(".") or source.count("/") != 1):
-            raise ValueError(f"{source!r} is neither a folder nor a Hub id of the form owner/name")
+        folder = resolve(name, PATTERNS)
         try:
-            config = AutoConfig.from_pretrained(source, local_files_only=local)
-            words = AutoTokenizer.from_pretrained(source, local_files_only=local, padding_side="left")
-            if config.model_type != "janus":
-                raise ValueError(f"it holds a {config.model_type!r} model, not 'janus'")
-            # Stored precision first: the VQ and the head stay as precise as the file has them.
-            loaded: Any = JanusForConditionalGeneration.from_pretrained(
-                source, config=config, dtype="auto", local_files_only=local, output_loading_info=True
-            )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ValueError(f"cannot load a Janus from {source}: {str(error).strip().splitlines()[0]}") from None
-        model, report = loaded
-        odd = sorted({*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])})
-        if odd:
-            raise ValueError(f"the weights in {source} do not fit a Janus: {', '.join(odd[:3])} ({len(odd)} in all)")
-        model = _settle(model, dtype)
-        words.chat_template = words.chat_template or _processor_template(source, local)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            words = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{folder} holds no readable Janus: {reason(error)}") from None
+        if config.model_type != "janus":
+            raise ValueError(f"{folder} holds a {config.model_type!r} model, not 'janus'")
+        # Stored precision first: the VQ and the head stay as precise as the file has them.
+        model = load_model(JanusForConditionalGeneration, folder, dtype="auto", whole=True)
+        cast(model, dtype)
+        words.chat_template = words.chat_template or _processor_template(folder)
         return cls(model, words, compile=compile).to(device)
 
     def columns(self, prompt: str) -> int:
@@ -158,35 +149,30 @@ class JanusVLM(LlamaTokenVLM):
         answers: list[str] = []
         for some in images.split(batch_size):
             asked = ids.expand(len(some), -1)
-            said = generate(  # Janus' own adds guidance, which text has not
+            written = generate(  # Janus' own adds guidance, which text has not
                 self.model,
                 asked,
                 generation_config=settings,
                 attention_mask=torch.ones_like(asked),
                 pixel_values=some.to(self.device, self.model.dtype),
             )
-            answers += words.batch_decode(said[:, asked.shape[1] :], skip_special_tokens=True)
+            answers += words.batch_decode(written[:, asked.shape[1] :], skip_special_tokens=True)
         return [answer.strip() for answer in answers]
 
 
-def _settle(model: JanusForConditionalGeneration, dtype: torch.dtype) -> JanusForConditionalGeneration:
+def cast(model: JanusForConditionalGeneration, dtype: torch.dtype) -> None:
+    """Put a Janus into a dtype, all but its VQ and image head, which stay in fp32."""
     for name, part in model.model.named_children():
         part.to(torch.float32 if name in ("vqmodel", "generation_head") else dtype)
     model.lm_head.to(dtype)
-    return model
 
 
-def _processor_template(source: str, local: bool) -> str | None:
+def _processor_template(folder: Path) -> str | None:
     """The chat template kept with a processor, in the files transformers has used for it over time."""
     for name in ("chat_template.jinja", "chat_template.json", "processor_config.json"):
-        path = cached_file(
-            source, name, local_files_only=local, _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )  # fmt: skip
-        if path is None:
-            continue
-        text = Path(path).read_text(encoding="utf-8")
-        template = text if name.endswith(".jinja") else json.loads(text).get("chat_template")
-        if template:
-            return template
+        if (folder / name).is_file():
+            text = text_in(folder / name)
+            template = text if name.endswith(".jinja") else json_of(text, str(folder / name)).get("chat_template")
+            if template:
+                return template
     return None

@@ -8,6 +8,8 @@ JanusSize + tokenizer -janus_config-> JanusConfig -build_janus-> JanusForConditi
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import model_validator
 from transformers import (
     GenerationConfig,
@@ -19,11 +21,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ...config import Config
+from ..vq_weights import VQSize
 
 
-class JanusSize(Config):
-    """Every number that makes one Janus larger or smaller than another."""
+class JanusSize(VQSize):
+    """Every number that makes one Janus larger or smaller than another; grid * VQ stride = image_size."""
 
     hidden: int
     """Width of the language model (and of both bridges)."""
@@ -39,20 +41,6 @@ class JanusSize(Config):
     """Longest sequence the language model is meant for."""
     image_size: int
     """Side of the square image, in pixels."""
-    grid: int
-    """Side of the token raster; grid * VQ stride = image_size."""
-    codebook: int
-    """Codes of the visual tokenizer."""
-    code_dim: int = 8
-    """Dimension of one code."""
-    vq_channels: int = 128
-    """Base channels of the visual tokenizer; a multiple of 32 (GroupNorm)."""
-    vq_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
-    """Channel multiplier per resolution; each entry after the first halves the image."""
-    vq_blocks: int = 2
-    """Residual blocks per resolution."""
-    vq_latent: int = 256
-    """Channels between the VQ encoder and its codes."""
     vision_hidden: int = 1024
     """Width of the vision tower."""
     vision_layers: int = 24
@@ -60,10 +48,8 @@ class JanusSize(Config):
     vision_heads: int = 16
     """Attention heads of the vision tower."""
 
-    @property
-    def stride(self) -> int:
-        """Pixels per token side."""
-        return 2 ** (len(self.vq_multipliers) - 1)
+    def vq_config(self, **more: Any) -> JanusVQVAEConfig:
+        return super().vq_config(projection_dim=self.hidden, image_token_embed_dim=self.hidden, **more)
 
     @model_validator(mode="after")
     def _fits(self) -> JanusSize:
@@ -117,19 +103,12 @@ def janus_config(
         num_image_tokens=size.grid**2,
         projection_dim=size.hidden,
     )
-    vq = JanusVQVAEConfig(
-        embed_dim=size.code_dim,
-        num_embeddings=size.codebook,
-        latent_channels=size.vq_latent,
-        base_channels=size.vq_channels,
-        channel_multiplier=list(size.vq_multipliers),
-        num_res_blocks=size.vq_blocks,
-        num_patches=size.grid,
-        projection_dim=size.hidden,
-        image_token_embed_dim=size.hidden,
-    )
     return JanusConfig(
-        text_config=text, vision_config=vision, vq_config=vq, image_token_id=image_token, tie_word_embeddings=False
+        text_config=text,
+        vision_config=vision,
+        vq_config=size.vq_config(),
+        image_token_id=image_token,
+        tie_word_embeddings=False,
     )
 
 
@@ -137,7 +116,7 @@ def build_janus(size: JanusSize, tokenizer: PreTrainedTokenizerBase) -> JanusFor
     """Build a randomly initialised Janus whose special ids and vocabulary agree with `tokenizer`.
 
     The tokenizer must know `bos_token`, `eos_token`, `pad_token`, `boi_token` (begin of image) and `image_token`;
-    `words.word_tokenizer` makes such a one. Raises ValueError if it is larger than `size.vocabulary`.
+    `word_tokenizer` makes such a one. Raises ValueError if it is larger than `size.vocabulary`.
     """
     ids = special_ids(tokenizer)
     if len(tokenizer) > size.vocabulary:

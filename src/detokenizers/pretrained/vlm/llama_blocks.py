@@ -1,10 +1,10 @@
 """The blocks of a transformers `LlamaModel`, run without the machinery around them.
 
 `LlamaModel.forward` builds masks, positions and cache objects at every call; a token loop calls it hundreds of times
-for one column each. Here the same modules are read directly: rotary angles and memory are prepared once, a step is
-arithmetic only. Results agree with `LlamaModel` to rounding (tests/pretrained/test_janus.py).
+for one column each. Here the same modules are read directly: rotary angles and KV cache are prepared once, a step is
+arithmetic only. Results agree with `LlamaModel` to rounding (tests/pretrained/vlm/test_janus.py).
 
-x [r q h] -> RMSNorm -> q, k, v -> rotate -> memory -> attention -> SwiGLU -> ... -> last hidden state [r q h].
+x [r q h] -> RMSNorm -> q, k, v -> rotate -> KV cache -> attention -> SwiGLU -> ... -> last hidden state [r q h].
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from torch import Tensor, nn
 from transformers import LlamaModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
+FEW_ROWS = 4
+"""Up to so many rows a CPU multiplies `W x` in columns faster than `x W` in rows, at equal sums up to rounding: BLAS
+shares out its work along the other side. One image drawn with guidance has two."""
+
 
 class Angles(NamedTuple):
     """Rotary factors per position, half-split: `x * cos + roll(x) * sin`, the sign of the roll folded into `sin`."""
@@ -32,26 +36,26 @@ class Angles(NamedTuple):
         half = sin.shape[-1] // 2
         return cls(cos, torch.cat([-sin[:, :half], sin[:, half:]], -1))
 
-    def at(self, places: Int[Tensor, "q"]) -> Angles:
-        return Angles(self.cos[places], self.sin[places])
+    def at(self, positions: Int[Tensor, "q"]) -> Angles:
+        return Angles(self.cos[positions], self.sin[positions])
 
     def rotate(self, x: Float[Tensor, "r heads q w"]) -> Float[Tensor, "r heads q w"]:
         return (x * self.cos).addcmul_(x.roll(x.shape[-1] // 2, -1), self.sin)
 
 
 @dataclass(frozen=True)
-class Memory:
+class KVCache:
     """Keys of all layers, then values of all layers, allocated once."""
 
-    kept: Float[Tensor, "layers2 r heads s w"]
+    tensor: Float[Tensor, "layers2 r heads s w"]
 
     @property
     def length(self) -> int:
-        return self.kept.shape[3]
+        return self.tensor.shape[3]
 
     def upto(self, span: int) -> tuple[Tensor, ...]:
-        """Views of the first `span` columns, layer by layer; writing to a view writes to the memory."""
-        return (self.kept if span == self.length else self.kept[:, :, :, :span]).unbind()
+        """Views of the first `span` columns, layer by layer; writing to a view writes to the cache."""
+        return (self.tensor if span == self.length else self.tensor[:, :, :, :span]).unbind()
 
 
 class _Norm:
@@ -60,9 +64,9 @@ class _Norm:
     def __init__(self, norm: LlamaRMSNorm) -> None:
         self.weight, self.eps, self.width = norm.weight, norm.variance_epsilon, norm.weight.numel()
         self.floor = torch.tensor((self.width * self.eps) ** 0.5)
-        self.settle()
+        self.refresh()
 
-    def settle(self) -> None:
+    def refresh(self) -> None:
         self.gain = self.weight.detach().float() * self.width**0.5
 
     def __call__(self, x: Float[Tensor, "r h"]) -> Float[Tensor, "r h"]:
@@ -77,24 +81,29 @@ class _Norm:
 class _Linear:
     """One linear layer, or several with one input multiplied as one; their weights then become views of one matrix.
 
-    Values, names and identity of the parameters stay, and nothing is stored twice. `settle` packs again after the
+    Values, names and identity of the parameters stay, and nothing is stored twice. `refresh` packs again after the
     model was moved or cast.
     """
 
     def __init__(self, *layers: nn.Linear) -> None:
         self.layers = layers
-        self.weight, self.bias = self._pack(), self._biases()
+        self.weight = self._pack()
+        self.refresh()
 
     def __call__(self, x: Float[Tensor, "r i"]) -> Float[Tensor, "r o"]:
-        return F.linear(x, self.weight, self.bias)
+        if not (self.on_cpu and 1 < len(x) <= FEW_ROWS):
+            return F.linear(x, self.weight, self.bias)
+        y = torch.mm(self.weight, x.t()).t().contiguous()
+        return y if self.bias is None else y.add_(self.bias)
 
-    def settle(self) -> None:
-        place = self.weight.data_ptr()
+    def refresh(self) -> None:
+        self.on_cpu = self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
+        address = self.weight.data_ptr()
         for layer in self.layers:
-            if layer.weight.data_ptr() != place:
+            if layer.weight.data_ptr() != address:
                 self.weight = self._pack()
                 break
-            place += layer.weight.numel() * layer.weight.element_size()
+            address += layer.weight.numel() * layer.weight.element_size()
         self.bias = self._biases()
 
     def _pack(self) -> Tensor:
@@ -143,20 +152,20 @@ class LlamaBlocks:
         """Any weight of the blocks: its device and dtype are theirs."""
         return self.model.norm.weight
 
-    def settle(self) -> None:
+    def refresh(self) -> None:
         """Follow the model if it was moved, cast or changed; called once an image, cheap when nothing happened."""
         for part in (self.norm, *(part for layer in self.layers for part in layer)):
-            part.settle()
+            part.refresh()
 
     def angles(self, length: int) -> Angles:
         """The model's own rotary angles for positions 0 to `length` - 1."""
-        places = torch.arange(length, device=self.weight.device)[None]
-        cos, sin = self.model.rotary_emb(self.weight, places)
+        positions = torch.arange(length, device=self.weight.device)[None]
+        cos, sin = self.model.rotary_emb(self.weight, positions)
         return Angles.of(cos[0], sin[0])
 
-    def memory(self, rows: int, length: int) -> Memory:
-        """Fresh memory; zeros, because masked positions are still multiplied by zero weights."""
-        return Memory(self.weight.new_zeros(2 * len(self.layers), rows, self.kv_heads, length, self.width))
+    def cache(self, rows: int, length: int) -> KVCache:
+        """An empty KV cache; zeros, because masked positions are still multiplied by zero weights."""
+        return KVCache(self.weight.new_zeros(2 * len(self.layers), rows, self.kv_heads, length, self.width))
 
     def __call__(
         self,
@@ -164,8 +173,8 @@ class LlamaBlocks:
         angles: Angles,
         *,
         mask: Bool[Tensor, "r 1 q s"] | Float[Tensor, "r 1 q s"] | None = None,
-        memory: Memory | None = None,
-        places: Int[Tensor, "q"] | None = None,
+        cache: KVCache | None = None,
+        positions: Int[Tensor, "q"] | None = None,
         span: int = 0,
     ) -> Float[Tensor, "r q h"]:
         """Return the last hidden state, after the final norm.
@@ -173,27 +182,27 @@ class LlamaBlocks:
         Args:
             x: embeddings of the new columns.
             angles: rotary factors of the new columns.
-            mask: True where a query may look (or numbers to add); None means causal among the new columns, everything
+            mask: True where a query may attend (or numbers to add); None means causal among the new columns, everything
                 before them visible.
-            memory: where earlier columns are; None when `x` is the whole sequence.
-            places: columns of the memory that `x` fills.
-            span: length of the memory that is looked at.
+            cache: where earlier columns are; None when `x` is the whole sequence.
+            positions: columns of the cache that `x` fills.
+            span: columns of the cache that are attended to.
         """
         rows, columns, _ = x.shape
         heads, kv_heads = self.heads, self.kv_heads
         x = x.flatten(0, 1)
-        seen = memory.upto(span) if memory is not None else ()
+        seen = cache.upto(span) if cache is not None else ()
         for number, layer in enumerate(self.layers):
             y = layer.before_attention(x)
             qk, v = self._split(layer.qkv(y), rows, columns).split((heads + kv_heads, kv_heads), 1)
             q, k = angles.rotate(qk).split((heads, kv_heads), 1)
-            if places is not None:
-                k = seen[number].index_copy_(2, places, k)
-                v = seen[len(self.layers) + number].index_copy_(2, places, v)
-            look = F.scaled_dot_product_attention(
+            if positions is not None:
+                k = seen[number].index_copy_(2, positions, k)
+                v = seen[len(self.layers) + number].index_copy_(2, positions, v)
+            mixed = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, is_causal=mask is None and columns > 1, enable_gqa=heads != kv_heads
             )
-            x = layer.o((look if columns == 1 else look.transpose(1, 2)).reshape(rows * columns, -1)).add_(x)
+            x = layer.o((mixed if columns == 1 else mixed.transpose(1, 2)).reshape(rows * columns, -1)).add_(x)
             y = layer.before_mlp(x)
             x = layer.down(F.silu(layer.gate(y), inplace=True).mul_(layer.up(y))).add_(x)
         return self.norm(x).unflatten(0, (rows, columns))
@@ -211,5 +220,5 @@ def _layer(block: LlamaDecoderLayer) -> _Layer:
         raise ValueError(f"this Llama has {', '.join(odd)} layers where Linear ones belong; merge its adapters first")
     q, k, v, *others = linears
     o, gate, up, down = map(_Linear, others)
-    attend, think = _Norm(block.input_layernorm), _Norm(block.post_attention_layernorm)
-    return _Layer(attend, _Linear(q, k, v), o, think, gate, up, down)
+    before_attention, before_mlp = _Norm(block.input_layernorm), _Norm(block.post_attention_layernorm)
+    return _Layer(before_attention, _Linear(q, k, v), o, before_mlp, gate, up, down)

@@ -1,7 +1,7 @@
 """LlamaGen text-to-image, frozen: T5 captions in, image tokens out, through the same token loop as Janus.
 
 Three things make it unlike a plain Llama: its prefix is 120 projected caption features; its unconditional twin is a
-learnt prefix; and positions turn in two dimensions over the image, while the prefix is not placed at all (its rotary
+learnt prefix; and positions turn in two dimensions over the image, while the prefix has no position at all (its rotary
 factors are zero, so its keys and queries vanish).
 
 caption features -project-> prefix [cond; uncond] -token loop, 2-D rotary-> VisualTokens(ids, observed).
@@ -17,11 +17,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import JanusVQVAE, JanusVQVAEConfig, LlamaConfig, LlamaModel
+from transformers import JanusVQVAE, LlamaConfig, LlamaModel
 
-from ...config import Config
+from ...checkpoint import load_strictly
 from ..vq import JanusVQ
-from ..weights.llamagen_files import gpt_tensors, read_official, vq_tensors
+from ..vq_weights import VQSize, build_vq
+from ..weights.formats import tensors_in
+from ..weights.llamagen_files import gpt_tensors, vq_tensors
 from .llama_blocks import Angles, LlamaBlocks
 from .step_graphs import fused
 from .t5_captions import CaptionEncoder, T5Captions
@@ -29,7 +31,7 @@ from .token_loop import Prefix, TokenLoop, TokenParts
 from .token_vlm import LlamaTokenVLM
 
 
-class LlamaGenSize(Config):
+class LlamaGenSize(VQSize):
     """The numbers of one LlamaGen text-to-image GPT and its VQ."""
 
     hidden: int = 1280
@@ -44,20 +46,10 @@ class LlamaGenSize(Config):
     """Side of the token raster: 16 at 256 px, 32 at 512 px."""
     codebook: int = 16384
     """Codes of the visual tokenizer."""
-    code_dim: int = 8
-    """Dimension of one code."""
     caption_dim: int = 2048
     """Width of the caption features (flan-t5-xl)."""
     caption_length: int = 120
     """Positions of the prefix."""
-    vq_channels: int = 128
-    """Base channels of the VQ; a multiple of 32."""
-    vq_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
-    """Channel multiplier per resolution."""
-    vq_blocks: int = 2
-    """Residual blocks per resolution."""
-    vq_latent: int = 256
-    """Channels between the VQ encoder and its codes."""
 
 
 STAGES = {"t2i_XL_stage1_256": LlamaGenSize(), "t2i_XL_stage2_512": LlamaGenSize(grid=32)}
@@ -103,19 +95,13 @@ class LlamaGen(nn.Module):
         self.output = nn.Linear(size.hidden, size.codebook, bias=False)
 
 
-def llamagen_vq(size: LlamaGenSize) -> JanusVQVAE:
-    """The VQ-16 of LlamaGen: Janus' network at LlamaGen's grid."""
-    return JanusVQVAE(
-        JanusVQVAEConfig(
-            embed_dim=size.code_dim,
-            num_embeddings=size.codebook,
-            latent_channels=size.vq_latent,
-            base_channels=size.vq_channels,
-            channel_multiplier=list(size.vq_multipliers),
-            num_res_blocks=size.vq_blocks,
-            num_patches=size.grid,
-        )
-    )
+def official_vq(folder: Path, size: LlamaGenSize) -> JanusVQVAE:
+    """The visual tokenizer from its official file, `vq_ds16_t2i.pt`, without the GPT."""
+    path = folder / "vq_ds16_t2i.pt"
+    with torch.device("meta"):
+        vq = build_vq(size)
+    load_strictly(vq, vq_tensors(tensors_in(path)), path)
+    return vq
 
 
 def raster_angles(size: LlamaGenSize, length: int, like: Tensor) -> Angles:
@@ -123,8 +109,8 @@ def raster_angles(size: LlamaGenSize, length: int, like: Tensor) -> Angles:
     second with the column."""
     pairs = size.hidden // size.heads // 2
     speeds = 10000.0 ** -(torch.arange(pairs // 2) * 2 / pairs)
-    place = torch.arange(size.grid**2)
-    turn = torch.cat([(place // size.grid)[:, None] * speeds, (place % size.grid)[:, None] * speeds], -1)
+    position = torch.arange(size.grid**2)
+    turn = torch.cat([(position // size.grid)[:, None] * speeds, (position % size.grid)[:, None] * speeds], -1)
     blank = torch.zeros(size.caption_length, pairs)
     cos, sin = torch.cat([blank, turn.cos()])[:length], torch.cat([blank, turn.sin()])[:length]
     return Angles.of(torch.cat([cos, cos], -1).to(like), torch.cat([sin, sin], -1).to(like))
@@ -136,7 +122,7 @@ class LlamaGenVLM(LlamaTokenVLM):
     Args:
         model: the GPT.
         vq: the visual tokenizer's network.
-        captions: where caption features come from (`T5Captions`, `StoredCaptions`).
+        captions: where caption features come from.
         compile: capture the decode step as one CUDA graph.
     """
 
@@ -189,11 +175,10 @@ class LlamaGenVLM(LlamaTokenVLM):
                 )
             captions = T5Captions.from_pretrained(folder / TEXT_ENCODER, dtype=dtype)
         with torch.device("meta"):
-            model, vq = LlamaGen(size), llamagen_vq(size)
+            model = LlamaGen(size)
         path = folder / f"{stage}.pt"
-        _fill(model, gpt_tensors(read_official(path), size.heads), path)
-        path = folder / "vq_ds16_t2i.pt"
-        _fill(vq, vq_tensors(read_official(path)), path)
+        load_strictly(model, gpt_tensors(tensors_in(path), size.heads), path)
+        vq = official_vq(folder, size)
         parts: tuple[nn.Module, ...] = (model.llama, model.caption)
         for part in parts:
             nn.Module.to(part, dtype)
@@ -221,18 +206,3 @@ class LlamaGenVLM(LlamaTokenVLM):
             features = torch.cat([features, project.uncond.expand_as(features)])
             visible = visible.repeat(2, 1)
         return Prefix(project(features), visible)
-
-
-def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Give a meta-device module its weights, all of them and no others."""
-    expected = module.state_dict()
-    odd = [f"missing {name}" for name in expected if name not in tensors]
-    odd += [f"unknown {name}" for name in tensors if name not in expected]
-    odd += [
-        f"{name} is {list(tensors[name].shape)}, not {list(expected[name].shape)}"
-        for name in expected
-        if name in tensors and tensors[name].shape != expected[name].shape
-    ]
-    if odd:
-        raise ValueError(f"{path} does not fit this LlamaGen: {', '.join(odd[:3])} ({len(odd)} in all)")
-    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)

@@ -49,7 +49,7 @@ class PlainWords:
         refuse_unknown_words(self.tokenizer, prompt)
         words = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         if not words:
-            raise ValueError(f"the prompt {prompt!r} says nothing to this VLM, which reads words and passes over signs")
+            raise ValueError(f"the prompt {prompt!r} has no words; this VLM reads words and drops punctuation")
         return [self.special["bos"], *_listed(words), self.special["boi"]]
 
     def question(self, text: str | None, num_image_tokens: int) -> list[int]:

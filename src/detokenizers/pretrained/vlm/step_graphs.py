@@ -4,7 +4,7 @@ beyond that is the launching of some five hundred kernels; a CUDA graph launches
 Two compilers for `TokenLoop`: `recorded` captures the step's own kernels in a second and needs no code generation;
 `fused` is `torch.compile`, which also joins the small kernels, after a minute or two of compiling.
 
-inputs of a step -copied to fixed places-> graph -replay-> logits
+inputs of a step -copied to fixed addresses-> graph -replay-> logits
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .llama_blocks import Angles, Memory
+from .llama_blocks import Angles, KVCache
 
 Step = Callable[..., Tensor]
 Run = Callable[[], Tensor]
@@ -40,7 +40,7 @@ def cuda_graph(run: Run) -> Run:
 
 
 class Recorded:
-    """`TokenLoop.static_step`, recorded once per memory; feeding a column twice writes the same, so warming up is safe.
+    """`TokenLoop.static_step`, recorded once a cache; feeding a column twice writes the same, so warming up is safe.
 
     Args:
         step: the step, of equal shapes at every call.
@@ -49,28 +49,28 @@ class Recorded:
 
     def __init__(self, step: Step, record: Callable[[Run], Run] = cuda_graph) -> None:
         self.step, self.record = step, record
-        self.memory: Tensor | None = None
+        self.cache: Tensor | None = None
         self.branches = 0
         self.given: list[Tensor] = []
-        self.places: list[Tensor] = []
+        self.fixed: list[Tensor] = []
 
     def __call__(
-        self, ids: Tensor, here: Tensor, angles: Angles, memory: Memory, seen: Tensor, guidance: Tensor, branches: int
+        self, ids: Tensor, here: Tensor, angles: Angles, cache: KVCache, seen: Tensor, guidance: Tensor, branches: int
     ) -> Tensor:
         given = [ids, here, *angles, seen, guidance]
-        if memory.kept is not self.memory or branches != self.branches:
-            self._record(given, memory, branches)
-        for place, value, last in zip(self.places, given, self.given, strict=True):
+        if cache.tensor is not self.cache or branches != self.branches:
+            self._record(given, cache, branches)
+        for address, value, last in zip(self.fixed, given, self.given, strict=True):
             if value is not last:  # angles, padding and guidance stay for a whole image
-                place.copy_(value)
+                address.copy_(value)
         self.given = given
         return self.run()
 
-    def _record(self, given: list[Tensor], memory: Memory, branches: int) -> None:
-        self.memory, self.branches, self.given = memory.kept, branches, given
-        self.places = [value.clone() for value in given]
-        ids, here, cos, sin, seen, guidance = self.places
-        self.run = self.record(lambda: self.step(ids, here, Angles(cos, sin), memory, seen, guidance, branches))
+    def _record(self, given: list[Tensor], cache: KVCache, branches: int) -> None:
+        self.cache, self.branches, self.given = cache.tensor, branches, given
+        self.fixed = [value.clone() for value in given]
+        ids, here, cos, sin, seen, guidance = self.fixed
+        self.run = self.record(lambda: self.step(ids, here, Angles(cos, sin), cache, seen, guidance, branches))
 
 
 def recorded(step: Step) -> Step:

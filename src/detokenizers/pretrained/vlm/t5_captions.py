@@ -17,6 +17,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
+from ...checkpoint import reason, resolve
+from ..weights.models import PATTERNS, load_model
+
 log = logging.getLogger(__name__)
 
 
@@ -28,7 +31,7 @@ class Captions(NamedTuple):
 
 
 class CaptionEncoder(Protocol):
-    """Where caption features come from; ten gigabytes of T5, or a table made earlier."""
+    """Where caption features come from."""
 
     def check(self, prompts: Sequence[str]) -> None:
         """Refuse what is no caption, and log what is read in part."""
@@ -74,7 +77,7 @@ def lost_letters(prompt: str) -> set[str]:
 
 
 def log_some(prompts: Sequence[str], what: str) -> None:
-    """Say what happened to some prompts, naming the first."""
+    """Log what happened to some prompts, naming the first."""
     if prompts:
         log.warning("%d of the prompts are %s, the first: %.60r...", len(prompts), what, prompts[0])
 
@@ -92,13 +95,12 @@ class T5Captions(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
         """Load a T5 encoder and its tokenizer from a folder or Hub id."""
-        source, local = str(name), Path(name).is_dir()
+        folder = resolve(name, PATTERNS)
         try:
-            encoder = T5EncoderModel.from_pretrained(source, dtype=dtype, local_files_only=local)
-            return cls(encoder, AutoTokenizer.from_pretrained(source, local_files_only=local))
-        except (OSError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ValueError(f"cannot load the T5 caption encoder from {source}: {first}") from None
+            words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder} has no readable T5 tokenizer: {reason(error)}") from None
+        return cls(load_model(T5EncoderModel, folder, dtype=dtype), words)
 
     def check(self, prompts: Sequence[str]) -> None:
         """Log, once, the prompts whose end is cut off or of which something is not read.
@@ -134,26 +136,3 @@ class T5Captions(nn.Module):
         ).to(self.encoder.device)  # fmt: skip
         features = self.encoder(input_ids=coded["input_ids"], attention_mask=coded["attention_mask"])
         return left_padded(features.last_hidden_state, coded["attention_mask"].bool())
-
-
-class StoredCaptions:
-    """Caption features computed earlier, by prompt: `{prompt: features [n c]}` of the valid positions only."""
-
-    def __init__(self, table: dict[str, Float[Tensor, "n c"]], length: int = 120) -> None:
-        self.table = table
-        self.length = length
-
-    def check(self, prompts: Sequence[str]) -> None:
-        """Raise a ValueError for a prompt without features, and for features of more positions than there are."""
-        if missing := [prompt for prompt in prompts if prompt not in self.table]:
-            raise ValueError(f"no stored caption features for {missing[0]!r} ({len(missing)} prompts in all)")
-        if long := [prompt for prompt in prompts if len(self.table[prompt]) > self.length]:
-            positions = len(self.table[long[0]])
-            raise ValueError(f"the features of {long[0]!r} have {positions} positions, but {self.length} are read")
-
-    def __call__(self, prompts: Sequence[str]) -> Captions:
-        self.check(prompts)
-        rows = [self.table[prompt] for prompt in prompts]
-        features = torch.stack([torch.cat([row, row.new_zeros(self.length - len(row), row.shape[1])]) for row in rows])
-        visible = torch.tensor([[place < len(row) for place in range(self.length)] for row in rows])
-        return left_padded(features, visible.to(features.device))

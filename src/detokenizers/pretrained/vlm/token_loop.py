@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from ...nn.sampling import draw
 from ...protocols import Observe
-from .llama_blocks import Angles, LlamaBlocks, Memory
+from .llama_blocks import Angles, KVCache, LlamaBlocks
 
 CHUNK_ROWS = 1024
 """Rows of logits that `observe_given` has in memory at a time."""
 WAITING = 65_536
 """Bytes of logits an item may have waiting to be observed together."""
 COLUMNS = 16
-"""A compiled loop's memory is a multiple of this long: prompts of about one length share a graph, and fast attention
+"""A compiled loop's KV cache is a multiple of this long: prompts of about one length share a graph, and fast attention
 kernels want masks whose rows start at aligned addresses."""
 
 
@@ -113,7 +113,7 @@ class TokenLoop:
         self.parts = parts
         self.num_tokens = num_tokens
         self.compiled = compiler(self.static_step) if compiler else None
-        self._kept: Memory | None = None
+        self._kept: KVCache | None = None
         self._wanted: tuple = ()
 
     @torch.no_grad()
@@ -141,7 +141,7 @@ class TokenLoop:
         Returns:
             Tokens in raster order, and what every observer returned, stacked.
         """
-        self.parts.blocks.settle()
+        self.parts.blocks.refresh()
         # Inference mode saves each of a step's ~300 calls some bookkeeping; what leaves the loop are normal tensors.
         quick = torch.inference_mode if self.compiled is None else torch.no_grad
         x, start = prefix.embeddings, prefix.embeddings.shape[1]
@@ -155,13 +155,13 @@ class TokenLoop:
         scale = torch.tensor(guidance, device=device)
 
         with quick():
-            memory = self._memory(x.shape[0], length)
+            cache = self._cache(x.shape[0], length)
             hidden = self.parts.blocks(
                 x,
                 angles.at(places[:start]),
                 mask=prefix_mask(prefix.visible),
-                memory=memory,
-                places=places[:start],
+                cache=cache,
+                positions=places[:start],
                 span=start,
             )
             logits = self.logits(hidden[:, -1], branches, scale)
@@ -181,11 +181,11 @@ class TokenLoop:
             here = places[start + step : start + step + 1]
             with quick():
                 if self.compiled is not None:
-                    logits = self.compiled(drawn, here, angles, memory, seen, scale, branches).clone()
+                    logits = self.compiled(drawn, here, angles, cache, seen, scale, branches).clone()
                 else:
                     span = start + step + 1
                     mask = seen[..., :span] if padded else None
-                    logits = self.step(drawn, here, angles.at(here), memory, span, mask, scale, branches)
+                    logits = self.step(drawn, here, angles.at(here), cache, span, mask, scale, branches)
         return torch.stack(ids, 1), {} if observations is None else observations.stacked()
 
     @torch.no_grad()
@@ -200,7 +200,7 @@ class TokenLoop:
         observe: Mapping[str, Observe],
     ) -> dict[str, Float[Tensor, "b n o"]]:
         """Observe the guided distributions of given tokens in one parallel pass, chunk by chunk."""
-        self.parts.blocks.settle()
+        self.parts.blocks.refresh()
         known = self.parts.embed(ids[:, :-1]).repeat(branches, 1, 1)
         x = torch.cat([prefix.embeddings, known.to(prefix.embeddings.dtype)], 1)
         seen = torch.cat([prefix.visible, prefix.visible.new_ones(known.shape[:2])], 1)
@@ -216,36 +216,36 @@ class TokenLoop:
         return {name: torch.cat(parts).unflatten(0, ids.shape) for name, parts in kept.items()}
 
     def step(
-        self, ids: Tensor, here: Tensor, angles: Angles, memory: Memory, span: int, mask: Tensor | None,
+        self, ids: Tensor, here: Tensor, angles: Angles, cache: KVCache, span: int, mask: Tensor | None,
         guidance: Tensor, branches: int,
     ) -> Float[Tensor, "b v"]:  # fmt: skip
         """Feed one token per item and return the guided logits of the next."""
         x = self.parts.embed(ids)
         x = (x if branches == 1 else torch.cat([x] * branches))[:, None]
-        hidden = self.parts.blocks(x, angles, mask=mask, memory=memory, places=here, span=span)
+        hidden = self.parts.blocks(x, angles, mask=mask, cache=cache, positions=here, span=span)
         return self.logits(hidden[:, -1], branches, guidance)
 
     def static_step(
-        self, ids: Tensor, here: Tensor, angles: Angles, memory: Memory, seen: Tensor, guidance: Tensor, branches: int
+        self, ids: Tensor, here: Tensor, angles: Angles, cache: KVCache, seen: Tensor, guidance: Tensor, branches: int
     ) -> Float[Tensor, "b v"]:
-        """`step` over the whole memory, unwritten columns masked: equal shapes at every step, hence one graph."""
-        open_ = seen & (torch.arange(memory.length, device=seen.device) <= here)
+        """`step` over the whole cache, unwritten columns masked: equal shapes at every step, hence one graph."""
+        open_ = seen & (torch.arange(cache.length, device=seen.device) <= here)
         # Added once here; as booleans every layer would turn them into numbers again.
-        mask = torch.zeros_like(open_, dtype=memory.kept.dtype).masked_fill_(~open_, float("-inf"))
-        return self.step(ids, here, angles.at(here), memory, memory.length, mask, guidance, branches)
+        mask = torch.zeros_like(open_, dtype=cache.tensor.dtype).masked_fill_(~open_, float("-inf"))
+        return self.step(ids, here, angles.at(here), cache, cache.length, mask, guidance, branches)
 
     def logits(self, hidden: Float[Tensor, "r h"], branches: int, guidance: Tensor) -> Float[Tensor, "b v"]:
         return self.parts.project(guide(self.parts.lift(hidden), branches, guidance))
 
-    def _memory(self, rows: int, length: int) -> Memory:
-        """Compiled graphs remember addresses, so their memory is reused for as long as its shape fits."""
+    def _cache(self, rows: int, length: int) -> KVCache:
+        """Compiled graphs remember addresses, so their cache is reused for as long as its shape fits."""
         if self.compiled is None:
-            return self.parts.blocks.memory(rows, length)
+            return self.parts.blocks.cache(rows, length)
         like = self.parts.blocks.weight
         wanted = (rows, length, like.data_ptr(), like.dtype)
         if self._kept is None or self._wanted != wanted:
-            self._kept, self._wanted = self.parts.blocks.memory(rows, length), wanted
-            torch._dynamo.mark_static_address(self._kept.kept)
+            self._kept, self._wanted = self.parts.blocks.cache(rows, length), wanted
+            torch._dynamo.mark_static_address(self._kept.tensor)
         return self._kept
 
     def _check_finite(self, logits: Tensor) -> None:

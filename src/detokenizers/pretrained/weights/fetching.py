@@ -3,7 +3,7 @@
 Nothing half-written is ever left behind, and nothing is downloaded where `HF_HUB_OFFLINE` is set; without a network the
 answer is one line that says which file is wanted, from where, and where to put it.
 
-PublishedFile | PublishedRepo -places, caches, network-> path | ValueError
+PublishedFile | PublishedRepo -folders, caches, network-> path | ValueError
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT
 
-from ...checkpoint import atomic
+from ...checkpoint import atomic, reason
 from ...digests import sha256_of
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class PublishedRepo:
         return f"https://huggingface.co/{self.name}/tree/{self.revision}"
 
 
-def places() -> list[Path]:
+def weight_folders() -> list[Path]:
     """The folders that are searched, in this order; downloads of single files go to the first."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     chosen = os.environ.get("DETOK_WEIGHTS")
@@ -71,31 +71,35 @@ def offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def wanted(published: PublishedFile | PublishedRepo, reason: str) -> ValueError:
+def wanted(published: PublishedFile | PublishedRepo, why: str) -> ValueError:
     """The one line that says what is missing and how to get it."""
     single = isinstance(published, PublishedFile)
     what = published.name if single else f"{published.name}/{published.weights}"
-    how = f"put it into {places()[0]}" if single else f"put it and the *.json files into {places()[0] / published.name}"
+    how = (
+        f"put it into {weight_folders()[0]}"
+        if single
+        else f"put it and the *.json files into {weight_folders()[0] / published.name}"
+    )
     return ValueError(
         f"{published.used_by} needs {what} ({published.bytes / 1e6:.0f} MB) from {published.url}; "
-        f"{how}, or name another folder in DETOK_WEIGHTS ({reason})"
+        f"{how}, or name another folder in DETOK_WEIGHTS ({why})"
     )
 
 
 def file_of(published: PublishedFile) -> Path:
     """Where the file is now; not verified if it was found, verified if it was downloaded."""
-    for folder in (*places(), Path(torch.hub.get_dir()) / "checkpoints"):
+    for folder in (*weight_folders(), Path(torch.hub.get_dir()) / "checkpoints"):
         if (path := folder / published.name).is_file():
             return path
     if offline():
         raise wanted(published, OFFLINE)
-    return _download(published, places()[0] / published.name)
+    return _download(published, weight_folders()[0] / published.name)
 
 
 def repo_of(published: PublishedRepo) -> Path:
     """The repository's folder, not verified: the user's copy, the Hub's cache, or a download of its one commit."""
-    for place in places():
-        for folder in (place / published.name, place / published.name.split("/")[1]):
+    for parent in weight_folders():
+        for folder in (parent / published.name, parent / published.name.split("/")[1]):
             if (folder / published.weights).is_file():
                 return folder
     ask = partial(
@@ -116,8 +120,7 @@ def repo_of(published: PublishedRepo) -> Path:
         _knock(ENDPOINT)
         found = Path(ask())
     except (OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise wanted(published, f"the Hub says: {reason}") from None
+        raise wanted(published, f"the Hub says: {reason(error)}") from None
     if not (found / published.weights).is_file():
         raise wanted(published, f"{found} does not hold it")
     return found

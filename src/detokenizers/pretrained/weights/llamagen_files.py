@@ -4,23 +4,15 @@ The GPT is a Llama with three changes of spelling: q, k, v are stacked in one ma
 rows of q and k are reordered per head; and what transformers calls `embed_tokens` holds image tokens. The VQ is Janus'
 network under other names.
 
-FILE.pt -read_official-> official names -gpt_tensors | vq_tensors-> names of LlamaModel, CaptionProjection, JanusVQVAE.
+FILE.pt -tensors_in-> official names -gpt_tensors | vq_tensors-> names of LlamaModel, CaptionProjection, JanusVQVAE.
 """
 
 from __future__ import annotations
 
-import argparse
-import pickle
 import re
-from pathlib import Path
-from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-
-CONTAINERS = ("model", "module", "state_dict")
-"""Where official checkpoints keep their tensors, beside optimizer state and arguments."""
 
 BLOCK = {
     "attention.wo": "self_attn.o_proj",
@@ -40,24 +32,6 @@ OUTSIDE = {
 }
 
 
-def read_official(path: str | Path) -> dict[str, Tensor]:
-    """Read an official checkpoint without executing anything in it; one clear ValueError if that cannot be done."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"there is no LlamaGen checkpoint at {path}")
-    try:
-        # Official files carry the training arguments as an argparse.Namespace; nothing else is allowed.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            holder: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} is not a readable LlamaGen checkpoint ({first}); was its download cut off?") from None
-    tensors = next((holder[name] for name in CONTAINERS if isinstance(holder, dict) and name in holder), holder)
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"{path} holds no tensors under any of {', '.join(CONTAINERS)}; is it a LlamaGen checkpoint?")
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-
-
 def half_split(rows: Float[Tensor, "o h"], heads: int) -> Float[Tensor, "o h"]:
     """Reorder rows per head from interleaved rotary pairs (0, 1), (2, 3), ... to halves (0, 2, ... | 1, 3, ...)."""
     return rows.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
@@ -72,10 +46,10 @@ def gpt_tensors(official: dict[str, Tensor], heads: int) -> dict[str, Tensor]:
             named[OUTSIDE[name]] = tensor
         elif block and block[2] == "attention.wqkv":
             q, k, v = tensor.chunk(3)
-            place = f"llama.layers.{block[1]}.self_attn"
-            named[f"{place}.q_proj.weight"] = half_split(q, heads)
-            named[f"{place}.k_proj.weight"] = half_split(k, heads)
-            named[f"{place}.v_proj.weight"] = v
+            prefix = f"llama.layers.{block[1]}.self_attn"
+            named[f"{prefix}.q_proj.weight"] = half_split(q, heads)
+            named[f"{prefix}.k_proj.weight"] = half_split(k, heads)
+            named[f"{prefix}.v_proj.weight"] = v
         elif block and block[2] in BLOCK:
             named[f"llama.layers.{block[1]}.{BLOCK[block[2]]}.weight"] = tensor
         else:

@@ -24,59 +24,33 @@ PUBLISHED: dict[str, PublishedFile | PublishedRepo] = {
     one.name: one
     for one in (
         PublishedFile(
-            INCEPTION,
-            f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}",
-            95_628_359,
-            "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-            "Apache-2.0",
-            "FID, rFID, KID",
+            INCEPTION, f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}", 95_628_359,
+            "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2", "Apache-2.0", "FID, rFID, KID",
         ),
         PublishedFile(
-            ALEXNET,
-            f"https://download.pytorch.org/models/{ALEXNET}",
-            244_408_911,
-            "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-            "BSD-3-Clause",
-            "LPIPS-alex",
+            ALEXNET, f"https://download.pytorch.org/models/{ALEXNET}", 244_408_911,
+            "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02", "BSD-3-Clause", "LPIPS-alex",
         ),
         PublishedFile(
-            VGG16,
-            f"https://download.pytorch.org/models/{VGG16}",
-            553_433_881,
-            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-            "BSD-3-Clause",
-            "LPIPS-vgg",
+            VGG16, f"https://download.pytorch.org/models/{VGG16}", 553_433_881,
+            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0", "BSD-3-Clause", "LPIPS-vgg",
         ),
         PublishedRepo(
-            DINOV2,
-            "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
-            "model.safetensors",
-            1_217_522_888,
-            "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
-            "Apache-2.0",
-            "FD-DINOv2",
+            DINOV2, "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c", "model.safetensors", 1_217_522_888,
+            "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23", "Apache-2.0", "FD-DINOv2",
         ),
         PublishedRepo(
-            CLIP_OPENAI,
-            "32bd64288804d66eefd0ccbe215aa642df71cc41",
-            "model.safetensors",
-            1_710_540_580,
-            "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
-            "MIT",
+            CLIP_OPENAI, "32bd64288804d66eefd0ccbe215aa642df71cc41", "model.safetensors", 1_710_540_580,
+            "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb", "MIT",
             "CLIPScore-clip-vit-large-patch14",
         ),
         # At this commit the weights are known as pytorch_model.bin, read with weights_only; about this many bytes.
         PublishedRepo(
-            CLIP_DATACOMP,
-            "84c9828e63dc9a9351d1fe637c346d4c1c4db341",
-            "pytorch_model.bin",
-            1_710_000_000,
-            None,
-            "MIT",
-            "CLIPScore-CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+            CLIP_DATACOMP, "84c9828e63dc9a9351d1fe637c346d4c1c4db341", "pytorch_model.bin", 1_710_000_000,
+            None, "MIT", "CLIPScore-CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
         ),
     )
-}
+}  # fmt: skip
 
 
 def locate(name: str) -> Path:

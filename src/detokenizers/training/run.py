@@ -1,0 +1,53 @@
+"""What the settings of every training have in common, whichever paper they serve.
+
+Run -job()-> Job -train()-> run folder ; images -encode, once for all runs that encode alike-> CachedRun.encoded
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ..config import Config
+from ..data.encoded import Encode, Encoded, encoded
+from ..data.sources import Source
+from .config import TrainConfig
+from .job import Job
+from .processes import computing_device
+
+
+class Run(Config):
+    """Everything that decides what a training computes."""
+
+    recipe: str
+    """Name of the recipe these settings come from."""
+    train: TrainConfig = TrainConfig()
+
+    @abstractmethod
+    def job(self) -> Job:
+        """Build what is trained; its first weights follow from `train.seed`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process trains, and encodes before."""
+        return computing_device()
+
+
+class CachedRun(Run):
+    """A run on what frozen encoders make of its images."""
+
+    cache: str = "out/cache"
+    """Folder for what frozen encoders make of the images; runs with equal images and encoders share it."""
+
+    def encoded(self, kind: str, source: Source, encode: Encode, inputs: Mapping[str, str]) -> Encoded:
+        """Every row of a source through `encode`, computed once and read from the disk from then on.
+
+        Args:
+            kind: what the arrays are, in a word; equal words and inputs, equal arrays.
+            inputs: fingerprints of all that the arrays depend on, the source's among them.
+        """
+        folder = Path(self.cache) / "-".join([kind, *(part[:10] for part in inputs.values())])
+        return encoded(source, encode, folder, workers=self.train.workers)

@@ -1,0 +1,62 @@
+"""What all runs share: a cache that is named by what its arrays depend on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detokenizers.data.sources import WorldImages
+from detokenizers.papers import RECIPES
+from detokenizers.training import CachedRun, Job, Run, TrainConfig
+
+from .toy import job
+
+SOURCE = WorldImages(count=3).open()
+
+
+class Toy(CachedRun):
+    def job(self) -> Job:
+        return job()
+
+
+@pytest.fixture
+def run(tmp_path) -> Toy:
+    return Toy(recipe="toy", cache=str(tmp_path), train=TrainConfig(steps=1))
+
+
+def encoded(run: Toy, kind: str, **inputs: str) -> list[torch.Tensor]:
+    """Encode three scenes; returns the batches that had to be encoded."""
+    read: list[torch.Tensor] = []
+
+    def encode(images, rows):
+        read.append(images)
+        return {"means": images.mean((1, 2, 3))}
+
+    assert len(run.encoded(kind, SOURCE, encode, inputs)) == 3
+    return read
+
+
+def test_equal_inputs_are_encoded_once(run):
+    assert len(encoded(run, "means", images="a" * 64, encoder="b" * 64)) == 1
+    assert encoded(run, "means", images="a" * 64, encoder="b" * 64) == []
+
+
+@pytest.mark.parametrize(("kind", "encoder"), [("means", "c"), ("medians", "b")])
+def test_another_input_or_another_kind_of_arrays_is_encoded_anew(run, kind, encoder):
+    encoded(run, "means", images="a", encoder="b")
+    assert len(encoded(run, kind, images="a", encoder=encoder)) == 1
+
+
+def test_every_recipe_is_a_run_and_keeps_its_name(run):
+    for name, recipe in RECIPES.items():
+        made = recipe()
+        assert isinstance(made, Run)
+        assert made.recipe == name
+
+
+def test_settings_without_a_job_are_no_run():
+    class Settings(Run):
+        pass
+
+    with pytest.raises(TypeError, match="job"):
+        Settings(recipe="none")  # pyright: ignore[reportAbstractUsage]
