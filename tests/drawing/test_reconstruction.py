@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from detokenizers.cli import main
-from detokenizers.data.canonical import read
+from detokenizers.data.canonical import RULE, Prepared
 from detokenizers.data.images import find
 from detokenizers.data.pictures import pictures as pictures_of
 from detokenizers.data.sources import FolderImages
@@ -79,10 +79,10 @@ def test_the_ceiling_reconstructs_and_does_not_generate(tmp_path, capsys):
 def test_an_autoencoder_is_a_ceiling_too_and_cannot_draw_from_tokens(tmp_path, capsys):
     ask = ["--decoder", "vq", "mini/vae", "--out", str(tmp_path)]
     assert main(["reconstruct", "--world", "2", *ask]) == 0
-    image = to_tensor(read(tmp_path / "original" / "validation-00001.png", stack.PIXELS)[None])
+    image = to_tensor(Prepared(RULE, stack.PIXELS)(tmp_path / "original" / "validation-00001.png")[None])
     space = PretrainedVAE(name="mini/vae").build()
     there_and_back = space.decode(space.encode(image))
-    drawn = to_tensor(read(tmp_path / "vae" / "validation-00001.png", stack.PIXELS)[None])
+    drawn = to_tensor(Prepared(RULE, stack.PIXELS)(tmp_path / "vae" / "validation-00001.png")[None])
     torch.testing.assert_close(drawn, there_and_back, atol=1.01 / 127.5, rtol=0)
     assert main(["generate", PROMPTS[0], *ask]) == 2
     assert "vae draws from the latents of pictures" in capsys.readouterr().err
