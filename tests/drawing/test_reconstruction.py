@@ -14,7 +14,7 @@ from detokenizers.data.canonical import RULE, Prepared
 from detokenizers.data.images import find
 from detokenizers.data.pictures import pictures as pictures_of
 from detokenizers.data.sources import FolderImages
-from detokenizers.evaluation.rules import protocol
+from detokenizers.evaluation.rules import rules_of
 from detokenizers.evaluation.sides import reference_reader
 from detokenizers.pixels import to_levels, to_tensor
 from detokenizers.pretrained.spaces import PretrainedVAE
@@ -61,7 +61,7 @@ def test_every_verb_prepares_a_picture_alike_and_enlarges_a_small_one(tmp_path):
     assert np.array_equal(to_levels(trained)[0], reconstructed)
     assert np.array_equal(to_levels(next(calibrated).images)[0], reconstructed)
     for name in ("world", "evalgim", "dcdd-imagenet", "dcdd-mjhq", "madit-imagenet"):
-        judged = reference_reader(files, protocol(name), stack.PIXELS)(files[0].path)
+        judged = reference_reader(files, rules_of(name), stack.PIXELS)(files[0].path)
         assert np.array_equal(judged, reconstructed), name
 
 
