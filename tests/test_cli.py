@@ -175,7 +175,7 @@ def test_the_ceiling_reconstructs_and_does_not_generate(tmp_path, capsys):
     drawn = pictures(tmp_path)
     assert drawn["vq/validation-00000.png"] != drawn["vq-unrounded/validation-00000.png"]
     assert main(["generate", "a dog", *ask]) == 2
-    assert "vq-unrounded draws the features of pictures" in capsys.readouterr().err
+    assert "vq-unrounded draws from the features of pictures" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("embedded")
@@ -188,7 +188,7 @@ def test_an_autoencoder_is_a_ceiling_too_and_cannot_draw_from_tokens(tmp_path, c
     drawn = to_tensor(read(tmp_path / "vae" / "validation-00001.png", stack.PIXELS)[None])
     torch.testing.assert_close(drawn, there_and_back, atol=1.01 / 127.5, rtol=0)
     assert main(["generate", PROMPTS[0], *ask]) == 2
-    assert "vae draws the features of pictures" in capsys.readouterr().err
+    assert "vae draws from the latents of pictures" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("embedded")

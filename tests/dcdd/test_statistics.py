@@ -116,7 +116,7 @@ def test_head_mass_is_read_off_the_mean_sorted_curve():
     assert table["head_mass"] == pytest.approx(curve[: int(table["otsu_rank"])].sum().item())
 
 
-def test_an_encoder_s_belief_points_at_its_own_token_and_a_guess_may_not():
+def test_an_encoder_s_expected_code_points_at_its_own_token_and_a_guess_may_not():
     codes, features = unit(256), unit(200, seed=1)
     encoder = encoder_statistics(features, codes, Calibration(kappa=30)).geometry()
     guess = TokenStatistics(codes)
