@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 
 from detokenizers.cli import main
-from detokenizers.data.canonical import read
-from detokenizers.data.images import find
+from detokenizers.data.images import find, upright
 from detokenizers.data.pictures import pictures as pictures_of
 from detokenizers.data.sources import FolderImages
-from detokenizers.evaluation.rules import protocol
+from detokenizers.evaluation.rules import rules_of
 from detokenizers.evaluation.sides import reference_reader
 from detokenizers.pixels import to_levels, to_tensor
 from detokenizers.pretrained.spaces import PretrainedVAE
@@ -61,7 +60,7 @@ def test_every_verb_prepares_a_picture_alike_and_enlarges_a_small_one(tmp_path):
     assert np.array_equal(to_levels(trained)[0], reconstructed)
     assert np.array_equal(to_levels(next(calibrated).images)[0], reconstructed)
     for name in ("world", "evalgim", "dcdd-imagenet", "dcdd-mjhq", "madit-imagenet"):
-        judged = reference_reader(files, protocol(name), stack.PIXELS)(files[0].path)
+        judged = reference_reader(files, rules_of(name), stack.PIXELS)(files[0].path)
         assert np.array_equal(judged, reconstructed), name
 
 
@@ -79,10 +78,10 @@ def test_the_ceiling_reconstructs_and_does_not_generate(tmp_path, capsys):
 def test_an_autoencoder_is_a_ceiling_too_and_cannot_draw_from_tokens(tmp_path, capsys):
     ask = ["--decoder", "vq", "mini/vae", "--out", str(tmp_path)]
     assert main(["reconstruct", "--world", "2", *ask]) == 0
-    image = to_tensor(read(tmp_path / "original" / "validation-00001.png", stack.PIXELS)[None])
+    image = to_tensor(np.asarray(upright(tmp_path / "original" / "validation-00001.png"))[None])
     space = PretrainedVAE(name="mini/vae").build()
     there_and_back = space.decode(space.encode(image))
-    drawn = to_tensor(read(tmp_path / "vae" / "validation-00001.png", stack.PIXELS)[None])
+    drawn = to_tensor(np.asarray(upright(tmp_path / "vae" / "validation-00001.png"))[None])
     torch.testing.assert_close(drawn, there_and_back, atol=1.01 / 127.5, rtol=0)
     assert main(["generate", PROMPTS[0], *ask]) == 2
     assert "vae draws from the latents of pictures" in capsys.readouterr().err
