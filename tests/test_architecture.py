@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "detokenizers"
 FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = ("torch", "transformers", "diffusers", "numpy", "matplotlib", "accelerate")
-LONGEST_FILE = 300
+LONGEST_FILE, LONGEST_VERB = 300, 60
 PLAIN = {"NamedTuple", "Protocol"}
 
 
@@ -71,6 +71,15 @@ def offered(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.ClassDef]:
 
 def names(nodes: list[ast.expr]) -> list[str]:
     return [node.id for node in nodes if isinstance(node, ast.Name)]
+
+
+def test_a_verb_is_one_short_file_that_parses_calls_and_prints():
+    from detokenizers.cli.verbs import VERBS
+
+    for verb in VERBS:
+        text = (SOURCE / "cli" / f"{verb}.py").read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= LONGEST_VERB, verb
+        assert not {alias for alias in HEAVY if f"import {alias}" in text}, verb
 
 
 def test_names_say_what_things_are():

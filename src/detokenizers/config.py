@@ -68,14 +68,3 @@ def _within(place: Any, name: str, problem: str) -> Any:
     if name not in place:
         raise ValueError(f"{problem}; it has {', '.join(place)}")
     return place[name]
-
-
-def swallowed(request: Config, *options: str) -> str:
-    """What options of several values took, for a message that misses something: perhaps it was among that."""
-    given = {option: getattr(request, option) for option in options}
-    taken = [
-        f"; --{option} takes every word that follows it, here {' '.join(map(repr, values))}: put the rest before it"
-        for option, values in given.items()
-        if values != type(request).model_fields[option].default
-    ]
-    return "".join(taken)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
+from ..config import Config
 from ..texts import require_whole
 
 FRAME = re.compile(r"[╭╮╰╯│─┌┐└┘]+")
@@ -94,6 +95,17 @@ def require_readable(arguments: Sequence[str]) -> None:
     """Refuse bytes that are no characters: no picture, manifest or report could hold them."""
     for argument in arguments:
         require_whole(argument, "the argument")
+
+
+def greedy_options(request: Config, *options: str) -> str:
+    """The values that options of several values got, for a message that misses something: it may be among them."""
+    given = {option: getattr(request, option) for option in options}
+    hints = [
+        f"; --{option} takes every word that follows it, here {' '.join(map(repr, values))}: put the rest before it"
+        for option, values in given.items()
+        if values != type(request).model_fields[option].default
+    ]
+    return "".join(hints)
 
 
 def require_quotes(texts: Sequence[str]) -> None:

@@ -5,18 +5,35 @@ folders, reference -evaluation-> results.json, results.md, evaluation.png, the t
 
 from __future__ import annotations
 
-from ..config import swallowed
-from ..evaluation.benchmarks.scoring import require_fitting, scored
-from ..evaluation.evaluator import evaluated, reference_saved
-from .verbs import Evaluate
+from pathlib import Path
+
+from ..evaluation.settings import BenchmarkConfig, EvaluationConfig
+from .command_line import greedy_options
+
+
+class Evaluate(EvaluationConfig, BenchmarkConfig):
+    """Measure folders of pictures against a reference: FD, and PSNR, SSIM and PD where ids pair up.
+
+    What `generate` and `reconstruct` leave is one row per decoder. Ids are relative paths without suffix. Distances
+    carry the name of their network (`FD-world`); only what follows a published protocol is called FID.
+    Writes results.json, results.md and a sheet; what it has measured is in shards/, so a killed run goes on.
+
+    detok evaluate out/ --world 1000
+    """
+
+    save_reference: Path | None = None
+    """Only measure the first folder (or --world) and write its statistics to this .safetensors file."""
 
 
 def run(request: Evaluate) -> None:
     """Measure, write the report, print the table; with --save-reference only the reference's statistics."""
+    from ..evaluation.benchmarks.scoring import require_fitting, scored
+    from ..evaluation.evaluator import evaluated, reference_saved
+
     require_fitting(request, request.bench)
     if not request.drawn and not request.compare and not request.save_reference:
-        taken = swallowed(request, "metrics", "allow")
-        raise ValueError(f"name the folders of pictures to measure, or two of them with --compare A B{taken}")
+        hint = greedy_options(request, "metrics", "allow")
+        raise ValueError(f"name the folders of pictures to measure, or two of them with --compare A B{hint}")
     if request.save_reference:
         print(reference_saved(request.save_reference, request) or waiting(f"writes {request.save_reference}"))
         return

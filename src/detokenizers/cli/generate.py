@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from .. import drawing
-from ..config import swallowed
 from ..drawing.settings import GenerateConfig
-from .command_line import require_quotes
+from .command_line import greedy_options, require_quotes
 
 
 class Generate(GenerateConfig):
@@ -24,7 +23,7 @@ def run(request: Generate) -> None:
     if not (request.text or request.prompts or request.world or request.bench):
         raise ValueError(
             'there is nothing to draw; give prompts ("a dog on grass"), --prompts FILE, --world N or --bench NAME'
-            f"{swallowed(request, 'decoder')}"
+            f"{greedy_options(request, 'decoder')}"
         )
     drawn = drawing.generate(**dict(request))
     count = f"{len(drawn.rows)} item{'s' * (len(drawn.rows) > 1)}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import drawing
-from ..config import swallowed
 from ..drawing.settings import ReconstructConfig
+from .command_line import greedy_options
 
 
 class Reconstruct(ReconstructConfig):
@@ -20,7 +20,7 @@ def run(request: Reconstruct) -> None:
     """Draw what is missing, measure all, and print the scores."""
     if not request.images and not request.world:
         raise ValueError(
-            f"name pictures or folders of them, or ask for --world N scenes{swallowed(request, 'decoder')}"
+            f"name pictures or folders of them, or ask for --world N scenes{greedy_options(request, 'decoder')}"
         )
     drawn = drawing.reconstruct(**dict(request))
     print(f"{drawn.table()}\n\n{len(drawn.rows)} pictures in {drawn.folder}; look at {drawn.sheet}")
