@@ -10,12 +10,7 @@ import torch
 from PIL import Image
 
 from detokenizers.cli import main
-<<<<<<< HEAD
-from detokenizers.data.canonical import RULE, Prepared
-from detokenizers.data.images import find
-=======
 from detokenizers.data.images import find, upright
->>>>>>> h-draw
 from detokenizers.data.pictures import pictures as pictures_of
 from detokenizers.data.sources import FolderImages
 from detokenizers.evaluation.rules import rules_of
@@ -83,17 +78,10 @@ def test_the_ceiling_reconstructs_and_does_not_generate(tmp_path, capsys):
 def test_an_autoencoder_is_a_ceiling_too_and_cannot_draw_from_tokens(tmp_path, capsys):
     ask = ["--decoder", "vq", "mini/vae", "--out", str(tmp_path)]
     assert main(["reconstruct", "--world", "2", *ask]) == 0
-<<<<<<< HEAD
-    image = to_tensor(Prepared(RULE, stack.PIXELS)(tmp_path / "original" / "validation-00001.png")[None])
-    space = PretrainedVAE(name="mini/vae").build()
-    there_and_back = space.decode(space.encode(image))
-    drawn = to_tensor(Prepared(RULE, stack.PIXELS)(tmp_path / "vae" / "validation-00001.png")[None])
-=======
     image = to_tensor(np.asarray(upright(tmp_path / "original" / "validation-00001.png"))[None])
     space = PretrainedVAE(name="mini/vae").build()
     there_and_back = space.decode(space.encode(image))
     drawn = to_tensor(np.asarray(upright(tmp_path / "vae" / "validation-00001.png"))[None])
->>>>>>> h-draw
     torch.testing.assert_close(drawn, there_and_back, atol=1.01 / 127.5, rtol=0)
     assert main(["generate", PROMPTS[0], *ask]) == 2
     assert "vae draws from the latents of pictures" in capsys.readouterr().err
