@@ -240,7 +240,7 @@ def test_weights_of_another_config_are_refused(dcdd, tmp_path):
     hole = {name: tensor for name, tensor in whole.items() if name != "encoder.fc.bias"}
     for name, tensors in (("encoder.fc.bias", hole), ("foreign", whole | {"foreign": torch.zeros(1)})):
         save_tensors(tmp_path / "run" / "decoder.safetensors", tensors)
-        with pytest.raises(ValueError, match=rf"does not fit dcdd.yaml beside it: {name} \(1 tensors in all\)"):
+        with pytest.raises(ValueError, match=rf"does not fit decoder.yaml beside it: {name} \(1 tensors in all\)"):
             DCDD.load(tmp_path / "run")
     with pytest.raises(ValueError, match="there is no config file"):
         DCDD.load(tmp_path / "nowhere")
