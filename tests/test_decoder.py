@@ -76,7 +76,7 @@ def test_the_net_is_asked_at_flux_s_times_for_as_many_tokens_as_it_reads(conditi
 def test_numbers_that_are_not_finite_are_named_before_anything_is_decoded(decoder, condition):
     damaged = condition.clone()
     damaged[1, 0, 0, 0] = float("nan")
-    with pytest.raises(ValueError, match="the condition is not finite: the beliefs these tokens carry"):
+    with pytest.raises(ValueError, match="the condition is not finite: what was observed of these tokens"):
         decoder.sample(damaged, size=(8, 12), seeds=[0, 1, 2])
     broken = FlowDecoder(Toy(), lambda noisy, t, condition: noisy / 0)
     with pytest.raises(ValueError, match="the drawn latents are not finite: the decoder's weights are damaged"):
@@ -173,9 +173,10 @@ def test_a_space_alone_draws_a_picture_there_and_back_token_by_token():
     decoder, images = SpaceDecoder(space), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
     tokens = decoder.read(images, tokenizer)
     assert torch.equal(tokens.ids, tokenizer.tokens(tokenizer.features(images)))
-    assert tokens.observed.shape == (2, 4, 16), "a patch of 2x2 latents of four channels is a token"
+    (latents,) = tokens.observed.values()
+    assert latents.shape == (2, 4, 16), "a patch of 2x2 latents of four channels is a token"
     assert torch.equal(decoder(tokens), space.decode(space.encode(images)))
-    first = tokens.observed[0, 1].reshape(4, 2, 2)
+    first = latents[0, 1].reshape(4, 2, 2)
     assert torch.equal(first, space.encode(images)[0, :, :2, 2:]), "the second token is the upper right"
     tokenizer.grid, tall = Grid(4, 2), images.repeat(1, 1, 2, 1)
     assert torch.equal(decoder(decoder.read(tall, tokenizer)), space.decode(space.encode(tall)))

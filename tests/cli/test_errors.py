@@ -79,7 +79,7 @@ def refusal(capsys, tmp_path):
         (["train", "nowhere.YAML", "--out", "x"], "there is no config file at nowhere.YAML"),
         (["generate", PROMPT, "--vlm", "llamagen-xl@nope", "--out", "x"], "there is no folder 'nope'"),
         (["generate", PROMPT, "--split", "validation", "--out", "x"], "--world N"),
-        (["generate", "?!", "--out", "x"], "has no words"),
+        (["generate", "?!", "--out", "x"], "has no letter"),
         (["generate", PROMPT, PROMPT, "--out", "x"], "--per-prompt"),
         (["generate", PROMPT, "--prompts", "nowhere.txt", "--out", "x"], "nowhere.txt"),
         (["generate", PROMPT, "--vlm", "./nowhere", "--out", "x"], "nowhere"),
@@ -112,7 +112,7 @@ def test_a_prompt_that_cannot_be_read_is_named_before_the_first_is_drawn(refusal
     for bad, clue in (
         ("word " * 200, "does not know 'word'"),
         ("dog " * 200, "takes 202 positions"),
-        ("?!", "nothing"),
+        ("?!", "has no words"),
     ):
         (tmp_path / "p.txt").write_text(f"{PROMPT}\n{bad}\n")
         ask = ("--prompts", tmp_path / "p.txt", "--batch", "1", "--out", tmp_path / "out")

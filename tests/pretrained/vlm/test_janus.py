@@ -299,7 +299,7 @@ def test_teacher_forcing_follows_weights_that_are_changed_after_wrapping():
         with torch.no_grad():
             model.model.language_model.half().float().layers[0].self_attn.k_proj.weight.neg_()
     fresh = JanusVLM(changed, tiny_tokenizer())
-    seen = [one.teacher_forced(PROMPTS, ids, observe=SOFTMAX).observed["softmax"] for one in (vlm, fresh, tiny_vlm())]
+    seen = [one.teacher_forced(PROMPTS, ids, observe=SOFTMAX).observed["p"] for one in (vlm, fresh, tiny_vlm())]
     torch.testing.assert_close(seen[0], seen[1], atol=1e-5, rtol=1e-4)
     assert (seen[0] - seen[2]).abs().max() > 0.01
 
