@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..flow.loss import velocity_error
+from ..flow.loss import LossWeight, One, velocity_error
 from ..flow.path import clean_from, velocity
 
 Activations = Callable[[Float[Tensor, "b 3 h w"]], Sequence[Float[Tensor, "b c hs ws"]]]
@@ -112,9 +112,14 @@ class Alignment(nn.Module):
             return 1 - F.cosine_similarity(self.projection(features.float()), aligned, dim=-1).mean()
 
 
-def weighted(outcome: Outcome, terms: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """`loss`, which is the flow error and all terms, and each by its name."""
-    flow = velocity_error(outcome.velocity, velocity(outcome.clean, outcome.noise)).mean()
+def weighted(
+    outcome: Outcome,
+    terms: Mapping[str, nn.Module],
+    weight: LossWeight = One(),  # noqa: B008
+) -> dict[str, Tensor]:
+    """`loss`, which is the weighted flow error and all terms, and each by its name."""
+    error = velocity_error(outcome.velocity, velocity(outcome.clean, outcome.noise))
+    flow = (weight(outcome.t) * error).mean()
     found = {name: term(outcome) for name, term in terms.items()}
     return {"loss": flow + sum(found.values()), "flow": flow.detach()} | {n: x.detach() for n, x in found.items()}
 

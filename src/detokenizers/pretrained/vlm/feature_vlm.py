@@ -206,5 +206,8 @@ class TappedVLM(nn.Module):
     def fingerprint(self) -> str:
         """Of all that features and text caches depend on."""
         parts = {"tower": getattr(self.inner, self.tap.tower), "text": self.language_model}
-        weights = {f"{name}.{key}": x for name, part in parts.items() for key, x in part.state_dict().items()}
+        # Rounded, so that a VLM loaded in bfloat16 is the one loaded in float32.
+        weights = {
+            f"{name}.{key}": x.bfloat16() for name, part in parts.items() for key, x in part.state_dict().items()
+        }
         return fingerprint(weights | {self.view.to_yaml(): torch.tensor([self.image_size])})
