@@ -9,9 +9,10 @@ from detokenizers.flow import FixedShift, LogitNormal
 from detokenizers.flow.loss import VPrediction
 from detokenizers.pretrained.vlm.text_cache import padded
 from detokenizers.training import Job, TrainConfig, train
+from detokenizers.training.conditioned_flow import ConditionedFlow
 from detokenizers.training.flow_terms import Alignment, Perceptual
 from detokenizers.training.optimizers import Muon
-from detokenizers.vugen.objectives import AutoencoderObjective, TowerObjective
+from detokenizers.vugen.objectives import ReducedFeatures, TowerObjective
 from detokenizers.vugen.reducers import MLP, PCA
 from detokenizers.vugen.tower import Tower
 
@@ -24,9 +25,9 @@ def activations(images: torch.Tensor) -> list[torch.Tensor]:
     return [images, images[:, :, ::2, ::2].square()]
 
 
-def stage_a(reducer=None, **settings) -> AutoencoderObjective:
-    config = AUTOENCODER if reducer is None else AUTOENCODER.vary(reducer=reducer)
-    return AutoencoderObjective(autoencoder(feature_vlm(), config), LAW, **settings)
+def stage_a(reducer=None, noise: float = 0.0, **settings) -> ConditionedFlow:
+    built = autoencoder(feature_vlm(), AUTOENCODER if reducer is None else AUTOENCODER.vary(reducer=reducer))
+    return ConditionedFlow(ReducedFeatures(built, noise), built.decoder, LAW, **settings)
 
 
 def image_batch(count: int = 8) -> dict[str, torch.Tensor]:
@@ -38,8 +39,8 @@ def test_all_losses_of_stage_a_reach_the_reducer_through_the_decoder():
     for terms in ({}, {"perceptual": Perceptual(activations, 1.0)}):
         objective = stage_a(MLP(ratio=8), terms=terms)
         objective(image_batch())["loss"].backward()
-        gradients.append(objective.reducer.first.weight.grad)
-        assert all(weight.grad is not None and weight.grad.any() for weight in objective.reducer.parameters())
+        gradients.append(objective.condition.reducer.first.weight.grad)
+        assert all(weight.grad is not None and weight.grad.any() for weight in objective.condition.reducer.parameters())
     assert (gradients[0] - gradients[1]).abs().max() > 1e-3 * gradients[0].abs().max()
     assert not any(name.startswith("vlm") for name, _ in objective.named_parameters())
 
@@ -56,7 +57,7 @@ def test_alignment_learns_its_own_projection_and_is_logged():
 def test_a_pca_reducer_does_not_learn():
     objective = stage_a(PCA(ratio=8))
     objective(image_batch())["loss"].backward()
-    assert not list(objective.reducer.parameters())
+    assert not list(objective.condition.reducer.parameters())
     assert any(weight.grad is not None for weight in objective.decoder.parameters())
 
 

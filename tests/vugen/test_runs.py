@@ -13,9 +13,9 @@ from detokenizers.data.sources import WorldImages
 from detokenizers.nn.uvit import UViT
 from detokenizers.pretrained.sd3 import SD3Config
 from detokenizers.training import train
+from detokenizers.training.flow_networks import WorldPerceptual
 from detokenizers.vugen.autoencoder import Autoencoder
 from detokenizers.vugen.decoders import LatentDecoder
-from detokenizers.vugen.losses import WorldPerceptual
 from detokenizers.vugen.model import VUGEN
 from detokenizers.vugen.recipes import RECIPES
 from detokenizers.vugen.runs import AutoencoderRun, DistillationRun, TowerRun

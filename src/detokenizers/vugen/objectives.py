@@ -1,69 +1,47 @@
 """How VUGEN learns: stage A, features to pixels; stage B, prompts to latents. In both a flow from noise.
 
-A: images -features-> -reducer-> z -condition-> net(noisy, t, z) -> flow + perceptual + alignment losses
+A: images -features-> -reducer-> map ; `training.conditioned_flow` on it: flow + perceptual + alignment losses
 B: latents, noise, t -> tower(noisy, t, text cache) -> flow loss, and for the REPA baseline the alignment of a layer
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..flow.loss import LossWeight, One, velocity_error
+from ..flow.loss import velocity_error
 from ..flow.path import interpolate, velocity
 from ..flow.time_laws import TimeLaw
 from ..pretrained.vlm.text_cache import TextCache
-from ..training.draws import normal_like, per_item, uniform
-from ..training.flow_terms import Alignment, Outcome, TracedNet, weighted
+from ..training.conditioned_flow import times
+from ..training.draws import normal_like, uniform
+from ..training.flow_terms import Alignment
 from .autoencoder import Autoencoder
 from .tower import Tower
 
 
-class AutoencoderObjective(nn.Module):
-    """Reducer and decoder learn together; the VLM's features have no gradient.
-
-    Batch: `images` [b 3 h w], whose features are computed here.
+class ReducedFeatures(nn.Module):
+    """Stage A's condition: reduced features of a batch's `images`; the reducer learns, the VLM has no gradient.
 
     Args:
-        autoencoder: what learns; of it only the reducer and the decoder are parts of this module.
-        time_law: of the training times.
-        terms: losses beside the flow error.
-        weight: of the flow error over time.
-        noise: up to how much unit noise is added to reduced features, times a uniform number an image; 0 for none.
+        autoencoder: whose reducer becomes a part of this module.
+        noise: up to how much unit noise is added, times a uniform number an image; 0 for none.
     """
 
-    def __init__(
-        self,
-        autoencoder: Autoencoder,
-        time_law: TimeLaw,
-        terms: Mapping[str, nn.Module] | None = None,
-        *,
-        weight: LossWeight = One(),  # noqa: B008
-        noise: float = 0.0,
-    ) -> None:
+    def __init__(self, autoencoder: Autoencoder, noise: float = 0.0) -> None:
         super().__init__()
-        self.reducer, self.decoder = autoencoder.reducer, autoencoder.decoder
-        self.terms = nn.ModuleDict(dict(terms or {}))
-        self.time_law, self.weight, self.noise = time_law, weight, noise
-        self._features, self._condition = autoencoder.vlm.features, autoencoder.condition
+        self.reducer, self.noise = autoencoder.reducer, noise
+        self._features, self._map = autoencoder.vlm.features, autoencoder.condition
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        images, net = batch["images"], self.decoder.net
-        reduced = self.reducer(self._features(images))
+    def forward(self, batch: dict[str, Tensor]) -> Float[Tensor, "b d hc wc"]:
+        reduced = self.reducer(self._features(batch["images"]))
         if self.noise:
             spread = self.noise * uniform(batch, "latent spread", 1, 1)
             reduced = reduced + spread * normal_like(batch, "latent noise", reduced)
-        with torch.no_grad():
-            clean = self.decoder.space.encode(images)
-        noise, t = normal_like(batch, "noise", clean), times(batch, clean, self.time_law)
-        noisy = interpolate(clean, noise, t)
-        traced: TracedNet = net  # pyright: ignore[reportAssignmentType]
-        found, features = traced.traced(noisy, t, self._condition(reduced))
-        outcome = Outcome(clean, noise, noisy, t, found, features, images)
-        return weighted(outcome, dict(self.terms.items()), self.weight)
+        return self._map(reduced)
 
 
 class TowerObjective(nn.Module):
@@ -116,10 +94,3 @@ class TowerObjective(nn.Module):
         empty = ids.clone()
         empty[:, : len(nothing)] = nothing
         return torch.where(chosen, empty, ids), torch.where(chosen[:, 0], len(nothing), lengths)
-
-
-def times(batch: Mapping[str, Tensor], clean: Float[Tensor, "b ..."], law: TimeLaw) -> Float[Tensor, "b"]:
-    """A training time per item."""
-    shape = clean.shape[1:]
-    draw: Callable[[torch.Generator], Tensor] = lambda generator: law(1, shape, generator=generator)[0]  # noqa: E731
-    return per_item(batch, "time", draw).to(clean.device)

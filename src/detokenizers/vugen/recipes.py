@@ -19,10 +19,10 @@ from ..pretrained.sd3 import SD3Config
 from ..pretrained.spaces import PretrainedVAE
 from ..pretrained.vlm.feature_vlm import View
 from ..training import TrainConfig
+from ..training.flow_networks import DINOv2Alignment, LPIPSPerceptual, NoTerm
 from ..training.optimizers import Muon
 from .autoencoder import AutoencoderConfig
 from .decoders import LatentDecoder, PixelDecoder
-from .losses import DINOv2Alignment, LPIPSPerceptual, NoTerm
 from .model import VUGENConfig
 from .reducers import MLP, PCA, Identity, WhitenedMLP
 from .runs import AutoencoderRun, DistillationRun, Repa, TowerRun

@@ -27,14 +27,22 @@ from ..pretrained.vlm.feature_vlm import FeatureVLM
 from ..pretrained.vlm.load_features import load_feature_vlm
 from ..pretrained.vlm.text_cache import padded
 from ..training import Job, TrainConfig
+from ..training.conditioned_flow import ConditionedFlow
 from ..training.distillation import DRAWN, ROWS, Distillation, Teacher, cached_pair
+from ..training.flow_networks import (
+    AlignmentTerm,
+    NoTerm,
+    PerceptualTerm,
+    WorldAlignment,
+    WorldPerceptual,
+    terms_of,
+)
 from ..training.flow_terms import Alignment
 from ..training.processes import computing_device
 from .autoencoder import Autoencoder, AutoencoderConfig
 from .decoders import LatentDecoder
-from .losses import AlignmentTerm, NoTerm, PerceptualTerm, WorldAlignment, WorldPerceptual
 from .model import VUGENConfig
-from .objectives import AutoencoderObjective, TowerObjective
+from .objectives import ReducedFeatures, TowerObjective
 
 PREVIEW, HELD = 8, 64
 """Images on a preview's sheet, and images that no step takes, whose loss is logged beside that of the others."""
@@ -71,8 +79,13 @@ class AutoencoderRun(Config):
         vlm = load_feature_vlm(self.autoencoder.vlm, view=self.autoencoder.view, device=device)
         autoencoder = self.autoencoder.build(vlm).to(device)
         autoencoder.start(_batches(source, self.start_images, device))
-        terms = _terms(self, autoencoder, device)
-        objective = AutoencoderObjective(autoencoder, self.time_law, terms, weight=self.weight, noise=self.noise)
+        objective = ConditionedFlow(
+            ReducedFeatures(autoencoder, self.noise),
+            autoencoder.decoder,
+            self.time_law,
+            terms_of(self.perceptual, self.alignment, autoencoder.net, device),
+            self.weight,
+        )
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
             return {"images": source.images(shuffled_rows(part, size, len(source)))}
@@ -114,7 +127,7 @@ class DistillationRun(Config):
             autoencoder.net,
             lambda batch: _condition(autoencoder, batch["images"]),
             cached_pair if self.kept else teacher,
-            _terms(self, autoencoder, device),
+            terms_of(self.perceptual, self.alignment, autoencoder.net, device),
         )
         drawn = self._drawn(source, autoencoder, teacher) if self.kept else None
 
@@ -230,13 +243,6 @@ def _batches(source: Source, count: int, device: torch.device) -> Iterator[Float
     """The first images of a source."""
     count = min(count, len(source))
     return (source.images(range(i, min(i + 64, count))).to(device) for i in range(0, count, 64))
-
-
-def _terms(
-    run: AutoencoderRun | DistillationRun, autoencoder: Autoencoder, device: torch.device
-) -> dict[str, nn.Module]:
-    width: int = getattr(autoencoder.net, "alignment_width", 0)
-    return run.perceptual.build(width, device) | run.alignment.build(width, device)
 
 
 def _held_out(images: ImageSource) -> Any:

@@ -1,4 +1,4 @@
-"""The frozen networks that stage A's losses compare with, as settings: the embedded world's judge, LPIPS, DINOv2.
+"""The frozen networks that an image decoder's losses compare with, as settings: the world's judge, LPIPS, DINOv2.
 
 config -build-> a term of the loss, or none
 """
@@ -18,7 +18,7 @@ from ..config import Config
 from ..nn.world_net import WorldNet, WorldNetConfig
 from ..pretrained.lpips import LPIPS
 from ..pretrained.patch_features import DINOv2Patches
-from ..training.flow_terms import Alignment, Perceptual
+from .flow_terms import Alignment, Perceptual
 
 
 class NoTerm(Config):
@@ -84,6 +84,14 @@ class DINOv2Alignment(Config):
 
 PerceptualTerm = Annotated[NoTerm | WorldPerceptual | LPIPSPerceptual, Field(discriminator="kind")]
 AlignmentTerm = Annotated[NoTerm | WorldAlignment | DINOv2Alignment, Field(discriminator="kind")]
+
+
+def terms_of(
+    perceptual: PerceptualTerm, alignment: AlignmentTerm, net: nn.Module, device: torch.device
+) -> dict[str, nn.Module]:
+    """Both terms for a decoder's net."""
+    width: int = getattr(net, "alignment_width", 0)
+    return perceptual.build(width, device) | alignment.build(width, device)
 
 
 def _aligned(
