@@ -1,0 +1,111 @@
+"""DCDD that draws pixels: conditioned on what distributions say, in many steps or one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from detokenizers.data.sources import WorldImages
+from detokenizers.dcdd.belief import Calibration
+from detokenizers.dcdd.pixel_runs import RECIPES, OneStepRun
+from detokenizers.dcdd.pixels import PixelDCDD, PixelDCDDConfig
+from detokenizers.nn.uvit import UViT, UViTConfig
+from detokenizers.pretrained.loading import load_tokenizer
+from detokenizers.protocols import Grid
+from detokenizers.training import train
+
+from ..stack import PIXELS, WORLD
+from .tiny import Tokenizer, codebook
+
+NET = UViTConfig(widths=(8, 16), blocks=1, heads=2, radius=2, groups=4)
+CONFIG = PixelDCDDConfig(calibration=Calibration(kappa=20.0), net=NET, token_stride=8, steps=2)
+IMAGES = WorldImages(world=WORLD.config, count=12)
+
+
+def decoder() -> PixelDCDD:
+    torch.manual_seed(0)
+    built = CONFIG.build(codebook())
+    with torch.no_grad():
+        for weight in built.net.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    return built.requires_grad_(False).eval()
+
+
+def tokens(model: PixelDCDD):
+    return model.read(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1, Tokenizer())
+
+
+def test_what_distributions_say_decides_the_image():
+    model = decoder()
+    some = tokens(model)
+    drawn = model(some)
+    assert drawn.shape == (2, 3, 32, 32)
+    assert torch.equal(model(some, steps=2, seeds=[0, 1]), drawn)
+    assert torch.allclose(model(some[1:], seeds=[1]), drawn[1:], atol=1e-5)
+    assert not torch.allclose(model(replace(some, observed=some.observed.flip(1))), drawn, atol=1e-2)
+
+
+def test_a_feature_lands_on_its_tokens_cell():
+    model, observed = decoder(), torch.arange(16.0).view(1, 16, 1).expand(-1, -1, 12)
+    placed = model.condition(observed, Grid(4, 4))
+    assert float(placed[0, 3, 1, 2]) == 6
+
+
+def test_the_vlms_distributions_are_read_as_the_encoders():
+    model, logits = decoder(), torch.randn(3, 32)
+    observed = model.observe(logits, logits.argmax(-1))
+    assert observed.shape == (3, model.net.config.condition)
+
+
+def test_a_saved_decoder_draws_the_same(tmp_path):
+    model = decoder()
+    model.save(tmp_path)
+    loaded = PixelDCDD.load(tmp_path)
+    assert torch.equal(loaded(tokens(model)), model(tokens(model)))
+    assert loaded.fingerprint() == model.fingerprint()
+    assert (tmp_path / "decoder.yaml").read_text().startswith("kind: dcdd_pixels\n")
+
+
+def test_tokens_without_features_or_of_another_reading_are_refused():
+    model = decoder()
+    with pytest.raises(ValueError, match="carry no features"):
+        model(replace(tokens(model), observed=None))
+    with pytest.raises(ValueError, match=r"expected \[b 16 12\] observed features for a 4x4 grid, got \[2, 16, 5\]"):
+        model(replace(tokens(model), observed=torch.zeros(2, 16, 5)))
+
+
+def short(run, **changes):
+    return run.vary({"train.steps": 2, "train.batch_size": 4, "train.log_every": 1, "images": IMAGES, **changes})
+
+
+def test_the_embedded_recipes_lead_to_a_decoder_of_one_step(embedded, tmp_path):
+    many = short(RECIPES["dcdd.mini_pixels"](), **{"decoder.net": NET, "decoder.token_stride": PIXELS // 4})
+    train(many.job(), many.train, tmp_path / "many")
+    one = short(RECIPES["dcdd.one_step"](), folder=str(tmp_path / "many"))
+    losses = train(one.job(), one.train, tmp_path / "one")
+    assert set(losses) == {"loss", "flow", "perceptual", "alignment"}
+    loaded, tokenizer = PixelDCDD.load(tmp_path / "one"), load_tokenizer("mini")
+    assert loaded.steps == 1
+    assert loaded(loaded.read(IMAGES.open().images([0]), tokenizer)).shape == (1, 3, PIXELS, PIXELS)
+    assert (tmp_path / "one" / "preview.png").exists()
+
+
+def test_a_teacher_of_another_tokenizer_is_refused(embedded, tmp_path):
+    decoder().save(tmp_path)
+    with pytest.raises(ValueError, match="codes of another tokenizer than mini's"):
+        short(OneStepRun(recipe="x", folder=str(tmp_path))).job()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_a_docstring_and_its_own_name(name):
+    assert RECIPES[name]().recipe == name
+    assert RECIPES[name].__doc__
+
+
+def test_at_full_size_it_is_a_u_vit_m_on_janus_codes():
+    net = RECIPES["dcdd.janus_pixel_m"]().decoder.net
+    with torch.device("meta"):
+        count = sum(weight.numel() for weight in UViT(net).parameters())
+    assert count == 50_280_147 + 4 * 12 * 64 + (12 - 4) * 9 * 96 * 2  # M on 4 channels, a 17 x 17 window, 12 channels
