@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from detokenizers.nn.embeddings import grid_sinusoid, sinusoid
 from detokenizers.nn.predictions import PredictClean, PredictVelocity
@@ -56,6 +57,16 @@ def test_a_window_of_17_adds_64_numbers_a_head_and_block():
 
 def test_m_is_the_papers_48_million_in_units_of_two_to_the_twenty():
     assert round(parameters("M", 64, 8) / 2**20) == 48
+
+
+@pytest.mark.parametrize(("side", "grid", "condition", "giga"), [(256, 16, 64, 543.5), (384, 24, 12, 1250.4)])
+def test_size_m_computes_what_was_counted(side, grid, condition, giga):
+    with torch.device("meta"):
+        model, t = UViT(uvit_size("M", condition)), torch.empty(1)
+        noisy, given = torch.empty(1, 3, side, side), torch.empty(1, condition, grid, grid)
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        model(noisy, t, given)
+    assert counted.get_total_flops() / 1e9 == pytest.approx(giga, rel=1e-3)
 
 
 def test_an_unknown_size_is_refused():
