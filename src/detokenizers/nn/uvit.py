@@ -10,6 +10,9 @@ condition -context-> modulation, t -time-> modulation
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -90,7 +93,7 @@ class UViT(nn.Module):
         self.stem = Stem(pixels, config.condition, first)
         self.down, skips = nn.ModuleList(), [first]
         for before, width in zip((first, *widths), widths):
-            level = [Residual(before, width, first, config.groups), Residual(width, width, first, config.groups)]
+            level: list[nn.Module] = [Residual(i, width, first, config.groups) for i in (before, width)]
             skips += [width, width]
             if len(self.down) < len(widths) - 1:
                 level.append(Downsample(width))
@@ -99,7 +102,7 @@ class UViT(nn.Module):
         self.middle = Transformer(config, first)
         self.up, inner = nn.ModuleList(), widths[-1]
         for number, width in reversed(list(enumerate(widths))):
-            level = [Residual((inner, width, width)[i] + skips.pop(), width, first, config.groups) for i in range(3)]
+            level = [Residual(i + skips.pop(), width, first, config.groups) for i in (inner, width, width)]
             inner = width
             self.up.append(nn.ModuleList([*level, Upsample(width)] if number else level))
         self.norm = nn.GroupNorm(config.groups, first)
@@ -129,14 +132,12 @@ class UViT(nn.Module):
         time = self.time(sinusoid(1000 * t, self.config.widths[0]).to(noisy.dtype))
         x = self.stem(F.pixel_unshuffle(noisy, self.config.patch), condition)
         skips = [x]
-        for level in self.down:
-            for part in level:
-                x = part(x, context, time)
-                skips.append(x)
+        for part in _parts(self.down):
+            x = part(x, context, time)
+            skips.append(x)
         x, features = self.middle(x, context)
-        for level in self.up:
-            for part in level:
-                x = part(torch.cat([x, skips.pop()], 1) if isinstance(part, Residual) else x, context, time)
+        for part in _parts(self.up):
+            x = part(torch.cat([x, skips.pop()], 1) if isinstance(part, Residual) else x, context, time)
         output = F.pixel_shuffle(self.out(F.silu(self.norm(x))), self.config.patch)
         return self.config.predict(output, noisy, t), features
 
@@ -266,3 +267,8 @@ class Block(nn.Module):
         x = x + self.attention(F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift, grid)
         value, gate = self.gate(self.norm(x)).chunk(2, -1)
         return x + self.out(value * F.gelu(gate))
+
+
+def _parts(levels: nn.ModuleList) -> Iterator[nn.Module]:
+    """The parts of all levels, one after the other."""
+    return chain.from_iterable(level.children() for level in levels)

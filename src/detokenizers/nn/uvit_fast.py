@@ -50,6 +50,7 @@ class PhaseUpsample(nn.Module):
         super().__init__()
         weight, bias = upsample.conv.weight, upsample.conv.bias
         self.weight = nn.Parameter(torch.cat([_phase(weight, a, b) for a in (0, 1) for b in (0, 1)]), False)
+        assert bias is not None
         self.bias = nn.Parameter(bias.repeat(4), False)
 
     def forward(self, x: Tensor, context: Tensor, time: Tensor) -> Tensor:
@@ -70,6 +71,7 @@ class SplitStem(nn.Module):
         noisy, condition = stem.conv.weight.split([pixels, stem.conv.in_channels - pixels], 1)
         self.noisy = nn.Parameter(noisy.clone(), False)
         self.condition = nn.Parameter(condition.clone(), False)
+        assert stem.conv.bias is not None
         self.bias = nn.Parameter(stem.conv.bias.clone(), False)
 
     def forward(self, noisy: Float[Tensor, "b c h w"], condition: Float[Tensor, "b k hc wc"]) -> Tensor:

@@ -25,8 +25,10 @@ class DINOv2Patches(nn.Module):
 
     def __init__(self, model: Dinov2Model, side: int) -> None:
         super().__init__()
-        self.model, self.side = model.eval().requires_grad_(False), side
-        self.channels: int = model.config.hidden_size
+        self.model = model.eval().requires_grad_(False)
+        config: Any = model.config
+        self.channels: int = config.hidden_size
+        self.pixels: int = side * config.patch_size
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
@@ -44,7 +46,6 @@ class DINOv2Patches(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n c"]:
-        pixels = 2 * [self.side * int(self.model.config.patch_size)]
-        resized = F.interpolate(images.float(), pixels, mode="bicubic", antialias=True, align_corners=False)
+        resized = F.interpolate(images.float(), 2 * [self.pixels], mode="bicubic", antialias=True, align_corners=False)
         output: Any = self.model(pixel_values=((resized + 1) / 2 - self.mean) / self.std)
         return output.last_hidden_state[:, 1:]

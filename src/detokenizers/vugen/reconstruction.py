@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -60,7 +61,7 @@ class Reconstruction(nn.Module):
         Raises:
             ValueError: these tokens were drawn, not read from a picture.
         """
-        observed = tokens.observed or {}
+        observed: Any = tokens.observed or {}
         if OBSERVED not in observed:
             raise ValueError("these tokens come without understanding features; only pictures that were read have them")
         seeds = range(len(tokens)) if seeds is None else seeds

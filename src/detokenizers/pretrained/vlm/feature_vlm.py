@@ -30,12 +30,14 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 class FeatureVLM(Protocol):
     """A frozen VLM that reads images and prompts."""
 
-    grid: Grid
-    channels: int
-    language_model: nn.Module
-
+    @property
+    def grid(self) -> Grid: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def language_model(self) -> nn.Module: ...
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n c"]: ...
-    def spell(self, prompt: str) -> list[int]: ...
+    def spell(self, prompt: str, /) -> list[int]: ...
     def text_cache(self, prompts: Sequence[str]) -> TextCache: ...
     def fingerprint(self) -> str: ...
 
@@ -133,6 +135,9 @@ class TappedVLM(nn.Module):
     Raises:
         ValueError: it is of a family whose features nobody has located, or its tower makes no square raster.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, model: nn.Module, spell: Callable[[str], list[int]], pad: int, view: View = View()) -> None:  # noqa: B008
         super().__init__()

@@ -69,7 +69,7 @@ class TextCache:
 
     def cache(self) -> Cache:
         """The same as transformers reads it."""
-        cache = DynamicCache()
+        cache: Any = DynamicCache()
         cache.layers = [ReadOnlyLayer.of(keys, values) for keys, values in zip(self.keys, self.values)]
         return cache
 
