@@ -1,5 +1,5 @@
 """What VUGEN's parts cost: the text cache beside reading the prompt again at every step, and a U-ViT's rewrites for
-sampling beside the net as it was trained. Both pairs compute the same (tests/vugen/test_tower.py, tests/nn/test_uvit_fast.py).
+sampling beside the net as it was trained. Both pairs compute the same, which their tests hold.
 
     python benchmarks/vugen.py [--uvit mini|S|B|M] [--pixels 64] [--steps 4] [--batch 8]
 

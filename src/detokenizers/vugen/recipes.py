@@ -174,9 +174,9 @@ def janus_1b() -> TowerRun:
 
 # --- the embedded stack ------------------------------------------------------------------------------------------
 
-MINI_NET = UViTConfig(
-    condition=16, widths=(32, 64, 96), blocks=2, heads=4, radius=8, patch=2, groups=8, predict=PredictClean()
-)
+MINI_NET = UViTConfig(condition=16, widths=(48, 96), blocks=3, heads=4, patch=4, groups=8, predict=PredictClean())
+"""2.5 million weights, on 4x4 squares of pixels: 7 ms an image on one core, less than half of what 2x2 squares take."""
+
 MINI = TrainConfig(steps=6000, batch_size=16, lr=1e-3, optimizer=Muon(lr=3e-3), ema_decay=0.999)
 
 
