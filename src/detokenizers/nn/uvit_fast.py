@@ -2,8 +2,8 @@
 
 Repeating pixels and then convolving is a convolution of the small map with sums of the kernel's taps, so nothing is
 computed on repeated pixels; with one time for all steps, the time's scale and shift are constants of the norm. On one
-CPU core this saves 6 % at size M (1.62 s for 1.72 s at 128 px) and 2 % at mini size; laying weights and images out
-channels-last saves 12 % and 19 % there, and then these rewrites save nothing more.
+CPU core this saves 6 % at size M (1.62 s for 1.72 s at 128 px) and nothing at mini size; laying weights and images out
+channels-last saves 12 % at size M, and then these rewrites save nothing more.
 
 UViT -for_sampling-> a copy with other parts, no longer to be trained
 """
