@@ -1,0 +1,235 @@
+"""MaDiT's visual tokenizer: a frozen VAE's latents through a small adapter to codes of a learned codebook.
+
+images -VAE-> latents -adapter-> vectors [b l d] -nearest unit row-> ids [b l] ; ids -mean latents of codewords-> images
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..checkpoint import fingerprint, load_tensors, save_tensors, write_text
+from ..config import Config
+from ..data.encoded import reader_fingerprint
+from ..nn.codebook import Averages, Codebook, Rule
+from ..pretrained.spaces import VAE, PretrainedVAE, save_vae
+from ..protocols import Grid, ImageSpace
+from .codewords import Codewords
+from .patches import Layout, latent_kl, patch_kl, patchify, posterior, unpatchify
+
+CONFIG, WEIGHTS, CODEWORDS, SPACE = "tokenizer.yaml", "tokenizer.safetensors", "codewords.safetensors", "space"
+
+
+class AdapterConfig(Config):
+    """The convolutions between latents and codes."""
+
+    # PAPER GAP (docs/madit.md#adapter): "lightweight, architecturally similar to X-Omni", whose blocks follow the codes.
+    width: int = Field(default=512, ge=1)
+    blocks: int = Field(default=2, ge=0)
+    groups: int = Field(default=32, ge=1)
+    """Of every GroupNorm; must divide the width."""
+
+
+class TokenizerConfig(Config):
+    """Every choice that decides which ids an image has."""
+
+    space: PretrainedVAE = PretrainedVAE(name="black-forest-labs/FLUX.1-schnell", subfolder="vae")
+    """One autoencoder encodes, gives the KL divergence and decodes (contradiction C1 of the paper)."""
+    image_size: int = Field(default=512, ge=8)
+    patch: int = Field(default=2, ge=1)
+    """Side, in latents, of a patch."""
+    token_stride: int = Field(default=1, ge=1)
+    """Side, in patches, of the square under one token; the paper's is 1."""
+    codes: int = Field(default=65_536, ge=2)
+    dim: int = Field(default=32, ge=2)
+    """Width of a code; narrow unit codes stay in use."""
+    commitment: float = Field(default=0.25, ge=0)
+    rule: Rule = Averages()
+    """How codes learn."""
+    adapter: AdapterConfig = AdapterConfig()
+
+    def build(self, space: ImageSpace | None = None) -> MaDiTTokenizer:
+        """A tokenizer with random adapter and codes; `space`, if it is loaded already, is the one of the config."""
+        return MaDiTTokenizer(self, self.space.build() if space is None else space)
+
+
+class Read(NamedTuple):
+    """An image as the model sees it: normalised latents of its patches, and their KL divergence in nats."""
+
+    patches: Float[Tensor, "b n d"]
+    kl: Float[Tensor, "b n"]
+
+
+class ResidualBlock(nn.Module):
+    """x + (norm, GELU, 3x3) twice."""
+
+    def __init__(self, width: int, groups: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.GroupNorm(groups, width) for _ in range(2))
+        self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        y = x
+        for norm, conv in zip(self.norms, self.convs):
+            y = conv(F.gelu(norm(y)))
+        return x + y
+
+
+class MaDiTTokenizer(nn.Module):
+    """A `VisualTokenizer` over the space of a frozen autoencoder, which is shared with whoever draws in it."""
+
+    def __init__(self, config: TokenizerConfig, space: ImageSpace) -> None:
+        super().__init__()
+        side, rest = divmod(config.image_size, space.stride * config.patch)
+        if rest:
+            raise ValueError(
+                f"images of {config.image_size} px hold no whole number of patches of {space.stride * config.patch} px"
+            )
+        self.config, self.space = config, space
+        self.image_size = config.image_size
+        self.layout = Layout(Grid(side, side), config.token_stride)
+        self.grid = self.layout.tokens
+        self.patch_dim = space.channels * config.patch**2
+        width, groups = config.adapter.width, config.adapter.groups
+        self.adapter = nn.Sequential(
+            nn.PixelUnshuffle(config.patch * config.token_stride),
+            nn.Conv2d(self.patch_dim * self.layout.parts, width, 3, padding=1),
+            *(ResidualBlock(width, groups) for _ in range(config.adapter.blocks)),
+            nn.Conv2d(width, config.dim, 1),
+        )
+        self.quantiser: Codebook = config.rule.build(config.codes, config.dim, config.commitment)
+        self.codewords = Codewords(config.codes, self.layout.parts, self.patch_dim)
+
+    @property
+    def codebook(self) -> Float[Tensor, "v d"]:
+        return self.quantiser.rows().detach()
+
+    def vectors(self, patches: Float[Tensor, "b n d"]) -> Float[Tensor, "b l d"]:
+        """The adapter's vectors, before rounding to codes; gradients flow."""
+        latents = unpatchify(patches, self.layout.patches, self.config.patch)
+        return self.adapter(latents).flatten(2).mT
+
+    @torch.no_grad()
+    def read(self, images: Float[Tensor, "b 3 h w"]) -> Read:
+        """Latents and KL divergence of images.
+
+        Raises:
+            ValueError: images of another size, or an autoencoder without a posterior.
+        """
+        seen = posterior(self.space, self._sized(images))
+        patches = patchify(seen.mean, self.config.patch)
+        return Read(patches, patch_kl(latent_kl(self.space, seen), self.config.patch))
+
+    @torch.no_grad()
+    def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
+        """Unit vectors in fp32. Images are computed one by one: a convolution's rounding depends on its batch, and ids
+        are decided by the last digit now and then. One image of 512 px fills an accelerator."""
+        rows = [self.vectors(patchify(self.space.encode(image), self.config.patch)) for image in self._split(images)]
+        return F.normalize(torch.cat(rows).float(), dim=-1)
+
+    @torch.no_grad()
+    def tokens(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
+        """The code with the largest cosine for every vector, image by image."""
+        return torch.stack([self.quantiser.nearest(rows) for rows in features])
+
+    def ids(self, patches: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
+        """Tokens of images whose latents are known, equal to those of the images."""
+        with torch.no_grad():
+            rows = torch.cat([self.vectors(image) for image in patches.split(1)])
+            return self.tokens(F.normalize(rows.float(), dim=-1))
+
+    @torch.no_grad()
+    def decode(self, codes: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]:
+        """What a plain decoder of these tokens draws: for each, the mean latents of its codeword.
+
+        Raises:
+            ValueError: codes of another shape, or the codewords' latents have not been computed.
+        """
+        if codes.shape[1:] != (self.grid.size, self.config.dim):
+            raise ValueError(
+                f"this tokenizer decodes [b {self.grid.size} {self.config.dim}] codes, not {list(codes.shape)}"
+            )
+        ids = self.tokens(F.normalize(codes.float(), dim=-1))
+        patches = self.layout.by_patch(self.codewords.lookup(self.codewords.latents, ids))
+        return self.space.decode(unpatchify(patches, self.layout.patches, self.config.patch))
+
+    @torch.no_grad()
+    def measure(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Float[Tensor, "v"]:
+        """The exact pass over patches [b n d] and their KL [b n]; returns how often each code occurred."""
+
+        def rows() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            for patches, kl in batches:
+                by_token = (self.layout.by_token(kl[..., None]).squeeze(-1), self.layout.by_token(patches))
+                yield self.ids(patches).flatten(), by_token[0].flatten(0, 1), by_token[1].flatten(0, 1)
+
+        counts = self.codewords.exact(rows())
+        self.codewords.bind(self.fingerprint())
+        return counts
+
+    def fingerprint(self) -> str:
+        """Of all that decides which ids an image has: the encoder, its statistics, adapter, codes, sizes."""
+        statistics = torch.tensor([float(getattr(self.space, name, 0.0)) for name in ("scale", "shift")])
+        sizes = torch.tensor([self.image_size, self.config.patch, self.config.token_stride])
+        parts = {f"adapter.{name}": value for name, value in self.adapter.state_dict().items()}
+        of_space = reader_fingerprint(self.space) if isinstance(self.space, nn.Module) else ""
+        parts |= {"codebook": self.codebook, "statistics": statistics, "sizes": sizes}
+        parts["space"] = torch.tensor(list(of_space.encode()))
+        return fingerprint(parts)
+
+    def save(self, folder: str | Path) -> None:
+        """Write config, adapter, codes and what is known of the codewords; a local autoencoder is copied along."""
+        folder, config = Path(folder), self.config
+        if isinstance(self.space, VAE) and Path(config.space.name).exists():
+            save_vae(self.space.autoencoder, folder / SPACE)
+            config = config.vary({"space.name": SPACE, "space.subfolder": None})
+        state = {f"adapter.{name}": value for name, value in self.adapter.state_dict().items()}
+        save_tensors(folder / WEIGHTS, state | {"codebook": self.codebook})
+        save_tensors(folder / CODEWORDS, self.codewords.state_dict())
+        write_text(folder / CONFIG, config.to_yaml())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> MaDiTTokenizer:
+        """Read a saved tokenizer back, frozen.
+
+        Raises:
+            ValueError: a file is missing or damaged, or the codewords' table is of another tokenizer.
+        """
+        folder = Path(folder)
+        config = TokenizerConfig.from_yaml(folder / CONFIG)
+        if (folder / config.space.name).exists():
+            config = config.vary({"space.name": str(folder / config.space.name)})
+        # The rule decided how codes learnt; what is left of it are the rows.
+        tokenizer = config.vary({"rule": Averages()}).build()
+        tensors = load_tensors(folder / WEIGHTS)
+        rows = tensors.pop("codebook", torch.zeros(0))
+        state = {name.removeprefix("adapter."): value for name, value in tensors.items()}
+        known = load_tensors(folder / CODEWORDS)
+        try:
+            tokenizer.adapter.load_state_dict(state)
+            tokenizer.quantiser.load_state_dict({"book": rows}, strict=False)
+            tokenizer.codewords.load_state_dict(known)
+        except RuntimeError as error:
+            raise ValueError(f"{folder} does not fit its {CONFIG}: {str(error).splitlines()[-1].strip()}") from None
+        if len(rows) == 0:
+            raise ValueError(f"{folder / WEIGHTS} holds no codebook")
+        tokenizer.codewords.require(tokenizer.fingerprint(), str(folder / CODEWORDS))
+        return tokenizer.requires_grad_(False).eval()
+
+    def _sized(self, images: Tensor) -> Tensor:
+        if images.shape[1:] != (3, self.image_size, self.image_size):
+            raise ValueError(
+                f"this tokenizer reads [b 3 {self.image_size} {self.image_size}] images, not {list(images.shape)}; "
+                "resize and crop them first"
+            )
+        weight = self.codewords.kl
+        return images.to(weight.device)
+
+    def _split(self, images: Tensor) -> Sequence[Tensor]:
+        return self._sized(images).split(1)
