@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.madit.codewords import Codewords
 from detokenizers.madit.patches import patchify
-from detokenizers.madit.tokenizer import CODEWORDS, WEIGHTS, MaDiTTokenizer
+from detokenizers.madit.tokenizer import CODEWORDS, WEIGHTS, BorrowedConfig, load_codes
 from detokenizers.nn.codebook import IBQ, SimVQ
 from detokenizers.protocols import VisualTokenizer
 
@@ -106,7 +106,7 @@ def test_fewer_tokens_than_patches_keep_a_number_for_each_patch_under_a_token(va
     read = tokenizer.read(images)
     ids = tokenizer.ids(read.patches)
     code = int(ids[0, 0])
-    under = tokenizer.layout.by_token(read.kl[..., None]).squeeze(-1)[ids == code]
+    under = tokenizer.layout.by_token(read.kl)[ids == code]
     torch.testing.assert_close(tokenizer.codewords.kl[code], under.mean(0))
 
 
@@ -116,9 +116,9 @@ def test_a_saved_tokenizer_gives_the_same_ids(vae, tmp_path, rule):
     if rule is not None:
         tokenizer.quantiser = rule.build(12, 6, 0.25).requires_grad_(False)
         read = tokenizer.read(images)
-        tokenizer.measure(iter([(read.patches, read.kl)]))
+        tokenizer.measure([(tokenizer.ids(read.patches), read.patches, read.kl)])
     tokenizer.save(tmp_path)
-    again = MaDiTTokenizer.load(tmp_path)
+    again = load_codes(tmp_path)
     assert again.fingerprint() == tokenizer.fingerprint()
     assert torch.equal(again.features(images), tokenizer.features(images))
     assert torch.equal(again.codebook, tokenizer.codebook)
@@ -132,10 +132,25 @@ def test_a_table_of_other_codes_is_refused(vae, tmp_path):
     weights = load_tensors(tmp_path / WEIGHTS)
     save_tensors(tmp_path / WEIGHTS, weights | {"codebook": F.normalize(torch.randn(12, 6), dim=-1)})
     with pytest.raises(ValueError, match=f"{CODEWORDS} is of the codes of tokenizer .* run the exact pass again"):
-        MaDiTTokenizer.load(tmp_path)
+        load_codes(tmp_path)
     save_tensors(tmp_path / WEIGHTS, weights | {"codebook": torch.zeros(11, 6)})
     with pytest.raises(ValueError, match="does not fit its tokenizer.yaml"):
-        MaDiTTokenizer.load(tmp_path)
+        load_codes(tmp_path)
+
+
+def test_codes_borrowed_from_another_tokenizer_have_tables_of_their_own(vae, tmp_path):
+    own, images = tiny.tokenizer(vae, codes=7), tiny.images(5)
+    config = BorrowedConfig(space=own.config.space, image_size=16, codes=7, dim=6)
+    borrowed, read = config.build(), own.read(images)
+    borrowed.restore({"codebook": own.codebook})
+    ids = own.tokens(own.features(images))
+    borrowed.measure([(ids, read.patches, read.kl)])
+    borrowed.save(tmp_path)
+    again = load_codes(tmp_path)
+    assert torch.equal(again.codebook, own.codebook)
+    mine = own.layout.by_token(read.kl)[ids == ids[0, 0]]
+    torch.testing.assert_close(again.codewords.kl[ids[0, 0]], mine.mean(0))
+    assert again.fingerprint() != own.fingerprint()
 
 
 def test_images_of_another_size_are_refused(vae):

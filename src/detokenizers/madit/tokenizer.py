@@ -5,9 +5,9 @@ images -VAE-> latents -adapter-> vectors [b l d] -nearest unit row-> ids [b l] ;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +37,8 @@ class AdapterConfig(Config):
     """Of every GroupNorm; must divide the width."""
 
 
-class TokenizerConfig(Config):
-    """Every choice that decides which ids an image has."""
+class PatchConfig(Config):
+    """How an image becomes patches of latents under a grid of tokens."""
 
     space: PretrainedVAE = PretrainedVAE(name="black-forest-labs/FLUX.1-schnell", subfolder="vae")
     """One autoencoder encodes, gives the KL divergence and decodes (contradiction C1 of the paper)."""
@@ -50,6 +50,12 @@ class TokenizerConfig(Config):
     codes: int = Field(default=65_536, ge=2)
     dim: int = Field(default=32, ge=2)
     """Width of a code; narrow unit codes stay in use."""
+
+
+class TokenizerConfig(PatchConfig):
+    """MaDiT's own codes: every choice that decides which ids an image has."""
+
+    kind: Literal["own"] = "own"
     commitment: float = Field(default=0.25, ge=0)
     rule: Rule = Averages()
     """How codes learn."""
@@ -58,6 +64,25 @@ class TokenizerConfig(Config):
     def build(self, space: ImageSpace | None = None) -> MaDiTTokenizer:
         """A tokenizer with random adapter and codes; `space`, if it is loaded already, is the one of the config."""
         return MaDiTTokenizer(self, self.space.build() if space is None else space)
+
+
+class BorrowedConfig(PatchConfig):
+    """The codes of another tokenizer, Janus' for example, so that MaDiT decodes what its VLM draws (spec 4.1.5)."""
+
+    kind: Literal["borrowed"] = "borrowed"
+
+    def build(self, space: ImageSpace | None = None) -> BorrowedCodes:
+        """Empty codes, to be filled with those of the tokenizer."""
+        return BorrowedCodes(self, self.space.build() if space is None else space)
+
+
+CodesConfig = Annotated[TokenizerConfig | BorrowedConfig, Field(discriminator="kind")]
+
+
+class Saved(Config):
+    """What `tokenizer.yaml` holds."""
+
+    codes: CodesConfig
 
 
 class Read(NamedTuple):
@@ -82,10 +107,12 @@ class ResidualBlock(nn.Module):
         return x + y
 
 
-class MaDiTTokenizer(nn.Module):
-    """A `VisualTokenizer` over the space of a frozen autoencoder, which is shared with whoever draws in it."""
+class CodedPatches(nn.Module):
+    """What MaDiT must know of the tokens it decodes: their codes, the patches under them, and the codewords' tables."""
 
-    def __init__(self, config: TokenizerConfig, space: ImageSpace) -> None:
+    config: TokenizerConfig | BorrowedConfig
+
+    def __init__(self, config: TokenizerConfig | BorrowedConfig, space: ImageSpace) -> None:
         super().__init__()
         side, rest = divmod(config.image_size, space.stride * config.patch)
         if rest:
@@ -97,24 +124,19 @@ class MaDiTTokenizer(nn.Module):
         self.layout = Layout(Grid(side, side), config.token_stride)
         self.grid = self.layout.tokens
         self.patch_dim = space.channels * config.patch**2
-        width, groups = config.adapter.width, config.adapter.groups
-        self.adapter = nn.Sequential(
-            nn.PixelUnshuffle(config.patch * config.token_stride),
-            nn.Conv2d(self.patch_dim * self.layout.parts, width, 3, padding=1),
-            *(ResidualBlock(width, groups) for _ in range(config.adapter.blocks)),
-            nn.Conv2d(width, config.dim, 1),
-        )
-        self.quantiser: Codebook = config.rule.build(config.codes, config.dim, config.commitment)
         self.codewords = Codewords(config.codes, self.layout.parts, self.patch_dim)
 
     @property
     def codebook(self) -> Float[Tensor, "v d"]:
-        return self.quantiser.rows().detach()
+        raise NotImplementedError
 
-    def vectors(self, patches: Float[Tensor, "b n d"]) -> Float[Tensor, "b l d"]:
-        """The adapter's vectors, before rounding to codes; gradients flow."""
-        latents = unpatchify(patches, self.layout.patches, self.config.patch)
-        return self.adapter(latents).flatten(2).mT
+    def learned(self) -> dict[str, Tensor]:
+        """The tensors that a folder must hold beside the codewords' tables."""
+        return {"codebook": self.codebook}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take in what `learned` gave."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def read(self, images: Float[Tensor, "b 3 h w"]) -> Read:
@@ -128,11 +150,81 @@ class MaDiTTokenizer(nn.Module):
         return Read(patches, patch_kl(latent_kl(self.space, seen), self.config.patch))
 
     @torch.no_grad()
+    def draw(self, patches: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]:
+        """Images of patches of latents."""
+        return self.space.decode(unpatchify(patches, self.layout.patches, self.config.patch))
+
+    @torch.no_grad()
+    def measure(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Float[Tensor, "v"]:
+        """The exact pass over ids [b l], patches [b n d] and their KL [b n]; returns how often each code occurred."""
+
+        def rows() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            for ids, patches, kl in batches:
+                nats, latents = self.layout.by_token(kl), self.layout.by_token(patches)
+                yield ids.flatten(), nats.flatten(0, 1), latents.flatten(0, 1)
+
+        counts = self.codewords.exact(rows())
+        self.codewords.bind(self.fingerprint())
+        return counts
+
+    def fingerprint(self) -> str:
+        """Of all that decides which ids an image has, and which patches lie under them."""
+        statistics = torch.tensor([float(getattr(self.space, name, 0.0)) for name in ("scale", "shift")])
+        sizes = torch.tensor([self.image_size, self.config.patch, self.config.token_stride])
+        of_space = reader_fingerprint(self.space) if isinstance(self.space, nn.Module) else ""
+        parts = {"statistics": statistics, "sizes": sizes, "space": torch.tensor(list(of_space.encode()))}
+        return fingerprint(self.learned() | parts)
+
+    def save(self, folder: str | Path) -> None:
+        """Write config, codes and what is known of the codewords; a local autoencoder is copied along."""
+        folder, config = Path(folder), self.config
+        if isinstance(self.space, VAE) and Path(config.space.name).exists():
+            save_vae(self.space.autoencoder, folder / SPACE)
+            config = config.vary({"space.name": SPACE, "space.subfolder": None})
+        save_tensors(folder / WEIGHTS, self.learned())
+        save_tensors(folder / CODEWORDS, self.codewords.state_dict())
+        write_text(folder / CONFIG, Saved(codes=config).to_yaml())
+
+    def _sized(self, images: Tensor) -> Tensor:
+        if images.shape[1:] != (3, self.image_size, self.image_size):
+            raise ValueError(
+                f"this tokenizer reads [b 3 {self.image_size} {self.image_size}] images, not {list(images.shape)}; "
+                "resize and crop them first"
+            )
+        return images.to(self.codewords.kl.device)
+
+
+class MaDiTTokenizer(CodedPatches):
+    """A `VisualTokenizer` over the space of a frozen autoencoder, which is shared with whoever draws in it."""
+
+    config: TokenizerConfig
+
+    def __init__(self, config: TokenizerConfig, space: ImageSpace) -> None:
+        super().__init__(config, space)
+        width, groups = config.adapter.width, config.adapter.groups
+        self.adapter = nn.Sequential(
+            nn.PixelUnshuffle(config.patch * config.token_stride),
+            nn.Conv2d(self.patch_dim * self.layout.parts, width, 3, padding=1),
+            *(ResidualBlock(width, groups) for _ in range(config.adapter.blocks)),
+            nn.Conv2d(width, config.dim, 1),
+        )
+        self.quantiser: Codebook = config.rule.build(config.codes, config.dim, config.commitment)
+
+    @property
+    def codebook(self) -> Float[Tensor, "v d"]:
+        return self.quantiser.rows().detach()
+
+    def vectors(self, patches: Float[Tensor, "b n d"]) -> Float[Tensor, "b l d"]:
+        """The adapter's vectors, before rounding to codes; gradients flow."""
+        latents = unpatchify(patches, self.layout.patches, self.config.patch)
+        return self.adapter(latents).flatten(2).mT
+
+    @torch.no_grad()
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
         """Unit vectors in fp32. Images are computed one by one: a convolution's rounding depends on its batch, and ids
         are decided by the last digit now and then. One image of 512 px fills an accelerator."""
-        rows = [self.vectors(patchify(self.space.encode(image), self.config.patch)) for image in self._split(images)]
-        return F.normalize(torch.cat(rows).float(), dim=-1)
+        images = self._sized(images).split(1)
+        return self._unit(torch.cat([patchify(self.space.encode(image), self.config.patch) for image in images]))
 
     @torch.no_grad()
     def tokens(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
@@ -141,9 +233,7 @@ class MaDiTTokenizer(nn.Module):
 
     def ids(self, patches: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
         """Tokens of images whose latents are known, equal to those of the images."""
-        with torch.no_grad():
-            rows = torch.cat([self.vectors(image) for image in patches.split(1)])
-            return self.tokens(F.normalize(rows.float(), dim=-1))
+        return self.tokens(self._unit(patches))
 
     @torch.no_grad()
     def decode(self, codes: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]:
@@ -157,79 +247,58 @@ class MaDiTTokenizer(nn.Module):
                 f"this tokenizer decodes [b {self.grid.size} {self.config.dim}] codes, not {list(codes.shape)}"
             )
         ids = self.tokens(F.normalize(codes.float(), dim=-1))
-        patches = self.layout.by_patch(self.codewords.lookup(self.codewords.latents, ids))
-        return self.space.decode(unpatchify(patches, self.layout.patches, self.config.patch))
+        return self.draw(self.layout.by_patch(self.codewords.lookup(self.codewords.latents, ids)))
+
+    def learned(self) -> dict[str, Tensor]:
+        adapter = {f"adapter.{name}": value for name, value in self.adapter.state_dict().items()}
+        return adapter | super().learned()
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        adapter = {name.removeprefix("adapter."): value for name, value in tensors.items() if name != "codebook"}
+        self.adapter.load_state_dict(adapter)
+        # The rule decided how codes learnt; what is left of it are the rows.
+        self.quantiser = Averages().build(self.config.codes, self.config.dim, self.config.commitment)
+        self.quantiser.load_state_dict({"book": tensors["codebook"]}, strict=False)
 
     @torch.no_grad()
-    def measure(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Float[Tensor, "v"]:
-        """The exact pass over patches [b n d] and their KL [b n]; returns how often each code occurred."""
+    def _unit(self, patches: Tensor) -> Tensor:
+        return F.normalize(torch.cat([self.vectors(image) for image in patches.split(1)]).float(), dim=-1)
 
-        def rows() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-            for patches, kl in batches:
-                by_token = (self.layout.by_token(kl[..., None]).squeeze(-1), self.layout.by_token(patches))
-                yield self.ids(patches).flatten(), by_token[0].flatten(0, 1), by_token[1].flatten(0, 1)
 
-        counts = self.codewords.exact(rows())
-        self.codewords.bind(self.fingerprint())
-        return counts
+class BorrowedCodes(CodedPatches):
+    """The frozen codes of another `VisualTokenizer`, which reads the images; here are the latents that go with them."""
 
-    def fingerprint(self) -> str:
-        """Of all that decides which ids an image has: the encoder, its statistics, adapter, codes, sizes."""
-        statistics = torch.tensor([float(getattr(self.space, name, 0.0)) for name in ("scale", "shift")])
-        sizes = torch.tensor([self.image_size, self.config.patch, self.config.token_stride])
-        parts = {f"adapter.{name}": value for name, value in self.adapter.state_dict().items()}
-        of_space = reader_fingerprint(self.space) if isinstance(self.space, nn.Module) else ""
-        parts |= {"codebook": self.codebook, "statistics": statistics, "sizes": sizes}
-        parts["space"] = torch.tensor(list(of_space.encode()))
-        return fingerprint(parts)
+    rows: Tensor
 
-    def save(self, folder: str | Path) -> None:
-        """Write config, adapter, codes and what is known of the codewords; a local autoencoder is copied along."""
-        folder, config = Path(folder), self.config
-        if isinstance(self.space, VAE) and Path(config.space.name).exists():
-            save_vae(self.space.autoencoder, folder / SPACE)
-            config = config.vary({"space.name": SPACE, "space.subfolder": None})
-        state = {f"adapter.{name}": value for name, value in self.adapter.state_dict().items()}
-        save_tensors(folder / WEIGHTS, state | {"codebook": self.codebook})
-        save_tensors(folder / CODEWORDS, self.codewords.state_dict())
-        write_text(folder / CONFIG, config.to_yaml())
+    def __init__(self, config: BorrowedConfig, space: ImageSpace) -> None:
+        super().__init__(config, space)
+        self.register_buffer("rows", torch.zeros(config.codes, config.dim))
 
-    @classmethod
-    def load(cls, folder: str | Path) -> MaDiTTokenizer:
-        """Read a saved tokenizer back, frozen.
+    @property
+    def codebook(self) -> Float[Tensor, "v d"]:
+        return self.rows
 
-        Raises:
-            ValueError: a file is missing or damaged, or the codewords' table is of another tokenizer.
-        """
-        folder = Path(folder)
-        config = TokenizerConfig.from_yaml(folder / CONFIG)
-        if (folder / config.space.name).exists():
-            config = config.vary({"space.name": str(folder / config.space.name)})
-        # The rule decided how codes learnt; what is left of it are the rows.
-        tokenizer = config.vary({"rule": Averages()}).build()
-        tensors = load_tensors(folder / WEIGHTS)
-        rows = tensors.pop("codebook", torch.zeros(0))
-        state = {name.removeprefix("adapter."): value for name, value in tensors.items()}
-        known = load_tensors(folder / CODEWORDS)
-        try:
-            tokenizer.adapter.load_state_dict(state)
-            tokenizer.quantiser.load_state_dict({"book": rows}, strict=False)
-            tokenizer.codewords.load_state_dict(known)
-        except RuntimeError as error:
-            raise ValueError(f"{folder} does not fit its {CONFIG}: {str(error).splitlines()[-1].strip()}") from None
-        if len(rows) == 0:
-            raise ValueError(f"{folder / WEIGHTS} holds no codebook")
-        tokenizer.codewords.require(tokenizer.fingerprint(), str(folder / CODEWORDS))
-        return tokenizer.requires_grad_(False).eval()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        self.load_state_dict({"rows": tensors["codebook"]}, strict=False)
 
-    def _sized(self, images: Tensor) -> Tensor:
-        if images.shape[1:] != (3, self.image_size, self.image_size):
-            raise ValueError(
-                f"this tokenizer reads [b 3 {self.image_size} {self.image_size}] images, not {list(images.shape)}; "
-                "resize and crop them first"
-            )
-        weight = self.codewords.kl
-        return images.to(weight.device)
 
-    def _split(self, images: Tensor) -> Sequence[Tensor]:
-        return self._sized(images).split(1)
+def load_codes(folder: str | Path) -> CodedPatches:
+    """Read saved codes back, frozen.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the codewords' table is of another tokenizer.
+    """
+    folder = Path(folder)
+    config = Saved.from_yaml(folder / CONFIG).codes
+    if (folder / config.space.name).exists():
+        config = config.vary({"space.name": str(folder / config.space.name)})
+    codes, tensors, known = config.build(), load_tensors(folder / WEIGHTS), load_tensors(folder / CODEWORDS)
+    if "codebook" not in tensors:
+        raise ValueError(f"{folder / WEIGHTS} holds no codebook")
+    try:
+        codes.restore(tensors)
+        codes.codewords.load_state_dict(known)
+    except RuntimeError as error:
+        raise ValueError(f"{folder} does not fit its {CONFIG}: {str(error).splitlines()[-1].strip()}") from None
+    codes.codewords.require(codes.fingerprint(), str(folder / CODEWORDS))
+    return codes.requires_grad_(False).eval()
