@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..protocols import Grid, VisualTokens
+from .distributions import ExpectedKL
 from .tokenizer import CodedPatches
 
 PATCH_KL = "patch-kl"
@@ -130,7 +131,7 @@ class Raster(Config):
         return torch.arange(float(codes.layout.patches.size)).expand(len(tokens.ids), -1)
 
 
-Score = Annotated[CodewordKL | CodewordVariance | PosteriorKL | AtRandom | Raster, Field(discriminator="kind")]
+Score = Annotated[CodewordKL | CodewordVariance | PosteriorKL | ExpectedKL | AtRandom | Raster, Field(discriminator="kind")]
 
 
 class Order(Config):
