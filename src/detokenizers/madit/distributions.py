@@ -23,6 +23,7 @@ from ..checkpoint import fingerprint
 from ..config import Config
 from ..nn.uncertainty import DECIDED, undecidedness
 from ..protocols import Observe, VisualTokens
+from .conditions import Conditions
 from .tokenizer import CodedPatches
 
 NUM_UNCERTAINTY = len(DECIDED)
@@ -85,12 +86,20 @@ class Hard(Config):
     def __call__(self, codes: CodedPatches, tokens: VisualTokens) -> Float[Tensor, "b l o"]:
         return codes.codebook[tokens.ids.to(codes.codebook.device)]
 
+    def trained(
+        self, codes: CodedPatches, batch: Mapping[str, Tensor], units: Float[Tensor, "b l d"], ids: Int[Tensor, "b l"]
+    ) -> Float[Tensor, "b l f"]:
+        """What the trunk reads while it is trained."""
+        return codes.codebook[ids]
+
 
 class Summarised(Config):
     """Inputs that read the summary of a distribution."""
 
     doubt: float = 0.0
     """Nats added to a patch's expected KL per nat of entropy."""
+    conditions: Conditions = Conditions()
+    """What stands in for a language model's distributions in training."""
 
     def summary(self, codes: CodedPatches) -> Summary:
         known = codes.codewords
@@ -119,6 +128,13 @@ class Summarised(Config):
 
     def __call__(self, codes: CodedPatches, tokens: VisualTokens) -> Float[Tensor, "b l o"]:
         return self.features(codes, tokens.ids, self.observed(codes, tokens))
+
+    def trained(
+        self, codes: CodedPatches, batch: Mapping[str, Tensor], units: Float[Tensor, "b l d"], ids: Int[Tensor, "b l"]
+    ) -> Float[Tensor, "b l f"]:
+        """What the trunk reads while it is trained: a mixture of `conditions`."""
+        summarise, decided = self.summary(codes).of, self.certain(codes, ids)
+        return self.features(codes, *self.conditions.mixed(summarise, decided, codes.codebook, batch, units, ids))
 
     def features(
         self, codes: CodedPatches, ids: Int[Tensor, "b l"], observed: Float[Tensor, "b l o"]

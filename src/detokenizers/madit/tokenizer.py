@@ -5,7 +5,7 @@ images -VAE-> latents -adapter-> vectors [b l d] -nearest unit row-> ids [b l] ;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -130,6 +130,10 @@ class CodedPatches(nn.Module):
     def codebook(self) -> Float[Tensor, "v d"]:
         raise NotImplementedError
 
+    def units(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "b l d"]:
+        """Unit vectors of a training batch, before rounding."""
+        raise NotImplementedError
+
     def learned(self) -> dict[str, Tensor]:
         """The tensors that a folder must hold beside the codewords' tables."""
         return {"codebook": self.codebook}
@@ -219,6 +223,9 @@ class MaDiTTokenizer(CodedPatches):
         latents = unpatchify(patches, self.layout.patches, self.config.patch)
         return self.adapter(latents).flatten(2).mT
 
+    def units(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "b l d"]:
+        return F.normalize(self.vectors(batch["patches"].float()).float(), dim=-1)
+
     @torch.no_grad()
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
         """Unit vectors in fp32. Images are computed one by one: a convolution's rounding depends on its batch, and ids
@@ -277,6 +284,9 @@ class BorrowedCodes(CodedPatches):
     @property
     def codebook(self) -> Float[Tensor, "v d"]:
         return self.rows
+
+    def units(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "b l d"]:
+        return batch["features"].float()
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         self.load_state_dict({"rows": tensors["codebook"]}, strict=False)

@@ -115,13 +115,26 @@ class Codebook(nn.Module):
         """`|codes - sg(z)|^2 + beta |z - sg(codes)|^2`, per vector; the first term is nothing where codes are means."""
         return _distance(codes, z.detach()) + self.commitment * _distance(z, codes.detach())
 
+    def seed(self, vectors: Float[Tensor, "m d"], rounds: int = 10) -> None:
+        """Start from data, where rows are free to; `SimVQ`'s are not."""
+
     @torch.no_grad()
-    def update(self, z: Float[Tensor, "m d"], ids: Int[Tensor, "m"]) -> None:
-        """After a step: count which codes won. `z` and `ids` are those of all processes, in one order."""
+    def update(self, z: Float[Tensor, "m d"], ids: Int[Tensor, "m"], *, restart: bool = True) -> Int[Tensor, "k"]:
+        """After a step. `z` and `ids` are those of all processes, in one order.
+
+        Args:
+            z: the vectors that were quantised.
+            ids: their codes, which are counted.
+            restart: whether dead codes move; those who read the codes must forget what they knew of these.
+
+        Returns:
+            The codes that restarted.
+        """
         self.window += torch.bincount(ids, minlength=self.size)
         if self.window.sum() >= 10 * self.size:
             self.whole.copy_(self.window)
             self.window.zero_()
+        return ids[:0]
 
     def counts(self) -> Float[Tensor, "v"]:
         """Tokens per code over the last ten tokens a code, or over the fewer that there were so far."""
@@ -163,16 +176,7 @@ class AveragedCodebook(Codebook):
 
     @torch.no_grad()
     def update(self, z: Float[Tensor, "m d"], ids: Int[Tensor, "m"], *, restart: bool = True) -> Int[Tensor, "k"]:
-        """Move the codes to their vectors, and dead ones elsewhere.
-
-        Args:
-            z: the vectors that were quantised.
-            ids: their codes.
-            restart: whether dead codes move; those who read the codes must forget what they knew of these.
-
-        Returns:
-            The codes that restarted.
-        """
+        """Move the codes to their vectors, and dead ones elsewhere."""
         super().update(z, ids)
         z = F.normalize(z.to(self.book), dim=-1)
         # Counts are kept in units of the mean count, so that no threshold depends on the batch. Rows are directions,
@@ -218,6 +222,10 @@ class SoftCodebook(Codebook):
 
     def rows(self) -> Float[Tensor, "v d"]:
         return F.normalize(self.weight, dim=-1)
+
+    @torch.no_grad()
+    def seed(self, vectors: Float[Tensor, "m d"], rounds: int = 10) -> None:
+        self.weight.copy_(spherical_means(vectors.to(self.weight), self.size, rounds))
 
     def forward(self, z: Float[Tensor, "... d"]) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
