@@ -334,7 +334,7 @@ def test_eight_images_are_learnt_and_the_codebook_is_used(learnt):
     variance = float(batch["patches"].var())
     assert error < 0.05 * variance
     assert first["usage"] > 0.5
-    assert second["flow"] < error
+    assert second["flow"] < second["mse"]
     assert first["mse_dropped"] > 2 * first["mse_kept"], "without its tokens an image is unknown"
 
 

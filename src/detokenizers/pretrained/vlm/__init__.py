@@ -1,0 +1,1 @@
+"""VLMs that draw token by token."""
