@@ -72,7 +72,9 @@ def test_a_residual_head_that_knows_the_patch_gives_the_exact_velocity():
 
 def test_targets_at_a_zero_output_are_the_regression_error_and_the_velocity():
     clean, noise, coarse = torch.randn(3, 2, 6), torch.randn(3, 2, 6), torch.randn(3, 2, 6)
-    torch.testing.assert_close(Residual().target(clean, noise, coarse).square().mean(), (clean - coarse).square().mean())
+    torch.testing.assert_close(
+        Residual().target(clean, noise, coarse).square().mean(), (clean - coarse).square().mean()
+    )
     big_clean, big_noise = torch.randn(4000, 1, 6), torch.randn(4000, 1, 6)
     full = Full().target(big_clean, big_noise, big_clean).square().mean()
     assert float(full) == pytest.approx(1 + float(big_clean.square().mean()), abs=0.05)

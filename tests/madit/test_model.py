@@ -151,7 +151,7 @@ def test_reading_images_gives_their_tokens_and_the_oracle_its_order(codes):
 def test_what_does_not_fit_is_refused_in_one_line(codes, tokens, vae):
     model = tiny.model(codes, text="encoder")
     wrong = tiny.tokenizer(vae, stride=3 - codes.config.token_stride)
-    with pytest.raises(ValueError, match="decodes .* tokens, the tokenizer draws"):
+    with pytest.raises(ValueError, match=r"decodes .* tokens, the tokenizer draws"):
         model.require(wrong)
     other = tiny.tokenizer(vae, stride=codes.config.token_stride)
     other.quantiser.book.copy_(other.quantiser.book.flip(0))
@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_refused_in_one_line(codes, tokens, vae):
     model.require(codes)
     with pytest.raises(ValueError, match="16 patches can be drawn in 1 to 16 rounds, not in 17"):
         model(tokens, steps=17)
-    with pytest.raises(ValueError, match="run from .* to 12; this codebook has 12"):
+    with pytest.raises(ValueError, match=r"run from .* to 12; this codebook has 12"):
         model(VisualTokens(torch.full_like(tokens.ids, 12), tokens.grid, {}))
     with pytest.raises(ValueError, match="a caption of 7 words is too long; this model reads 6"):
         model(tokens, captions=["a red apple on a red apple"] * 3)
@@ -184,7 +184,7 @@ def test_a_saved_model_draws_the_same(codes, tokens, tmp_path):
     assert MaDiT.load(tmp_path).fingerprint() != model.fingerprint()
     weights.pop("head.coarse.bias")
     save_tensors(tmp_path / WEIGHTS, weights)
-    with pytest.raises(ValueError, match="missing head.coarse.bias"):
+    with pytest.raises(ValueError, match=r"missing head\.coarse\.bias"):
         MaDiT.load(tmp_path)
 
 

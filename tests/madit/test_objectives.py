@@ -16,7 +16,6 @@ from detokenizers.madit.objectives import (
     StageOne,
     StageTwo,
     error_at,
-    hidden,
 )
 from detokenizers.madit.orders import ConstantWeight
 from detokenizers.madit.tokenizer import BorrowedConfig
@@ -159,7 +158,9 @@ def test_evaluation_moves_nothing(vae):
     kept = {name: value.clone() for name, value in objective.state_dict().items()}
     first, second = objective(batch)["loss"], objective(batch)["loss"]
     assert torch.equal(first, second)
-    assert all(torch.equal(value, kept[name]) for name, value in objective.state_dict().items() if value.isfinite().all())
+    assert all(
+        torch.equal(value, kept[name]) for name, value in objective.state_dict().items() if value.isfinite().all()
+    )
 
 
 def test_dropped_items_are_logged_apart(vae):
@@ -330,7 +331,7 @@ def _train(objective, batch, steps: int, lr: float) -> dict[str, float]:
 
 
 def test_eight_images_are_learnt_and_the_codebook_is_used(learnt):
-    model, batch, first, error, second = learnt
+    _, batch, first, error, second = learnt
     variance = float(batch["patches"].var())
     assert error < 0.05 * variance
     assert first["usage"] > 0.5

@@ -134,7 +134,7 @@ def test_a_table_of_other_codes_is_refused(vae, tmp_path):
     with pytest.raises(ValueError, match=f"{CODEWORDS} is of the codes of tokenizer .* run the exact pass again"):
         load_codes(tmp_path)
     save_tensors(tmp_path / WEIGHTS, weights | {"codebook": torch.zeros(11, 6)})
-    with pytest.raises(ValueError, match="does not fit its tokenizer.yaml"):
+    with pytest.raises(ValueError, match=r"does not fit its tokenizer\.yaml"):
         load_codes(tmp_path)
 
 

@@ -37,7 +37,7 @@ class Codewords(nn.Module):
 
     @torch.no_grad()
     def update(self, ids: Int[Tensor, "m"], kl: Float[Tensor, "m parts"], alpha: float = 0.01) -> None:
-        """Move the running mean KL of the codes that occur towards their mean in this batch, at first sight all the way.
+        """Move the running mean KL of codes that occur towards their mean in this batch, at first sight all the way.
 
         `ids` and `kl` are those of all processes; absent codes stay as they are.
         """

@@ -86,5 +86,3 @@ def matched_sharpness(
         middle = (low + high) / 2
         low, high = (middle, high) if reached(middle) > entropy else (low, middle)
     return (low + high) / 2
-
-

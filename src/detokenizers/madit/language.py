@@ -70,7 +70,9 @@ class LanguageObjective(nn.Module):
         visual = weight[self.first : self.first + self.codes]
         count = tokens.shape[1]
         if self.over == "visual":
-            return {"loss": chunked_cross_entropy(said[:, :count].flatten(0, 1), visual, (tokens - self.first).flatten())}
+            return {
+                "loss": chunked_cross_entropy(said[:, :count].flatten(0, 1), visual, (tokens - self.first).flatten())
+            }
         return {"loss": chunked_cross_entropy(said.flatten(0, 1), weight, answer.flatten())}
 
     def _padded(self, like: Int[Tensor, "b m"]) -> Int[Tensor, "b m"]:

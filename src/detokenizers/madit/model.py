@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -126,7 +126,9 @@ class MaDiT(nn.Module):
             drawn = sampling.decoding(self.head, context, dummy, weight, noise.gather(1, where))
             patches = patches.scatter(1, where, drawn.to(patches))  # visible from here on, and never drawn again
         if not bool(torch.isfinite(patches).all()):
-            raise ValueError("the drawn latents are not finite: these weights are damaged, or their precision overflows")
+            raise ValueError(
+                "the drawn latents are not finite: these weights are damaged, or their precision overflows"
+            )
         return patches
 
     def _contexts(
@@ -221,7 +223,8 @@ class MaDiT(nn.Module):
             raise ValueError(f"this MaDiT decodes {self.codes.grid} tokens, these are {tokens.grid}")
         ids, known = tokens.ids, self.codes.config.codes
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < known:
-            raise ValueError(f"token ids run from {int(ids.min())} to {int(ids.max())}; this codebook has {known} codes")
+            raise ValueError(
+                f"token ids run from {int(ids.min())} to {int(ids.max())}; this codebook has {known} codes"
+            )
         if captions is not None and len(captions) != len(ids):
             raise ValueError(f"{len(ids)} images but {len(captions)} captions; give one per image, or none")
-

@@ -258,7 +258,7 @@ class StageTwo(MaskedObjective):
     def _flow_error(
         self, batch: Mapping[str, Tensor], number: int, clean: Tensor, coarse: Tensor, context: Tensor
     ) -> Float[Tensor, ""]:
-        """Each hidden patch at a time of its own; the coarse patch is an input and a centre, and learns nothing here."""
+        """Each hidden patch at a time of its own; the coarse patch is input and centre, and learns nothing here."""
         head, coarse = self.model.head, coarse.detach()
         noise = normal_like(batch, f"flow noise {number}", clean)
         law, shape = self.time_law, (clean.shape[-1], 1, 1)

@@ -91,7 +91,7 @@ class CodewordKL(Config):
 
 
 class CodewordVariance(Config):
-    """Ours: codewords whose patches differ least first. Where the KL measures brightness, this still measures texture."""
+    """Ours: codewords whose patches differ least first. Where the KL measures brightness, this measures texture."""
 
     kind: Literal["codeword_variance"] = "codeword_variance"
 
@@ -131,7 +131,9 @@ class Raster(Config):
         return torch.arange(float(codes.layout.patches.size)).expand(len(tokens.ids), -1)
 
 
-Score = Annotated[CodewordKL | CodewordVariance | PosteriorKL | ExpectedKL | AtRandom | Raster, Field(discriminator="kind")]
+Score = Annotated[
+    CodewordKL | CodewordVariance | PosteriorKL | ExpectedKL | AtRandom | Raster, Field(discriminator="kind")
+]
 
 
 class Order(Config):
@@ -175,7 +177,7 @@ def reveal(order: Int[Tensor, "b n"], rounds: int) -> Iterator[Round]:
 
 
 class ConstantWeight(Config):
-    """The same guidance weight in every round, as comparisons of orders need: a weight that grows favours late patches."""
+    """The same guidance weight in every round, as comparisons of orders need: a growing one favours late patches."""
 
     kind: Literal["constant"] = "constant"
     weight: float = 1.5

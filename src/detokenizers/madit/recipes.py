@@ -1,6 +1,6 @@
 """The rows of the MaDiT paper's tables and ours beyond it; one function a row, its docstring what it is and its target.
 
-Full size: `imagenet_512`, `general_512` (tokenizer, then flow), `qwen_7b` (two stages). Embedded: `mini*`, in two regimes,
+Full size: `imagenet_512`, `general_512` (tokenizer, then flow), `qwen_7b` (two stages). Embedded: `mini*`, two regimes:
 one token a patch as the paper has it, and fewer tokens than patches, where context, order and words have work to do.
 Rows of Table 2a differ in sampling alone (`--decoder.sampling...`), so one trained decoder gives four of them.
 """
@@ -43,7 +43,7 @@ SAMPLING = Sampling(rounds=64, guidance=LinearWeight(weight=1.5), decoding=Flow(
 
 
 def imagenet_512() -> StageOneRun:
-    """Table 1, ImageNet, codes and trunk: 512 px to 1,024 tokens of 65,536 codes; trained on ImageNet-1k without text."""
+    """Table 1, ImageNet, codes and trunk: 512 px to 1,024 tokens of 65,536 codes; ImageNet-1k without text."""
     return StageOneRun(
         recipe="madit.imagenet_512",
         images=FolderImages(path="imagenet/train", size=512),
@@ -68,7 +68,7 @@ def imagenet_512_flow() -> StageTwoRun:
 
 
 def general_512() -> StageOneRun:
-    """Table 1, MJHQ, codes and trunk with the words of Qwen2.5 on both sides; a folder of ten million captioned images."""
+    """Table 1, MJHQ, codes and trunk with the words of Qwen2.5 on both sides; ten million captioned images."""
     return imagenet_512().vary(
         {
             "recipe": "madit.general_512",
@@ -113,8 +113,7 @@ def qwen_7b() -> LanguageRun:
 
 
 def qwen_7b_instruct() -> LanguageRun:
-    """Table 3, instruction tuning: BLIP3o-60k and ShareGPT-4o-Image 45k, learning rate 2e-5, five epochs. GenEval .79, DPG
-    84.63."""
+    """Table 3, instruction tuning: BLIP3o-60k and ShareGPT-4o-Image 45k, 2e-5, five epochs. GenEval .79, DPG 84.63."""
     steps = 5 * 105_000 // 1024
     return qwen_7b().vary(
         {
@@ -169,7 +168,7 @@ def mini() -> StageOneRun:
 
 
 def mini_flow() -> StageTwoRun:
-    """The flow around `mini`. Table 2a's rows are its sampling: regression, + flow (weight 1), + CFG 1.5, + KL order."""
+    """The flow around `mini`. Table 2a's rows are its sampling: regression, + flow (weight 1), + CFG, + KL order."""
     return StageTwoRun(
         recipe="madit.mini_flow",
         start="out/madit/mini",
@@ -186,7 +185,7 @@ def mini_full() -> StageTwoRun:
 
 
 def mini_few() -> StageOneRun:
-    """Fewer tokens than patches: 64 tokens over 256 patches of single latents. Order, rounds and words can be measured."""
+    """Fewer tokens than patches: 64 tokens over 256 patches of single latents."""
     return mini().vary(
         {"recipe": "madit.mini_few", "model.codes.patch": 1, "model.codes.token_stride": 2, "train.batch_size": 16}
     )

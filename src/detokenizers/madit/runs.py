@@ -19,15 +19,15 @@ from ..data.encoded import Encoded, encoded, reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.time_laws import TimeLaw, Uniform
 from ..nn.codebook import alarm
-from ..protocols import VisualTokenizer, VisualTokens
 from ..pretrained.loading import load_tokenizer
+from ..protocols import VisualTokenizer, VisualTokens
 from ..training import Job, TrainConfig
 from ..training.processes import computing_device
+from .distributions import widened
 from .heads import Regression
 from .model import MaDiT, MaDiTConfig
 from .objectives import MaskConfig, QuantiserSchedule, StageOne, StageTwo
 from .patches import latent_kl, patch_kl, patchify, posterior
-from .distributions import widened
 
 HELD = 64
 """Images that no step takes, whose loss is logged beside that of the others."""
@@ -212,5 +212,3 @@ def begun(config: MaDiTConfig, folder: Path) -> MaDiT:
     else:
         model.head.coarse.load_state_dict(trained.head.coarse.state_dict())
     return model
-
-

@@ -30,7 +30,7 @@ CONFIG, WEIGHTS, CODEWORDS, SPACE = "tokenizer.yaml", "tokenizer.safetensors", "
 class AdapterConfig(Config):
     """The convolutions between latents and codes."""
 
-    # PAPER GAP (docs/madit.md#adapter): "lightweight, architecturally similar to X-Omni", whose blocks follow the codes.
+    # PAPER GAP (docs/madit.md#adapter): "architecturally similar to X-Omni", whose blocks follow the codes.
     width: int = Field(default=512, ge=1)
     blocks: int = Field(default=2, ge=0)
     groups: int = Field(default=32, ge=1)
@@ -201,8 +201,6 @@ class CodedPatches(nn.Module):
 class MaDiTTokenizer(CodedPatches):
     """A `VisualTokenizer` over the space of a frozen autoencoder, which is shared with whoever draws in it."""
 
-    config: TokenizerConfig
-
     def __init__(self, config: TokenizerConfig, space: ImageSpace) -> None:
         super().__init__(config, space)
         width, groups = config.adapter.width, config.adapter.groups
@@ -230,8 +228,8 @@ class MaDiTTokenizer(CodedPatches):
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
         """Unit vectors in fp32. Images are computed one by one: a convolution's rounding depends on its batch, and ids
         are decided by the last digit now and then. One image of 512 px fills an accelerator."""
-        images = self._sized(images).split(1)
-        return self._unit(torch.cat([patchify(self.space.encode(image), self.config.patch) for image in images]))
+        singles = self._sized(images).split(1)
+        return self._unit(torch.cat([patchify(self.space.encode(image), self.config.patch) for image in singles]))
 
     @torch.no_grad()
     def tokens(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
@@ -264,7 +262,7 @@ class MaDiTTokenizer(CodedPatches):
         adapter = {name.removeprefix("adapter."): value for name, value in tensors.items() if name != "codebook"}
         self.adapter.load_state_dict(adapter)
         # The rule decided how codes learnt; what is left of it are the rows.
-        self.quantiser = Averages().build(self.config.codes, self.config.dim, self.config.commitment)
+        self.quantiser = Averages().build(self.config.codes, self.config.dim, self.quantiser.commitment)
         self.quantiser.load_state_dict({"book": tensors["codebook"]}, strict=False)
 
     @torch.no_grad()

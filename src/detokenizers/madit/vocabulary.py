@@ -93,7 +93,11 @@ class Vocabulary(nn.Module):
     def _listed(self, caption: str) -> list[int]:
         found = re.findall(r"[^\s.,;:!?\"()]+", caption.lower())
         if unknown := [word for word in found if word not in self.numbers]:
-            raise ValueError(f"the word {unknown[0]!r} of {caption!r} is not among this table's {len(self.names)} words")
+            raise ValueError(
+                f"the word {unknown[0]!r} of {caption!r} is not among this table's {len(self.names)} words"
+            )
         if len(found) > self.length:
-            raise ValueError(f"a caption of {len(found)} words is too long; this model reads {self.length}: {caption!r}")
+            raise ValueError(
+                f"a caption of {len(found)} words is too long; this model reads {self.length}: {caption!r}"
+            )
         return [self.numbers[word] for word in found]

@@ -30,7 +30,7 @@ class Restarts(Config):
     """Share of the mean count under which a code is dead. An absolute count would depend on the batch."""
     age: int = Field(default=20, ge=0)
     """Updates a code gets to win vectors before it may restart."""
-    # A slower rule (a mean over 100 updates, age 200) acts when the codebook has already collapsed (docs/madit.md#restarts).
+    # A slower rule (a mean over 100 updates, age 200) acts when the codebook has already collapsed.
 
 
 class Averages(Config):

@@ -15,9 +15,11 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from detokenizers.checkpoint import save_tensors
 from detokenizers.config import Config
@@ -39,6 +41,9 @@ class SmallQwen(Config):
 
     def build(self, words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         tokenizer = word_tokenizer(words)
+        special: dict[str, Any] = {
+            f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")
+        }
         config = Qwen2Config(
             vocab_size=len(tokenizer),
             hidden_size=self.hidden,
@@ -48,9 +53,7 @@ class SmallQwen(Config):
             num_key_value_heads=self.heads,
             max_position_embeddings=self.longest,
             tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            **special,
         )
         return Qwen2ForCausalLM(config), tokenizer
 
@@ -71,10 +74,22 @@ class PublishedLanguageModel(Config):
         local = Path(self.name).is_dir()
         try:
             model = AutoModelForCausalLM.from_pretrained(self.name, dtype=torch.float32, local_files_only=local)
-            return model, AutoTokenizer.from_pretrained(self.name, local_files_only=local)
+            return model, load_words(self.name)
         except (OSError, RuntimeError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
             raise ValueError(f"cannot load a language model from {self.name}: {first}") from None
+
+
+def load_words(name: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that was saved beside a language model.
+
+    For a generic one transformers takes the class of the language model's type instead, which splits words otherwise.
+    """
+    local = Path(name).is_dir()
+    settings = get_tokenizer_config(str(name), local_files_only=local)
+    generic = settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    kind: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
+    return kind.from_pretrained(str(name), local_files_only=local)
 
 
 LanguageModel = Annotated[SmallQwen | PublishedLanguageModel, Field(discriminator="kind")]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from detokenizers.config import Config
@@ -28,9 +28,9 @@ class PlainPrompts(Config):
     kind: Literal["plain"] = "plain"
 
     def ids(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-        words = tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
-        start = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
-        return [*start, *(int(word) for word in words)]  # pyright: ignore[reportGeneralTypeIssues]
+        words: Any = tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
+        start: Any = tokenizer.bos_token_id
+        return [*([] if start is None else [start]), *words]
 
 
 class ChatPrompts(Config):
@@ -41,7 +41,8 @@ class ChatPrompts(Config):
     def ids(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
         turn: Any = [{"role": "user", "content": prompt}]
         spelt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-        return [int(word) for word in tokenizer(str(spelt), add_special_tokens=False)["input_ids"]]  # pyright: ignore
+        words: Any = tokenizer(str(spelt), add_special_tokens=False)["input_ids"]
+        return list(words)
 
 
 Prompts = Annotated[PlainPrompts | ChatPrompts, Field(discriminator="kind")]
@@ -99,14 +100,11 @@ def grow(
         scale: times the spread of the old rows; the paper's is 1, and 0 starts all at their mean.
         guidance: what the model is to draw with.
     """
-    old = model.get_input_embeddings().weight.shape[0]
+    old = len(tables(model)[0])
     vocabulary = VisualVocabulary(first=old, codes=codes, prompts=prompts or ChatPrompts(), guidance=guidance)
     model.resize_token_embeddings(vocabulary.rows, mean_resizing=False)
-    entrance, leaving = model.get_input_embeddings(), model.get_output_embeddings()
-    tables = [entrance.weight]
-    if leaving.weight is not entrance.weight:
-        tables.append(leaving.weight)
-    for number, table in enumerate(tables):
+    entrance, leaving = tables(model)
+    for number, table in enumerate([entrance] if leaving is entrance else [entrance, leaving]):
         new = normal_rows(table[: known or old], vocabulary.rows - old, seed=seed + number, scale=scale)
         table[old:] = new.to(table)
     return vocabulary
@@ -124,8 +122,8 @@ def normal_rows(table: Float[Tensor, "r e"], count: int, *, seed: int, scale: fl
     return mean + scale * (normal * values.clamp_min(0).sqrt()) @ vectors.T
 
 
-def rows_of(layer: nn.Module, first: int, count: int) -> Float[Tensor, "k e"]:
-    """Some rows of an embedding's or head's matrix; a view."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return weight[first : first + count]
+def tables(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
+    """The matrices of a language model's word embeddings and of its head, which are one where they are tied."""
+    entrance: Any = model.get_input_embeddings()
+    leaving: Any = model.get_output_embeddings()
+    return entrance.weight, leaving.weight

@@ -16,14 +16,15 @@ from typing import Any, Self
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from detokenizers.checkpoint import fingerprint
 from detokenizers.pretrained.llama_blocks import LlamaBlocks
 from detokenizers.pretrained.prompts import refuse_unknown_words
 from detokenizers.pretrained.token_loop import Prefix, TokenLoop, TokenParts
 from detokenizers.pretrained.token_vlm import LlamaTokenVLM
-from detokenizers.pretrained.vlm.visual_vocabulary import VisualVocabulary, rows_of
+from detokenizers.pretrained.vlm.language_models import load_words
+from detokenizers.pretrained.vlm.visual_vocabulary import VisualVocabulary, tables
 from detokenizers.protocols import VisualTokenizer
 
 VOCABULARY = "visual_vocabulary.yaml"
@@ -57,18 +58,19 @@ class VisualWordsVLM(LlamaTokenVLM):
         compile: Callable | None = None,
     ) -> None:
         super().__init__()
-        rows, codes = model.get_input_embeddings().weight.shape[0], len(tokenizer.codebook)
+        entrance, leaving = tables(model)
+        rows, codes = len(entrance), len(tokenizer.codebook)
         if rows < vocabulary.eoi + 1 or codes != vocabulary.codes:
             raise ValueError(
-                f"visual words 0 to {vocabulary.codes - 1} from row {vocabulary.first} do not fit a model of {rows} rows "
-                f"and a tokenizer of {codes} codes; were they trained for each other?"
+                f"visual words 0 to {vocabulary.codes - 1} from row {vocabulary.first} do not fit a model of {rows} "
+                f"rows and a tokenizer of {codes} codes; were they trained for each other?"
             )
         self.model = model.eval().requires_grad_(False)
         self.words, self.vocabulary = words, vocabulary
         self.tokenizer = tokenizer  # pyright: ignore[reportAttributeAccessIssue]
         self.guidance = vocabulary.guidance
         body: Any = model.get_decoder()
-        head = rows_of(model.get_output_embeddings(), vocabulary.first, codes)
+        head = leaving[vocabulary.first : vocabulary.first + codes]
         # In fp32, since guidance multiplies rounding errors; a copy of the visual rows alone.
         self.project = nn.Linear(head.shape[1], codes, device=head.device)
         self.project.weight.data = head.detach().float().clone()
@@ -93,7 +95,7 @@ class VisualWordsVLM(LlamaTokenVLM):
         vocabulary = VisualVocabulary.from_yaml(folder / VOCABULARY)
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-            words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            words = load_words(folder)
         except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"{folder} holds no language model: {str(error).strip().splitlines()[0]}") from None
         return cls(model, words, vocabulary, tokenizer, **more)
