@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
+from detokenizers.madit.adapter import AdapterConfig
 from detokenizers.madit.heads import Flow, HeadConfig
 from detokenizers.madit.masked import TrunkConfig
 from detokenizers.madit.model import MaDiT, MaDiTConfig, Sampling
 from detokenizers.madit.orders import PATCH_KL
-from detokenizers.madit.tokenizer import AdapterConfig, CodedPatches, MaDiTTokenizer, TokenizerConfig
+from detokenizers.madit.tokenizer import CodedPatches, MaDiTTokenizer, TokenizerConfig
 from detokenizers.madit.vocabulary import Vocabulary
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig, build_vae, save_vae, set_statistics
 from detokenizers.protocols import VisualTokens

@@ -2,7 +2,7 @@
 
 A frozen VAE's latents are quantised by a small adapter and a learned codebook. A masked encoder-decoder reads the
 tokens, the caption as rows of a language model's word embeddings, and the patches drawn so far; a flow head draws the
-next patches, those of low KL divergence first. A language model whose vocabulary holds the codes makes it text to image.
+next patches, those of low KL divergence first. A language model whose vocabulary holds the codes adds text to image.
 
 | paper | what | here |
 |---|---|---|

@@ -15,6 +15,7 @@ from ..pretrained.vlm.language_models import PublishedLanguageModel, SmallQwen
 from ..training import TrainConfig
 from ..training.optimizers import Muon
 from ..training.schedules import Constant, Cosine
+from .adapter import AdapterConfig
 from .distributions import Both
 from .heads import Flow, Full, HeadConfig
 from .language_runs import LanguageRun
@@ -23,7 +24,7 @@ from .model import MaDiTConfig, Sampling
 from .objectives import MaskConfig, QuantiserSchedule
 from .orders import CodewordVariance, ConstantWeight, LinearWeight, Order
 from .runs import StageOneRun, StageTwoRun
-from .tokenizer import AdapterConfig, BorrowedConfig, TokenizerConfig
+from .tokenizer import BorrowedConfig, TokenizerConfig
 
 PAPER = TrainConfig(
     steps=500_000,

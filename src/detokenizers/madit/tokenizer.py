@@ -21,20 +21,11 @@ from ..data.encoded import reader_fingerprint
 from ..nn.codebook import Averages, Codebook, Rule
 from ..pretrained.spaces import VAE, PretrainedVAE, save_vae
 from ..protocols import Grid, ImageSpace
+from .adapter import AdapterConfig
 from .codewords import Codewords
 from .patches import Layout, latent_kl, patch_kl, patchify, posterior, unpatchify
 
 CONFIG, WEIGHTS, CODEWORDS, SPACE = "tokenizer.yaml", "tokenizer.safetensors", "codewords.safetensors", "space"
-
-
-class AdapterConfig(Config):
-    """The convolutions between latents and codes."""
-
-    # PAPER GAP (docs/madit.md#adapter): "architecturally similar to X-Omni", whose blocks follow the codes.
-    width: int = Field(default=512, ge=1)
-    blocks: int = Field(default=2, ge=0)
-    groups: int = Field(default=32, ge=1)
-    """Of every GroupNorm; must divide the width."""
 
 
 class PatchConfig(Config):
@@ -90,21 +81,6 @@ class Read(NamedTuple):
 
     patches: Float[Tensor, "b n d"]
     kl: Float[Tensor, "b n"]
-
-
-class ResidualBlock(nn.Module):
-    """x + (norm, GELU, 3x3) twice."""
-
-    def __init__(self, width: int, groups: int) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(nn.GroupNorm(groups, width) for _ in range(2))
-        self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        y = x
-        for norm, conv in zip(self.norms, self.convs):
-            y = conv(F.gelu(norm(y)))
-        return x + y
 
 
 class CodedPatches(nn.Module):
@@ -203,13 +179,7 @@ class MaDiTTokenizer(CodedPatches):
 
     def __init__(self, config: TokenizerConfig, space: ImageSpace) -> None:
         super().__init__(config, space)
-        width, groups = config.adapter.width, config.adapter.groups
-        self.adapter = nn.Sequential(
-            nn.PixelUnshuffle(config.patch * config.token_stride),
-            nn.Conv2d(self.patch_dim * self.layout.parts, width, 3, padding=1),
-            *(ResidualBlock(width, groups) for _ in range(config.adapter.blocks)),
-            nn.Conv2d(width, config.dim, 1),
-        )
+        self.adapter = config.adapter.build(self.patch_dim, config.patch, config.token_stride, config.dim)
         self.quantiser: Codebook = config.rule.build(config.codes, config.dim, config.commitment)
 
     @property
