@@ -126,6 +126,18 @@ def test_the_full_velocity_is_another_model(codes, tokens):
     torch.testing.assert_close(full.latents(tokens), eps, msg="a velocity of zero leaves the noise where it is")
 
 
+def test_every_round_adds_its_patches_and_changes_none_that_were_there(codes, tokens):
+    model = tiny.model(codes)
+    order, before = model.config.sampling.order(codes, tokens, range(3)), torch.zeros(3, 16, codes.patch_dim)
+    done = 0
+    for size, patches in zip(round_sizes(16, 5), model.rounds(tokens), strict=True):
+        changed = (patches != before).any(-1)
+        expected = torch.zeros(3, 16, dtype=torch.bool).scatter(1, order[:, done : done + size], True)
+        assert torch.equal(changed, expected)
+        before, done = patches, done + size
+    assert torch.equal(before, model.latents(tokens))
+
+
 def test_images_come_out_and_steps_are_rounds(codes, tokens):
     model = tiny.model(codes)
     images = model(tokens, seeds=[1, 2, 3])
@@ -160,6 +172,8 @@ def test_what_does_not_fit_is_refused_in_one_line(codes, tokens, vae):
     model.require(codes)
     with pytest.raises(ValueError, match="16 patches can be drawn in 1 to 16 rounds, not in 17"):
         model(tokens, steps=17)
+    with pytest.raises(ValueError, match="not in 0"):
+        model(tokens, steps=0)
     with pytest.raises(ValueError, match=r"run from .* to 12; this codebook has 12"):
         model(VisualTokens(torch.full_like(tokens.ids, 12), tokens.grid, {}))
     with pytest.raises(ValueError, match="a caption of 7 words is too long; this model reads 6"):

@@ -6,7 +6,7 @@ tokens (and captions) -order, rounds-> context of the next patches -head-> their
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -97,7 +97,6 @@ class MaDiT(nn.Module):
         """
         return self.codes.draw(self.latents(tokens, steps=steps, seeds=seeds, captions=captions, progress=progress))
 
-    @torch.no_grad()
     def latents(
         self,
         tokens: VisualTokens,
@@ -108,6 +107,27 @@ class MaDiT(nn.Module):
         progress: Progress | None = None,
     ) -> Float[Tensor, "b n d"]:
         """The patches of latents that Algorithm 1 draws."""
+        rounds = self.rounds(tokens, steps=steps, seeds=seeds, captions=captions)
+        count = self.steps if steps is None else max(1, steps)  # none at all is refused by the first
+        patches = torch.empty(0)
+        for _ in (progress or iter)(range(count)):
+            patches = next(rounds)
+        if not bool(torch.isfinite(patches).all()):
+            raise ValueError(
+                "the drawn latents are not finite: these weights are damaged, or their precision overflows"
+            )
+        return patches
+
+    @torch.no_grad()
+    def rounds(
+        self,
+        tokens: VisualTokens,
+        *,
+        steps: int | None = None,
+        seeds: Sequence[int] | None = None,
+        captions: Sequence[str] | None = None,
+    ) -> Iterator[Float[Tensor, "b n d"]]:
+        """The patches after each round of Algorithm 1; those not drawn yet are zero, the mean of latents."""
         sampling, codes = self.config.sampling, self.codes
         self._require_fit(tokens, captions)
         seeds = range(len(tokens.ids)) if seeds is None else seeds
@@ -117,19 +137,13 @@ class MaDiT(nn.Module):
         noise = draw_noise((codes.layout.patches.size, codes.patch_dim), seeds, device=device)  # by patch, not by order
         order = sampling.order(codes, tokens, seeds).to(device)
         patches = torch.zeros_like(noise)
-        rounds = list(reveal(order, sampling.rounds if steps is None else steps))
-        for number in (progress or iter)(range(len(rounds))):
-            visible, chosen = rounds[number]
-            weight = sampling.guidance(rounds[number].revealed, order.shape[1])
+        for visible, chosen in reveal(order, sampling.rounds if steps is None else steps):
+            weight = sampling.guidance(visible.shape[1] + chosen.shape[1], order.shape[1])
             context, dummy = self._contexts(features, patches, visible, words, chosen, guided=weight != 1)
             where = chosen[..., None].expand(-1, -1, codes.patch_dim)
             drawn = sampling.decoding(self.head, context, dummy, weight, noise.gather(1, where))
             patches = patches.scatter(1, where, drawn.to(patches))  # visible from here on, and never drawn again
-        if not bool(torch.isfinite(patches).all()):
-            raise ValueError(
-                "the drawn latents are not finite: these weights are damaged, or their precision overflows"
-            )
-        return patches
+            yield patches
 
     def _contexts(
         self, features: Tensor, patches: Tensor, visible: Tensor, words: Words | None, chosen: Tensor, *, guided: bool

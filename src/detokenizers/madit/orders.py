@@ -162,11 +162,6 @@ class Round(NamedTuple):
     visible: Int[Tensor, "b done"]
     chosen: Int[Tensor, "b new"]
 
-    @property
-    def revealed(self) -> int:
-        """How many patches are known after this round."""
-        return self.visible.shape[1] + self.chosen.shape[1]
-
 
 def reveal(order: Int[Tensor, "b n"], rounds: int) -> Iterator[Round]:
     """Cut one order into rounds; the lowest remaining score is a slice of it, since all tokens are known."""
