@@ -28,15 +28,17 @@ from detokenizers.protocols import VisualTokens
 
 def context(trunk: MaskedTransformer, tokens: Tensor, patches: Tensor, known: Tensor, dropped: bool) -> Tensor:
     """The trunk with all patches in the encoder, hidden ones closed as keys."""
-    x = trunk.dummy.expand_as(trunk.token_places)[None] if dropped else trunk.token_in(tokens)
-    x = x + trunk.token_places + trunk.kinds[0]
+    x = trunk.dummy.expand_as(trunk.token_positions)[None] if dropped else trunk.token_in(tokens)
+    x = x + trunk.token_positions + trunk.kinds[0]
     length = x.shape[1]
-    x = torch.cat([x, trunk.patch_in(patches) + trunk.patch_places + trunk.kinds[1]], 1)
+    x = torch.cat([x, trunk.patch_in(patches) + trunk.patch_positions + trunk.kinds[1]], 1)
     keys = torch.cat([torch.ones(1, length, dtype=torch.bool, device=x.device), known], 1)
     for block in trunk.encoder:
         x = block(x, keys)
     of_tokens, of_patches = trunk.to_decoder(trunk.encoder_norm(x)).split([length, len(trunk.cell)], 1)
-    slots = torch.where(known[..., None], of_patches, trunk.mask_token) + of_tokens[:, trunk.cell] + trunk.patch_places
+    slots = (
+        torch.where(known[..., None], of_patches, trunk.mask_token) + of_tokens[:, trunk.cell] + trunk.patch_positions
+    )
     for block in trunk.decoder:
         slots = block(slots)
     return trunk.decoder_norm(slots)

@@ -54,17 +54,17 @@ def test_a_closed_key_is_read_by_nobody_else():
 def dense(made: MaskedTransformer, tokens, patches, visible, words):
     """The same trunk with all patches in the encoder and hidden ones closed as keys."""
     batch, known = len(tokens), torch.zeros(len(tokens), 16, dtype=torch.bool).scatter(1, visible, True)
-    x = made.token_in(tokens) + made.token_places + made.kinds[0]
-    shown = made.patch_in(patches) + made.patch_places + made.kinds[1]
-    said = made._said(words, None, x)
-    x = torch.cat([x, shown, said.vectors], 1)
-    keys = torch.cat([torch.ones(batch, 4, dtype=torch.bool), known, said.keep], 1)
+    x = made.token_in(tokens) + made.token_positions + made.kinds[0]
+    shown = made.patch_in(patches) + made.patch_positions + made.kinds[1]
+    caption = made._caption(words, None, x)
+    x = torch.cat([x, shown, caption.vectors], 1)
+    keys = torch.cat([torch.ones(batch, 4, dtype=torch.bool), known, caption.keep], 1)
     for block in made.encoder:
         x = block(x, keys)
     of_tokens, of_shown, of_words = made.to_decoder(made.encoder_norm(x)).split([4, 16, 4], 1)
     slots = torch.where(known[..., None], of_shown, made.mask_token)
-    slots = torch.cat([slots + of_tokens[:, LAYOUT.cell] + made.patch_places, of_words], 1)
-    keys = torch.cat([torch.ones(batch, 16, dtype=torch.bool), said.keep], 1)
+    slots = torch.cat([slots + of_tokens[:, LAYOUT.cell] + made.patch_positions, of_words], 1)
+    keys = torch.cat([torch.ones(batch, 16, dtype=torch.bool), caption.keep], 1)
     for block in made.decoder:
         slots = block(slots, keys)
     return made.decoder_norm(slots[:, :16])
@@ -111,7 +111,7 @@ def test_padding_is_inert_and_so_is_a_caption_of_padding_alone(text):
 
 
 def test_text_reaches_the_decoder_only_where_it_is_kept():
-    """With the encoder deaf to words, only the decoder's own keys can carry them."""
+    """With encoder rows that do not mix, only the decoder's own keys can carry them."""
     for text, differs in (("encoder", False), ("encoder_decoder", True)):
         made, (tokens, patches, visible, words) = trunk(text), some()
         for block in made.encoder:  # every row for itself
@@ -172,7 +172,7 @@ def test_every_patch_has_the_token_over_it_at_hand():
 
 def test_positions_of_tokens_and_patches_are_those_of_one_plane():
     same = trunk(layout=Layout(Grid(4, 4)))
-    assert torch.equal(same.token_places, same.patch_places)
+    assert torch.equal(same.token_positions, same.patch_positions)
     assert sum(p.numel() for p in same.parameters()) == sum(p.numel() for p in trunk().parameters())
 
 

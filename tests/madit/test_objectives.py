@@ -76,7 +76,7 @@ def test_the_regression_loss_is_of_hidden_patches_alone(vae):
     objective.step.fill_(next(step for step in range(50) if _masked_at(objective, batch, step) == 12))
     where = objective.hide(batch)
     features = model.codes.quantiser(model.codes.vectors(batch["patches"])).codes
-    context, _ = objective.context(batch, features, where)
+    context = model.trunk(features, batch["patches"], where.visible, wanted=where.masked)
     truth = torch.stack([batch["patches"][i][where.masked[i]] for i in range(8)])
     expected = (model.head.coarse(context) - truth).square().mean()
     torch.testing.assert_close(objective(batch)["mse"], expected)

@@ -181,7 +181,7 @@ def test_counts_cover_ten_tokens_a_code():
         book.update(torch.randn(8, 2), torch.tensor([0, 1, 2, 3] * 2))
     assert book.counts().tolist() == [10] * 4
     book.update(torch.randn(8, 2), torch.zeros(8, dtype=torch.long))
-    assert book.counts().tolist() == [10] * 4, "a window that is not full yet is not looked at"
+    assert book.counts().tolist() == [10] * 4, "a window that is not full yet is not read"
 
 
 def test_update_on_all_rows_equals_an_update_that_saw_them_in_two_processes():

@@ -45,7 +45,7 @@ class Summary:
         return self.of(logits.float().softmax(-1), sampled)
 
     def of(self, q: Float[Tensor, "... v"], sampled: Int[Tensor, "..."]) -> Float[Tensor, "... o"]:
-        """The summary of probabilities; their mean code is not renormalised, its length says how concentrated they are.
+        """The summary of probabilities; their mean code is not renormalised, its length is how concentrated they are.
 
         Raises:
             ValueError: as many probabilities as codes are expected.
@@ -162,7 +162,7 @@ class Both(Summarised):
 
 
 class Mean(Summarised):
-    """The expected code in the place of the sampled one: the control that forgets what was committed to."""
+    """The expected code instead of the sampled one: the control that forgets what was committed to."""
 
     kind: Literal["mean"] = "mean"
 

@@ -72,7 +72,7 @@ class Head(nn.Module):
         self.net = FlowMLP(2 * patch_dim, patch_dim, context, config.width, config.blocks)
 
     def output(self, noisy: Tensor, t: Tensor, context: Tensor, coarse: Tensor) -> Float[Tensor, "b m d"]:
-        """What the net says at one point of the path; the coarse patch is an input and learns nothing here."""
+        """What the net computes at one point of the path; the coarse patch is an input and learns nothing here."""
         return self.net(torch.cat([noisy, coarse.detach()], -1), t, context)
 
     def bound(self, context: Float[Tensor, "b m w"]):

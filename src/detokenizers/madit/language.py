@@ -62,18 +62,17 @@ class LanguageObjective(nn.Module):
         visible = F.pad(words >= 0, (0, answer.shape[1] - 1), value=True)
         ids = torch.cat([words.clamp_min(0), answer[:, :-1]], 1)
         # Positions count from the first word, as the token loop and `generate` have them under left padding.
-        places = (visible.long().cumsum(1) - 1).clamp_min(0)
+        positions = (visible.long().cumsum(1) - 1).clamp_min(0)
         body: Any = self.model.get_decoder()
-        hidden = body(input_ids=ids, attention_mask=visible.long(), position_ids=places, use_cache=False)
-        said = hidden.last_hidden_state[:, words.shape[1] - 1 :]
+        hidden = body(input_ids=ids, attention_mask=visible.long(), position_ids=positions, use_cache=False)
+        answering = hidden.last_hidden_state[:, words.shape[1] - 1 :]
         weight = self.model.get_output_embeddings().weight
         visual = weight[self.first : self.first + self.codes]
         count = tokens.shape[1]
         if self.over == "visual":
-            return {
-                "loss": chunked_cross_entropy(said[:, :count].flatten(0, 1), visual, (tokens - self.first).flatten())
-            }
-        return {"loss": chunked_cross_entropy(said.flatten(0, 1), weight, answer.flatten())}
+            rows = answering[:, :count].flatten(0, 1)
+            return {"loss": chunked_cross_entropy(rows, visual, (tokens - self.first).flatten())}
+        return {"loss": chunked_cross_entropy(answering.flatten(0, 1), weight, answer.flatten())}
 
     def _padded(self, like: Int[Tensor, "b m"]) -> Int[Tensor, "b m"]:
         if like.shape[1] < len(self.empty):

@@ -1,4 +1,4 @@
-"""The masked transformer: what the tokens, the words and the patches drawn so far say about the patches still to draw.
+"""The masked transformer: what the tokens, the words and the patches drawn so far give for the patches still to draw.
 
 The encoder reads tokens, words and the visible patches only. The decoder has one slot a patch: what the encoder made of
 its token, plus what it made of the patch itself where that is visible, or else a mask token. So a patch need not search
@@ -49,8 +49,8 @@ class MaskedTransformer(nn.Module):
         word_dim: width of a word vector; not needed without text.
     """
 
-    token_places: Tensor
-    patch_places: Tensor
+    token_positions: Tensor
+    patch_positions: Tensor
     cell: Tensor
 
     def __init__(
@@ -77,8 +77,8 @@ class MaskedTransformer(nn.Module):
         # One plane for tokens, patches and slots: with positions of their own, "patch l goes with token l" has to be
         # learnt, and the codebook collapses meanwhile.
         stride = float(layout.stride)
-        self.register_buffer("token_places", sincos_grid(layout.tokens, width, stride), persistent=False)
-        self.register_buffer("patch_places", sincos_grid(layout.patches, width), persistent=False)
+        self.register_buffer("token_positions", sincos_grid(layout.tokens, width, stride), persistent=False)
+        self.register_buffer("patch_positions", sincos_grid(layout.patches, width), persistent=False)
         self.register_buffer("cell", layout.cell, persistent=False)
 
     def forward(
@@ -104,15 +104,15 @@ class MaskedTransformer(nn.Module):
         x = self.token_in(tokens)
         if dropped is not None:
             x = torch.where(dropped[:, None, None], self.dummy.to(x.dtype), x)
-        parts = [x + self.token_places.to(x) + self.kinds[0]]
+        parts = [x + self.token_positions.to(x) + self.kinds[0]]
         shown = rows_at(self.patch_in(patches), visible) if visible.shape[1] else x[:, :0]
-        shown = shown + self.patch_places.to(x)[visible] + self.kinds[1]
+        shown = shown + self.patch_positions.to(x)[visible] + self.kinds[1]
         keep = [torch.ones(batch, length + shown.shape[1], dtype=torch.bool, device=x.device)]
         parts.append(shown)
-        said = self._said(words, dropped, x)
-        if said is not None:
-            parts.append(said.vectors)
-            keep.append(said.keep)
+        caption = self._caption(words, dropped, x)
+        if caption is not None:
+            parts.append(caption.vectors)
+            keep.append(caption.keep)
         x, keys = torch.cat(parts, 1), torch.cat(keep, 1)
         open_ = all_or(keys)
         for block in self.encoder:
@@ -122,11 +122,11 @@ class MaskedTransformer(nn.Module):
 
         slots = self.mask_token.to(x.dtype).expand(batch, len(self.cell), -1)
         slots = slots.scatter(1, visible[..., None].expand(-1, -1, x.shape[-1]), of_shown)
-        slots = slots + of_tokens[:, self.cell] + self.patch_places.to(x)
+        slots = slots + of_tokens[:, self.cell] + self.patch_positions.to(x)
         open_ = None
-        if said is not None and self.keeps_text:
+        if caption is not None and self.keeps_text:
             slots = torch.cat([slots, of_words], 1)
-            open_ = all_or(torch.cat([keys.new_ones(batch, len(self.cell)), said.keep], 1))
+            open_ = all_or(torch.cat([keys.new_ones(batch, len(self.cell)), caption.keep], 1))
         *before, last = self.decoder
         for block in before:
             slots = block(slots, open_)
@@ -134,11 +134,11 @@ class MaskedTransformer(nn.Module):
             wanted = torch.arange(len(self.cell), device=x.device).expand(batch, -1)
         return self.decoder_norm(last(slots, open_, wanted))
 
-    def _said(self, words: Words | None, dropped: Tensor | None, like: Tensor) -> Words | None:
+    def _caption(self, words: Words | None, dropped: Tensor | None, like: Tensor) -> Words | None:
         if words is None or self.word_in is None or not words.vectors.shape[1]:
             return None
         x = self.word_in(words.vectors.to(like))
-        places = sincos_line(torch.arange(x.shape[1]), x.shape[-1]).to(x)
+        positions = sincos_line(torch.arange(x.shape[1]), x.shape[-1]).to(x)
         # PAPER GAP (docs/madit.md#dummy): masking dropped words keeps their number from leaking into the dummy side.
         keep = words.keep if dropped is None else words.keep & ~dropped[:, None]
-        return Words(x + places + self.kinds[2], keep)
+        return Words(x + positions + self.kinds[2], keep)

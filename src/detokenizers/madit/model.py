@@ -131,7 +131,7 @@ class MaDiT(nn.Module):
         sampling, codes = self.config.sampling, self.codes
         self._require_fit(tokens, captions)
         seeds = range(len(tokens.ids)) if seeds is None else seeds
-        device = self.trunk.patch_places.device
+        device = self.trunk.patch_positions.device
         features = self.config.input(codes, tokens).to(device)
         words = self._words(captions)
         noise = draw_noise((codes.layout.patches.size, codes.patch_dim), seeds, device=device)  # by patch, not by order
@@ -196,9 +196,9 @@ class MaDiT(nn.Module):
 
     def fingerprint(self) -> str:
         """Of weights and settings that decide pixels."""
-        said = self.config.model_dump_json(exclude={"words", "codes"}) + self.codes.fingerprint()
-        said += "" if self.vocabulary is None else self.vocabulary.fingerprint()
-        return fingerprint(self.learned() | {"settings": torch.tensor(list(said.encode()))})
+        settings = self.config.model_dump_json(exclude={"words", "codes"}) + self.codes.fingerprint()
+        settings += "" if self.vocabulary is None else self.vocabulary.fingerprint()
+        return fingerprint(self.learned() | {"settings": torch.tensor(list(settings.encode()))})
 
     def learned(self) -> dict[str, Tensor]:
         """The tensors of trunk and head."""

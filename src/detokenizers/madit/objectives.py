@@ -74,8 +74,8 @@ class Running(nn.Module):
     def update(self, name: str, errors: Float[Tensor, "k"]) -> None:
         """Take in some items' errors; none at all change nothing."""
         if errors.numel():
-            place = self.values[self.names.index(name)]
-            place.copy_(errors.mean() if bool(place.isnan()) else torch.lerp(errors.mean(), place, self.decay))
+            value = self.values[self.names.index(name)]
+            value.copy_(errors.mean() if bool(value.isnan()) else torch.lerp(errors.mean(), value, self.decay))
 
     def known(self) -> dict[str, Tensor]:
         """The means so far; 0 where nothing came in yet."""
@@ -118,7 +118,7 @@ class MaskedObjective(nn.Module):
         return self.model.trunk(features, patches, where.visible, words, dropped, where.masked), dropped
 
     def log(self, errors: Float[Tensor, "b"], dropped: Bool[Tensor, "b"], share: float) -> dict[str, Tensor]:
-        """Errors by what was hidden and dropped. `context_gain` is what visible patches tell beyond the tokens: where
+        """Errors by what was hidden and dropped. `context_gain` is what visible patches add to the tokens: where
         it is zero neither the order of drawing nor words can matter."""
         errors = errors.detach()
         if self.training:
@@ -136,8 +136,8 @@ class MaskedObjective(nn.Module):
         if vocabulary is None or "words" not in batch:
             return None
         words = vocabulary.words(batch["words"])
-        said = uniform(batch, "dropped words", 1) >= self.masks.drop_text
-        return Words(words.vectors, words.keep & (said | (not self.training)))
+        shown = uniform(batch, "dropped words", 1) >= self.masks.drop_text
+        return Words(words.vectors, words.keep & (shown | (not self.training)))
 
 
 class QuantiserSchedule(Config):

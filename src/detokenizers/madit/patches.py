@@ -1,4 +1,4 @@
-"""Latents as a sequence of patches, which patch lies under which token, and how much each patch says.
+"""Latents as a sequence of patches, which patch lies under which token, and how many nats each patch has.
 
 latents [b c h w] -patchify-> [b n c*p*p] -unpatchify-> latents, in raster order
 posterior mean, std [b c h w] -patch_kl-> nats [b n]
@@ -34,7 +34,7 @@ class Layout:
     """A grid of patches, and a grid of tokens each of which covers a square of them.
 
     `stride` 1 is the paper's: one token a patch. Above 1 there are fewer tokens than patches, and what a token does not
-    say about one of its patches has to come from context.
+    determine of its patches has to come from context.
     """
 
     patches: Grid

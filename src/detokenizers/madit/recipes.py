@@ -181,7 +181,7 @@ def mini_flow() -> StageTwoRun:
 
 
 def mini_full() -> StageTwoRun:
-    """The net as the velocity itself (Eq. 3 to the letter) in the place of a residual."""
+    """The net as the velocity itself (Eq. 3 to the letter) instead of a residual."""
     return mini_flow().vary({"recipe": "madit.mini_full", "model.head.velocity": Full()})
 
 

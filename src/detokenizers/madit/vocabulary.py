@@ -22,7 +22,7 @@ ROWS, NAMES = "words.safetensors", "words.txt"
 
 
 class Words(NamedTuple):
-    """Captions as padded rows of word vectors. What stands at a place that is not kept changes nothing."""
+    """Captions as padded rows of word vectors. Rows that are not kept change nothing."""
 
     vectors: Float[Tensor, "b s e"]
     keep: Bool[Tensor, "b s"]

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
-def rows_at(x: Float[Tensor, "b s d"], places: Int[Tensor, "b q"]) -> Float[Tensor, "b q d"]:
-    """The rows of each item at its own places."""
-    return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
+def rows_at(x: Float[Tensor, "b s d"], positions: Int[Tensor, "b q"]) -> Float[Tensor, "b q d"]:
+    """The rows of each item at its own positions."""
+    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class PreNormBlock(nn.Module):

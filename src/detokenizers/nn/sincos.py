@@ -12,7 +12,7 @@ from torch import Tensor
 from ..protocols import Grid
 
 
-def sincos_line(places: Float[Tensor, "n"], width: int, longest: float = 10_000.0) -> Float[Tensor, "n d"]:
+def sincos_line(positions: Float[Tensor, "n"], width: int, longest: float = 10_000.0) -> Float[Tensor, "n d"]:
     """Sines, then cosines, of geometrically spaced frequencies from 1 to 1 / `longest`.
 
     Raises:
@@ -21,7 +21,7 @@ def sincos_line(places: Float[Tensor, "n"], width: int, longest: float = 10_000.
     if width % 2:
         raise ValueError(f"sines and cosines need an even width, not {width}")
     frequencies = longest ** -(torch.arange(width // 2, dtype=torch.float64) / (width / 2))
-    angles = places.double()[:, None] * frequencies
+    angles = positions.double()[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], -1).float()
 
 

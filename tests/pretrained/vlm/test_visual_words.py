@@ -159,7 +159,7 @@ def test_unused_codes_are_never_drawn():
     assert len(ids.unique()) == int(used.sum())
 
 
-def test_beliefs_about_given_tokens_are_those_of_the_loop():
+def test_distributions_about_given_tokens_are_those_of_the_loop():
     model = vlm()
     drawn = model.generate(PROMPTS, seeds=[0, 1, 2], observe=lambda logits, ids: logits)
     again = model.teacher_forced(PROMPTS, drawn.ids, observe=lambda logits, ids: logits)
@@ -171,7 +171,7 @@ def test_new_rows_have_the_mean_and_covariance_of_the_old_and_old_rows_stay(kind
     model = language_model(kind, tied, rows=600)
     model.get_input_embeddings().weight.data += 0.5
     before = [table.weight.detach().clone() for table in (model.get_input_embeddings(), model.get_output_embeddings())]
-    for table in before:  # padding rows say nothing of the distribution
+    for table in before:  # padding rows do not belong to the distribution
         table[500:] = 0
     with torch.no_grad():
         model.get_input_embeddings().weight[500:] = 0

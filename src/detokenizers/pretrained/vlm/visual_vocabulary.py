@@ -94,8 +94,8 @@ def grow(
     Args:
         model: a `Qwen2ForCausalLM`, `LlamaForCausalLM` or their like.
         codes: how many.
-        prompts: how prompts are spelt; by the chat template unless told otherwise.
-        known: rows that real words use, `len(tokenizer)`; padding rows behind them say nothing of the distribution.
+        prompts: how prompts are spelt; by the chat template unless another way is given.
+        known: rows that real words use, `len(tokenizer)`; padding rows behind them do not belong to the distribution.
         seed: of the new rows.
         scale: times the spread of the old rows; the paper's is 1, and 0 starts all at their mean.
         guidance: what the model is to draw with.

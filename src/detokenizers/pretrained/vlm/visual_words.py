@@ -1,7 +1,7 @@
 """A language model that writes images in visual words of its own vocabulary, as a `TokenVLM`.
 
 Its token loop is the house's: only the visual rows of the head are multiplied, both sides of guidance run as one batch
-over one KV cache, and an image is as long as its grid, whatever the model would rather say. Its tokens are those of
+over one KV cache, and an image is as long as its grid, whatever else the model finds likely. Its tokens are those of
 transformers' `generate` with a mask on all other words (tests/pretrained/vlm/test_visual_words.py).
 
 prompt -spelt-> [cond; uncond] -token loop over visual rows-> VisualTokens(ids, observed)
@@ -40,7 +40,7 @@ class VisualWordsVLM(LlamaTokenVLM):
         words: its tokenizer.
         vocabulary: which of its rows are visual words.
         tokenizer: whose codes they are.
-        used: codes that may be drawn; all unless told otherwise.
+        used: codes that may be drawn; all if none are given.
         compile: wraps the step of the loop on CUDA.
 
     Raises:
