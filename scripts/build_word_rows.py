@@ -22,7 +22,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from detokenizers.checkpoint import EMBEDDED, write_text
-from detokenizers.data.world import World, WorldConfig
+from detokenizers.data.world.world import World, WorldConfig
 from detokenizers.madit.vocabulary import Vocabulary
 
 NOTICE = """Word vectors: {count} rows of the token embedding table of SmolLM2-135M-Instruct

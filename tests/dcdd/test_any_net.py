@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from detokenizers.dcdd.calibration import Calibration
+from detokenizers.dcdd.calibrate import Calibration
 from detokenizers.dcdd.condition import CondConfig, CondEncoder
 from detokenizers.dcdd.lcdm import HardCodes
 from detokenizers.dcdd.model import DCDD

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from detokenizers.dcdd.belief import Calibration
+from detokenizers.pretrained.loading import load_tokenizer
 
 from detokenizers.data.sources import WorldImages
-from detokenizers.dcdd.belief import Calibration
 from detokenizers.dcdd.pixel_runs import RECIPES, OneStepRun
 from detokenizers.dcdd.pixels import PixelDCDD, PixelDCDDConfig
 from detokenizers.nn.uvit import UViT, UViTConfig
-from detokenizers.pretrained.loading import load_tokenizer
 from detokenizers.protocols import Grid
 from detokenizers.training import train
 

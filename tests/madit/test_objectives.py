@@ -9,20 +9,14 @@ import torch.nn.functional as F
 from detokenizers.madit.conditions import Conditions, matched_sharpness
 from detokenizers.madit.distributions import Both, widened
 from detokenizers.madit.heads import Full, Regression
-from detokenizers.madit.objectives import (
-    MaskConfig,
-    QuantiserSchedule,
-    Running,
-    StageOne,
-    StageTwo,
-    error_at,
-)
+from detokenizers.madit.objectives import MaskConfig, QuantiserSchedule, Running, StageOne, StageTwo, error_at
 from detokenizers.madit.orders import ConstantWeight
 from detokenizers.madit.tokenizer import BorrowedConfig
 from detokenizers.nn.codebook import IBQ, SimVQ
 from detokenizers.protocols import VisualTokens
+from detokenizers.seeds import item_seeds
 from detokenizers.training.config import TrainConfig, lr_factor
-from detokenizers.training.draws import item_seeds, uniform
+from detokenizers.training.draws import uniform
 from detokenizers.training.optimizers import Muon
 
 from . import tiny

@@ -6,15 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from detokenizers.madit.patches import (
-    Layout,
-    Posterior,
-    latent_kl,
-    patch_kl,
-    patchify,
-    posterior,
-    unpatchify,
-)
+from detokenizers.madit.patches import Layout, Posterior, latent_kl, patch_kl, patchify, posterior, unpatchify
 from detokenizers.nn.sincos import sincos_grid, sincos_line
 from detokenizers.pretrained.spaces import VAE, Pixels
 from detokenizers.protocols import Grid

@@ -16,7 +16,7 @@ from detokenizers.madit.model import MaDiT
 from detokenizers.madit.orders import PATCH_KL
 from detokenizers.madit.recipes import MINI_MODEL, RECIPES, general_512, imagenet_512_flow, qwen_7b, qwen_7b_instruct
 from detokenizers.madit.vocabulary import Vocabulary
-from detokenizers.pretrained.loading import load_tokenizer
+from detokenizers.pretrained.vlm.loading import load_tokenizer
 from detokenizers.protocols import VisualTokens
 from detokenizers.training import train
 
@@ -197,7 +197,7 @@ def test_a_growing_vocabulary_of_qwen_7b_has_the_published_rows():
 
 def test_embedded_words_are_those_of_the_world():
     vocabulary = Vocabulary.load("mini/words")
-    from detokenizers.data.world import World
+    from detokenizers.data.world.world import World
 
     assert vocabulary.names == World().vocabulary
     assert vocabulary.rows.shape == (203, 576)

@@ -10,7 +10,7 @@ from torch import nn
 
 from detokenizers.flow import FixedShift, TimeGrid, euler
 from detokenizers.nn.uvit import UViT, UViTConfig
-from detokenizers.pretrained.lpips import LPIPS
+from detokenizers.pretrained.networks.lpips import LPIPS
 from detokenizers.training import TrainConfig, train
 from detokenizers.training.distillation import Distillation, Teacher, cached_pair, row_noise
 from detokenizers.training.flow_terms import Alignment, Outcome, Perceptual, resampled, weighted

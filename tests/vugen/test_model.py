@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from detokenizers.flow import FixedShift, LogitNormal
-from detokenizers.pretrained.janus import JanusVLM
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig, build_vae, save_vae
 from detokenizers.pretrained.vlm.feature_vlm import TappedVLM
+from detokenizers.pretrained.vlm.janus import JanusVLM
 from detokenizers.training import Job, TrainConfig, train
 from detokenizers.vugen.model import VUGEN
 from detokenizers.vugen.objectives import TowerObjective

@@ -7,15 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from detokenizers.vugen.moments import Moments
-from detokenizers.vugen.reducers import (
-    MLP,
-    PCA,
-    ChannelNorm,
-    Identity,
-    WhitenedMLP,
-    moments_of,
-    neighbouring_pixels,
-)
+from detokenizers.vugen.reducers import MLP, PCA, ChannelNorm, Identity, WhitenedMLP, moments_of, neighbouring_pixels
 
 ALL = [MLP(ratio=4), WhitenedMLP(ratio=4), PCA(ratio=4), Identity()]
 

@@ -21,7 +21,7 @@ from ..flow.time_laws import LogitNormal, TimeLaw
 from ..flow.time_shifts import FixedShift
 from ..nn.predictions import PredictClean
 from ..nn.uvit import UViTConfig, uvit_size
-from ..pretrained.loading import load_tokenizer
+from ..pretrained.vlm.loading import load_tokenizer
 from ..protocols import VisualTokenizer
 from ..training import Job, TrainConfig
 from ..training.conditioned_flow import ConditionedFlow
@@ -37,7 +37,7 @@ from ..training.flow_networks import (
 )
 from ..training.optimizers import Muon
 from ..training.processes import computing_device
-from .belief import Calibration
+from .calibration import Calibration
 from .pixels import CODEBOOK, PixelDCDD, PixelDCDDConfig
 
 PREVIEW, HELD = 8, 64

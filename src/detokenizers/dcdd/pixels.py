@@ -25,7 +25,7 @@ from ..flow.time_shifts import FixedShift
 from ..nn.uvit import UViT, UViTConfig
 from ..pretrained.spaces import Pixels
 from ..protocols import Grid, VisualTokenizer, VisualTokens
-from .belief import Calibration, Observer, read_features, require_unit_rows
+from .calibration import Calibration, Observer, read_features, require_unit_rows
 from .lcdm import Expectation, Reading
 
 CONFIG, WEIGHTS, CODEBOOK = "decoder.yaml", "decoder.safetensors", "codebook.safetensors"

@@ -19,7 +19,7 @@ from ..data.encoded import Encoded, encoded, reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.time_laws import TimeLaw, Uniform
 from ..nn.codebook import alarm
-from ..pretrained.loading import load_tokenizer
+from ..pretrained.vlm.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
 from ..training import Job, TrainConfig
 from ..training.processes import computing_device

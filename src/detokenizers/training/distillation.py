@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ..flow.noise import noise as draw_noise
 from ..flow.solvers import euler
 from ..protocols import VelocityNet
-from .draws import mixed, normal_like
+from ..seeds import mixed
+from .draws import normal_like
 from .flow_terms import Outcome, TracedNet, weighted
 
 ROWS, DRAWN = "rows", "drawn"

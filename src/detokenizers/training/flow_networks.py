@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..checkpoint import load_into, resolve
 from ..config import Config
 from ..nn.world_net import WorldNet, WorldNetConfig
-from ..pretrained.lpips import LPIPS
+from ..pretrained.networks.lpips import LPIPS
 from ..pretrained.patch_features import DINOv2Patches
 from .flow_terms import Alignment, Perceptual
 

@@ -26,7 +26,7 @@ from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import SquareRootShift, TimeShift
 from ..pretrained.vlm.feature_vlm import FeatureVLM, View
 from ..pretrained.vlm.load_features import load_feature_vlm
-from ..training.draws import mixed
+from ..seeds import mixed
 from .autoencoder import CONFIG, require_vlm
 from .targets import Target, TargetConfig, Understanding
 from .tower import Tower, TowerConfig

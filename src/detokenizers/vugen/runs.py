@@ -29,14 +29,7 @@ from ..pretrained.vlm.text_cache import padded
 from ..training import Job, TrainConfig
 from ..training.conditioned_flow import ConditionedFlow
 from ..training.distillation import DRAWN, ROWS, Distillation, Teacher, cached_pair
-from ..training.flow_networks import (
-    AlignmentTerm,
-    NoTerm,
-    PerceptualTerm,
-    WorldAlignment,
-    WorldPerceptual,
-    terms_of,
-)
+from ..training.flow_networks import AlignmentTerm, NoTerm, PerceptualTerm, WorldAlignment, WorldPerceptual, terms_of
 from ..training.flow_terms import Alignment
 from ..training.processes import computing_device
 from .autoencoder import Autoencoder, AutoencoderConfig

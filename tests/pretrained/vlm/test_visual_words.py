@@ -19,16 +19,11 @@ from transformers import (
 from detokenizers.madit.language import LanguageObjective, chunked_cross_entropy
 from detokenizers.nn.sampling import draw, uniforms
 from detokenizers.pretrained.vlm.language_models import save_language_model
-from detokenizers.pretrained.vlm.visual_vocabulary import (
-    ChatPrompts,
-    PlainPrompts,
-    grow,
-    normal_rows,
-)
+from detokenizers.pretrained.vlm.visual_vocabulary import ChatPrompts, PlainPrompts, grow, normal_rows
 from detokenizers.pretrained.vlm.visual_words import VOCABULARY, VisualWordsVLM
-from detokenizers.pretrained.words import word_tokenizer
+from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 from detokenizers.protocols import Grid, TokenVLM
-from detokenizers.training.draws import item_seeds
+from detokenizers.seeds import item_seeds
 
 CODES, SIDE = 20, 3
 PROMPTS = ["a red apple", "a pear", "green green apple on wood"]

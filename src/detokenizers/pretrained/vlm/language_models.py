@@ -24,7 +24,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from detokenizers.checkpoint import save_tensors
 from detokenizers.config import Config
 from detokenizers.pretrained.vlm.visual_vocabulary import ChatPrompts, PlainPrompts, Prompts
-from detokenizers.pretrained.words import word_tokenizer
+from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 
 
 class SmallQwen(Config):

@@ -13,9 +13,9 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from detokenizers.checkpoint import resolve
-from detokenizers.pretrained.janus import JanusVLM
-from detokenizers.pretrained.prompts import refuse_unknown_words
 from detokenizers.pretrained.vlm.feature_vlm import TAPS, TappedVLM, View
+from detokenizers.pretrained.vlm.janus import JanusVLM
+from detokenizers.pretrained.vlm.prompt_formats import refuse_unknown_words
 
 
 def load_feature_vlm(

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from detokenizers.checkpoint import fingerprint
-from detokenizers.pretrained.llama_blocks import LlamaBlocks
-from detokenizers.pretrained.prompts import refuse_unknown_words
-from detokenizers.pretrained.token_loop import Prefix, TokenLoop, TokenParts
-from detokenizers.pretrained.token_vlm import LlamaTokenVLM
 from detokenizers.pretrained.vlm.language_models import load_words
+from detokenizers.pretrained.vlm.llama_blocks import LlamaBlocks
+from detokenizers.pretrained.vlm.prompt_formats import refuse_unknown_words
+from detokenizers.pretrained.vlm.token_loop import Prefix, TokenLoop, TokenParts
+from detokenizers.pretrained.vlm.token_vlm import LlamaTokenVLM
 from detokenizers.pretrained.vlm.visual_vocabulary import VisualVocabulary, tables
 from detokenizers.protocols import VisualTokenizer
 
