@@ -1,4 +1,4 @@
-"""DCDD that draws pixels: conditioned on what distributions say, in many steps or one."""
+"""DCDD that draws pixels: conditioned on distributions, in many steps or one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from detokenizers.dcdd.belief import Calibration
-from detokenizers.pretrained.loading import load_tokenizer
 
 from detokenizers.data.sources import WorldImages
+from detokenizers.dcdd.calibration import Calibration
 from detokenizers.dcdd.pixel_runs import RECIPES, OneStepRun
 from detokenizers.dcdd.pixels import PixelDCDD, PixelDCDDConfig
 from detokenizers.nn.uvit import UViT, UViTConfig
+from detokenizers.pretrained.vlm.loading import load_tokenizer
 from detokenizers.protocols import Grid
 from detokenizers.training import train
 
@@ -37,25 +37,28 @@ def tokens(model: PixelDCDD):
     return model.read(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1, Tokenizer())
 
 
-def test_what_distributions_say_decides_the_image():
+def test_distributions_decide_the_image():
     model = decoder()
     some = tokens(model)
     drawn = model(some)
     assert drawn.shape == (2, 3, 32, 32)
     assert torch.equal(model(some, steps=2, seeds=[0, 1]), drawn)
     assert torch.allclose(model(some[1:], seeds=[1]), drawn[1:], atol=1e-5)
-    assert not torch.allclose(model(replace(some, observed=some.observed.flip(1))), drawn, atol=1e-2)
+    others = {name: numbers.flip(1) for name, numbers in some.observed.items()}
+    assert not torch.allclose(model(replace(some, observed=others)), drawn, atol=1e-2)
 
 
 def test_a_feature_lands_on_its_tokens_cell():
     model, observed = decoder(), torch.arange(16.0).view(1, 16, 1).expand(-1, -1, 12)
-    placed = model.condition(observed, Grid(4, 4))
+    placed = model.encode(observed, Grid(4, 4))
     assert float(placed[0, 3, 1, 2]) == 6
 
 
 def test_the_vlms_distributions_are_read_as_the_encoders():
     model, logits = decoder(), torch.randn(3, 32)
-    observed = model.observe(logits, logits.argmax(-1))
+    (observe,) = model.observers.values()
+    observed = observe(logits, logits.argmax(-1))
+    assert set(model.observers) == model.needs
     assert observed.shape == (3, model.net.config.condition)
 
 
@@ -68,12 +71,12 @@ def test_a_saved_decoder_draws_the_same(tmp_path):
     assert (tmp_path / "decoder.yaml").read_text().startswith("kind: dcdd_pixels\n")
 
 
-def test_tokens_without_features_or_of_another_reading_are_refused():
+def test_tokens_without_features_or_with_too_few_numbers_are_refused():
     model = decoder()
-    with pytest.raises(ValueError, match="carry no features"):
-        model(replace(tokens(model), observed=None))
+    with pytest.raises(ValueError, match="these carry nothing"):
+        model(replace(tokens(model), observed={}))
     with pytest.raises(ValueError, match=r"expected \[b 16 12\] observed features for a 4x4 grid, got \[2, 16, 5\]"):
-        model(replace(tokens(model), observed=torch.zeros(2, 16, 5)))
+        model(replace(tokens(model), observed={model.observation: torch.zeros(2, 16, 5)}))
 
 
 def short(run, **changes):
@@ -94,7 +97,7 @@ def test_the_embedded_recipes_lead_to_a_decoder_of_one_step(embedded, tmp_path):
 
 def test_a_teacher_of_another_tokenizer_is_refused(embedded, tmp_path):
     decoder().save(tmp_path)
-    with pytest.raises(ValueError, match="codes of another tokenizer than mini's"):
+    with pytest.raises(ValueError, match="this decoder was trained for 32 codes"):
         short(OneStepRun(recipe="x", folder=str(tmp_path))).job()
 
 

@@ -30,8 +30,8 @@ def test_a_reconstruction_is_encode_and_decode():
 
 def test_drawn_tokens_and_other_rasters_are_refused():
     decoder, tokenizer = Reconstruction(autoencoder(feature_vlm())), tiny_vlm().tokenizer
-    with pytest.raises(ValueError, match="without understanding features"):
-        decoder(replace(decoder.read(pictures(), tokenizer), observed=None))
+    with pytest.raises(ValueError, match="come without understanding"):
+        decoder(replace(decoder.read(pictures(), tokenizer), observed={}))
     tokenizer.grid = Grid(2, 2)
     with pytest.raises(ValueError, match="on a 2x2 grid, the features of this autoencoder on one of 4x4"):
         decoder.require(tokenizer)

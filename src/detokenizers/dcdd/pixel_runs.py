@@ -14,8 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..checkpoint import load_tensors, resolve
-from ..config import Config
+from ..checkpoint import resolve
 from ..data.sources import FolderImages, ImageSource, WorldImages, shuffled_rows
 from ..flow.time_laws import LogitNormal, TimeLaw
 from ..flow.time_shifts import FixedShift
@@ -23,7 +22,7 @@ from ..nn.predictions import PredictClean
 from ..nn.uvit import UViTConfig, uvit_size
 from ..pretrained.vlm.loading import load_tokenizer
 from ..protocols import VisualTokenizer
-from ..training import Job, TrainConfig
+from ..training import Job, Run, TrainConfig
 from ..training.conditioned_flow import ConditionedFlow
 from ..training.distillation import Distillation, Teacher
 from ..training.flow_networks import (
@@ -36,23 +35,20 @@ from ..training.flow_networks import (
     terms_of,
 )
 from ..training.optimizers import Muon
-from ..training.processes import computing_device
 from .calibration import Calibration
-from .pixels import CODEBOOK, PixelDCDD, PixelDCDDConfig
+from .pixels import PixelDCDD, PixelDCDDConfig
 
 PREVIEW, HELD = 8, 64
 
 
-class PixelTraining(Config):
+class PixelTraining(Run):
     """What both trainings have in common."""
 
-    recipe: str
     vlm: str = "mini"
     """Whose tokens will be decoded; training needs only its tokenizer."""
     images: ImageSource = WorldImages()
     perceptual: PerceptualTerm = WorldPerceptual()
     alignment: AlignmentTerm = WorldAlignment()
-    train: TrainConfig = TrainConfig()
 
     def made(self, decoder: PixelDCDD, tokenizer: VisualTokenizer, objective: nn.Module) -> Job:
         """The job around an objective."""
@@ -86,7 +82,7 @@ class PixelRun(PixelTraining):
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        device = computing_device()
+        device = self.device
         tokenizer = load_tokenizer(self.vlm, device=device)
         decoder = self.decoder.build(tokenizer.codebook.cpu()).to(device)
         terms = terms_of(self.perceptual, self.alignment, decoder.net, device)
@@ -104,16 +100,10 @@ class OneStepRun(PixelTraining):
     def job(self) -> Job:
         """Raises a ValueError when the decoder reads another tokenizer's codes."""
         torch.manual_seed(self.train.seed)
-        device, folder = computing_device(), resolve(self.folder)
+        device, folder = self.device, resolve(self.folder)
         tokenizer = load_tokenizer(self.vlm, device=device)
-        codebook = load_tensors(folder / CODEBOOK)["codebook"]
-        if codebook.shape != tokenizer.codebook.shape or not torch.allclose(
-            codebook, tokenizer.codebook.cpu(), atol=1e-3
-        ):
-            raise ValueError(
-                f"the decoder in {self.folder} was trained on the codes of another tokenizer than {self.vlm}'s"
-            )
         decoder = PixelDCDD.load(folder).to(device)
+        decoder.require(tokenizer)
         sides = [side * decoder.config.token_stride for side in tokenizer.grid]
         shape = (decoder.decoder.space.channels, *sides)
         times = decoder.decoder.grid(self.teacher_steps, shape)
@@ -129,7 +119,7 @@ def _condition(decoder: PixelDCDD, tokenizer: VisualTokenizer) -> Callable[[Any]
     def condition(batch: Any) -> Tensor:
         features = tokenizer.features(batch["images"])
         with torch.autocast(features.device.type, enabled=False):  # distributions are fp32 whatever the net computes in
-            return decoder.condition(decoder.proxy(features.float()), tokenizer.grid)
+            return decoder.encode(decoder.proxy(features.float()), tokenizer.grid)
 
     return condition
 

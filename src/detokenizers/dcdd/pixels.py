@@ -1,4 +1,4 @@
-"""DCDD without FLUX and without a VAE: a U-ViT draws pixels, conditioned on what the VLM's distributions say.
+"""DCDD without FLUX and without a VAE: a U-ViT draws pixels, conditioned on the VLM's distributions.
 
 The tokens' features (LCDM, calibrated) are laid out on their grid and are the U-ViT's condition map as they are. The
 decoder has many steps, or one when it has been distilled: then it costs about what the VLM's own VQ decoder does.
@@ -8,7 +8,8 @@ tokens with observed features [b n o] -map-> [b o h w] -FlowDecoder(pixels, U-Vi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +20,14 @@ from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, load_into, load_tensors, save_tensors, write_text
 from ..config import Config
-from ..decoder import FlowDecoder
+from ..decoder import FlowDecoder, require_same_codes
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import FixedShift
 from ..nn.uvit import UViT, UViTConfig
 from ..pretrained.spaces import Pixels
 from ..protocols import Grid, VisualTokenizer, VisualTokens
-from .calibration import Calibration, Observer, read_features, require_unit_rows
-from .lcdm import Expectation, Reading
+from .calibration import Calibration, Observer, proxy_features, require_unit_rows
+from .lcdm import LCDM, Expectation
 
 CONFIG, WEIGHTS, CODEBOOK = "decoder.yaml", "decoder.safetensors", "codebook.safetensors"
 
@@ -35,11 +36,12 @@ class PixelDCDDConfig(Config):
     """Every choice that decides what it computes, in the order of the data."""
 
     kind: Literal["dcdd_pixels"] = "dcdd_pixels"
-    reading: Reading = Expectation()
+    lcdm: LCDM = Expectation()
+    """What is kept of a token's distribution."""
     calibration: Calibration = Calibration()
-    """How sure the encoder's distributions are made to be, found by `detok calibrate`."""
+    """How certain the encoder's distributions are made, found by `detok calibrate`."""
     net: UViTConfig = UViTConfig()
-    """Its condition channels follow the reading's."""
+    """Its condition channels follow the LCDM's."""
     token_stride: int = Field(default=16, ge=1)
     """Pixels per VLM token."""
     steps: int = Field(default=8, ge=1)
@@ -54,13 +56,14 @@ class PixelDCDDConfig(Config):
             ValueError: codebook rows are not unit vectors.
         """
         require_unit_rows(codebook)
-        net = UViT(self.net.vary(condition=self.reading.num_features(codebook.shape[1])))
+        net = UViT(self.net.vary(condition=self.lcdm.num_features(codebook.shape[1])))
         return PixelDCDD(self, codebook, FlowDecoder(Pixels(), net, TimeGrid(shift=FixedShift(), power=self.power)))
 
 
 class PixelDCDD(nn.Module):
-    """A decoder of tokens that were observed by `self.observe`."""
+    """A decoder of tokens that were observed by `self.observers`."""
 
+    source: Literal["tokens"] = "tokens"
     codebook: Float[Tensor, "v d"]
 
     def __init__(self, config: PixelDCDDConfig, codebook: Tensor, decoder: FlowDecoder) -> None:
@@ -70,9 +73,23 @@ class PixelDCDD(nn.Module):
         self.steps = config.steps
 
     @property
-    def observe(self) -> Observer:
-        """For `vlm.generate(..., observe=...)`: what is kept of every distribution (DCDD Eqs. 5-8)."""
-        return Observer(self.config.reading, self.codebook, self.config.calibration)
+    def observer(self) -> Observer:
+        """LCDM and the VLM's side of the calibration, for the token loop (DCDD Eqs. 5-8)."""
+        return Observer(self.config.lcdm, self.codebook, self.config.calibration)
+
+    @cached_property
+    def observation(self) -> str:
+        """The name under which its observer's numbers are kept."""
+        return self.observer.name
+
+    @property
+    def observers(self) -> Mapping[str, Observer]:
+        """For `vlm.generate(..., observe=decoder.observers)`."""
+        return {self.observation: self.observer}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({self.observation})
 
     @property
     def net(self) -> nn.Module:
@@ -81,39 +98,55 @@ class PixelDCDD(nn.Module):
         return net
 
     def proxy(self, features: Float[Tensor, "b n d"]) -> Float[Tensor, "b n o"]:
-        """What training has in the place of the VLM's distributions: the encoder's, calibrated (DCDD Eqs. 9-15)."""
-        return read_features(features, self.config.calibration, self.config.reading, self.codebook)
+        """LCDM of the encoder's calibrated distributions, which training uses in the VLM's place (DCDD Eqs. 9-15)."""
+        return proxy_features(features, self.config.calibration, self.config.lcdm, self.codebook)
 
-    def condition(self, observed: Float[Tensor, "b n o"], grid: Grid) -> Float[Tensor, "b o h w"]:
+    def condition(self, tokens: VisualTokens) -> Float[Tensor, "b o h w"]:
+        """The condition map of observed tokens.
+
+        Raises:
+            ValueError: they were not observed, or not as this decoder needs it.
+        """
+        if self.observation not in tokens.observed:
+            found = ", ".join(tokens.observed) or "nothing"
+            raise ValueError(
+                f"this decoder needs {self.observation} of its tokens, these carry {found}; "
+                "generate them with observe=decoder.observers, or read images"
+            )
+        return self.encode(tokens.observed[self.observation], tokens.grid)
+
+    def encode(self, observed: Float[Tensor, "b n o"], grid: Grid) -> Float[Tensor, "b o h w"]:
         """Observed features as a map.
 
         Raises:
             ValueError: there is another number of them, or they do not fill the grid.
         """
-        wanted = self.config.reading.num_features(self.codebook.shape[1])
+        wanted = self.config.lcdm.num_features(self.codebook.shape[1])
         if observed.shape[1:] != (grid.size, wanted):
             raise ValueError(
                 f"expected [b {grid.size} {wanted}] observed features for a {grid} grid, got {list(observed.shape)}; "
-                "were the tokens observed with this decoder's `observe`?"
+                "were the tokens observed by this decoder's `observers`?"
             )
         return observed.to(self.codebook).mT.unflatten(2, tuple(grid))
 
     @torch.no_grad()
     def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
-        """Images to tokens, as if a VLM had drawn them."""
+        """Images to tokens, as if a VLM had sampled them."""
         features = tokenizer.features(images)
-        return VisualTokens(tokenizer.tokens(features), tokenizer.grid, self.proxy(features.to(self.codebook)))
+        observed = {self.observation: self.proxy(features.to(self.codebook))}
+        return VisualTokens(tokenizer.tokens(features), tokenizer.grid, observed)
+
+    def require(self, tokenizer: VisualTokenizer) -> None:
+        require_same_codes(self.codebook, tokenizer)
 
     @torch.no_grad()
     def forward(
         self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Draw what the VLM meant; `seeds` has one number per image, by default 0, 1, 2, ..."""
-        if tokens.observed is None:
-            raise ValueError("these tokens carry no features; generate them with observe=..., or read images")
+        """Draw from tokens and what was observed of them; `seeds` has one number per image, by default 0, 1, 2, ..."""
         stride, seeds = self.config.token_stride, range(len(tokens)) if seeds is None else seeds
         return self.decoder.sample(
-            self.condition(tokens.observed, tokens.grid),
+            self.condition(tokens),
             size=(tokens.grid.height * stride, tokens.grid.width * stride),
             seeds=seeds,
             steps=self.config.steps if steps is None else steps,

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from ..flow.noise import noise as draw_noise
 from ..flow.solvers import euler
-from ..protocols import VelocityNet
 from ..seeds import mixed
 from .draws import normal_like
 from .flow_terms import Outcome, TracedNet, weighted
@@ -38,12 +37,12 @@ class Teacher:
     """New noise at every step, and a frozen net that draws its image: for training sets that are seen a few times.
 
     Args:
-        net: the frozen teacher.
+        net: the frozen teacher, `net(noisy, t, condition)`.
         times: of its sampling, 1 ... 0.
         shape: of one item of noise.
     """
 
-    def __init__(self, net: VelocityNet, times: Float[Tensor, "steps+1"], shape: tuple[int, ...]) -> None:
+    def __init__(self, net: nn.Module, times: Float[Tensor, "steps+1"], shape: tuple[int, ...]) -> None:
         self.net, self.times, self.shape = net, times, shape
 
     def __call__(self, batch: Mapping[str, Tensor], condition: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..checkpoint import load_into, resolve
 from ..config import Config
-from ..nn.world_net import WorldNet, WorldNetConfig
+from ..nn.world_net import load_world_net
 from ..pretrained.networks.lpips import LPIPS
 from ..pretrained.patch_features import DINOv2Patches
 from .flow_terms import Alignment, Perceptual
@@ -38,7 +37,7 @@ class WorldPerceptual(Config):
     weight: float = Field(default=0.5, gt=0)
 
     def build(self, width: int, device: torch.device) -> dict[str, nn.Module]:
-        return {"perceptual": Perceptual(world_net(self.name).to(device).activations, self.weight)}
+        return {"perceptual": Perceptual(load_world_net(self.name).to(device).activations, self.weight)}
 
 
 class LPIPSPerceptual(Config):
@@ -64,7 +63,7 @@ class WorldAlignment(Config):
     weight: float = Field(default=0.25, gt=0)
 
     def build(self, width: int, device: torch.device) -> dict[str, nn.Module]:
-        net = world_net(self.name).to(device)
+        net = load_world_net(self.name).to(device)
         return _aligned(width, net.config.widths[-1], lambda images: net.activations(images)[-1].flatten(2).mT, self)
 
 
@@ -101,11 +100,3 @@ def _aligned(
     config: WorldAlignment | DINOv2Alignment,
 ) -> dict[str, nn.Module]:
     return {"alignment": Alignment(width, channels, patches, weight=config.weight)}
-
-
-def world_net(name: str) -> WorldNet:
-    """The embedded world's judge in a folder, frozen."""
-    folder = resolve(name)
-    net = WorldNet(WorldNetConfig.from_yaml(folder / "world_net.yaml"))
-    load_into(net, folder / "world_net.safetensors")
-    return net.requires_grad_(False).eval()

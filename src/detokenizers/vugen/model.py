@@ -62,6 +62,7 @@ class VUGENConfig(Config):
 class VUGEN(nn.Module):
     """A `TextToImage`. The VLM is only read: nothing here changes its weights, its code or its mode."""
 
+    source: Literal["prompts"] = "prompts"
     vlm: FeatureVLM
     target: Target
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..decoder import needed
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .autoencoder import Autoencoder
 
@@ -24,8 +26,9 @@ OBSERVED = "understanding"
 class Reconstruction(nn.Module):
     """Reducer and pixel decoder of VUGEN, without its tower."""
 
-    observers: Mapping[str, Observe] = {}
-    needs = frozenset({OBSERVED})
+    source: Literal["tokens"] = "tokens"
+    observers: Mapping[str, Observe] = MappingProxyType({})
+    needs: frozenset[str] = frozenset({OBSERVED})
 
     def __init__(self, autoencoder: Autoencoder) -> None:
         super().__init__()
@@ -50,7 +53,7 @@ class Reconstruction(nn.Module):
         """Tokens of images, with their latents."""
         self.require(tokenizer)
         observed = {OBSERVED: self.autoencoder.encode(images)}
-        return VisualTokens(tokenizer.tokens(tokenizer.features(images)), tokenizer.grid, observed)  # pyright: ignore[reportArgumentType]
+        return VisualTokens(tokenizer.tokens(tokenizer.features(images)), tokenizer.grid, observed)
 
     @torch.no_grad()
     def forward(
@@ -61,11 +64,8 @@ class Reconstruction(nn.Module):
         Raises:
             ValueError: these tokens were drawn, not read from a picture.
         """
-        observed: Any = tokens.observed or {}
-        if OBSERVED not in observed:
-            raise ValueError("these tokens come without understanding features; only pictures that were read have them")
         seeds = range(len(tokens)) if seeds is None else seeds
-        return self.autoencoder.decode(observed[OBSERVED], seeds=seeds, steps=steps)
+        return self.autoencoder.decode(needed(tokens, OBSERVED), seeds=seeds, steps=steps)
 
     def fingerprint(self) -> str:
         return self.autoencoder.fingerprint()

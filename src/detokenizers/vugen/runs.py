@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import resolve
 from ..config import Config
-from ..data.encoded import Encoded, encoded
+from ..data.encoded import Encoded
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.loss import LossWeight, One
 from ..flow.time_laws import LogitNormal, TimeLaw
@@ -26,12 +26,11 @@ from ..flow.time_shifts import FixedShift
 from ..pretrained.vlm.feature_vlm import FeatureVLM
 from ..pretrained.vlm.load_features import load_feature_vlm
 from ..pretrained.vlm.text_cache import padded
-from ..training import Job, TrainConfig
+from ..training import CachedRun, Job, Run
 from ..training.conditioned_flow import ConditionedFlow
 from ..training.distillation import DRAWN, ROWS, Distillation, Teacher, cached_pair
 from ..training.flow_networks import AlignmentTerm, NoTerm, PerceptualTerm, WorldAlignment, WorldPerceptual, terms_of
 from ..training.flow_terms import Alignment
-from ..training.processes import computing_device
 from .autoencoder import Autoencoder, AutoencoderConfig
 from .decoders import LatentDecoder
 from .model import VUGENConfig
@@ -41,10 +40,9 @@ PREVIEW, HELD = 8, 64
 """Images on a preview's sheet, and images that no step takes, whose loss is logged beside that of the others."""
 
 
-class AutoencoderRun(Config):
+class AutoencoderRun(Run):
     """Stage A: the reducer and the decoder learn together from the frozen VLM's features."""
 
-    recipe: str
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     images: ImageSource = WorldImages()
     # PAPER GAP (docs/vugen.md#stage-a-losses): weights, time law and perceptual net are those of SSDD.
@@ -58,7 +56,6 @@ class AutoencoderRun(Config):
     """Images whose features decide where the reducer starts (whitening, regression, principal components)."""
     statistics_images: int = Field(default=4096, ge=1)
     """Images whose reduced features decide the normalisation, after training."""
-    train: TrainConfig = TrainConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> AutoencoderRun:
@@ -68,7 +65,7 @@ class AutoencoderRun(Config):
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        device, source = computing_device(), self.images.open()
+        device, source = self.device, self.images.open()
         vlm = load_feature_vlm(self.autoencoder.vlm, view=self.autoencoder.view, device=device)
         autoencoder = self.autoencoder.build(vlm).to(device)
         autoencoder.start(_batches(source, self.start_images, device))
@@ -93,24 +90,21 @@ class AutoencoderRun(Config):
         )
 
 
-class DistillationRun(Config):
+class DistillationRun(CachedRun):
     """One step for many: a student of an autoencoder's own decoder, which replaces it."""
 
-    recipe: str
     folder: str = "mini/vugen/target"
     """Of the autoencoder whose decoder teaches."""
     images: ImageSource = WorldImages()
     teacher_steps: int = Field(default=8, ge=1)
     kept: bool = False
     """Draw the teacher's images once and keep them, one a training image; otherwise anew at every step."""
-    cache: str = "out/cache"
     perceptual: PerceptualTerm = WorldPerceptual()
     alignment: AlignmentTerm = WorldAlignment()
-    train: TrainConfig = TrainConfig()
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        device, source = computing_device(), self.images.open()
+        device, source = self.device, self.images.open()
         autoencoder = Autoencoder.load(resolve(self.folder), _vlm_of(resolve(self.folder), device)).to(device)
         decoder: Any = autoencoder.decoder
         shape = (decoder.space.channels, *[autoencoder.size // decoder.space.stride] * 2)
@@ -143,8 +137,12 @@ class DistillationRun(Config):
             condition = _condition(autoencoder, images.to(autoencoder.norm.mean))
             return {DRAWN: teacher.of_rows(list(rows), condition).half()}
 
-        parts = [source.fingerprint(), autoencoder.fingerprint(), str(self.teacher_steps)]
-        return encoded(source, encode, Path(self.cache) / "-".join(["distillation", *(part[:10] for part in parts)]))
+        inputs = {
+            "images": source.fingerprint(),
+            "autoencoder": autoencoder.fingerprint(),
+            "steps": str(self.teacher_steps),
+        }
+        return self.encoded("distillation", source, encode, inputs)
 
 
 class Repa(Config):
@@ -162,10 +160,9 @@ class Repa(Config):
         return Alignment(width, channels, lambda images: images, hidden=[self.hidden] * 2, weight=self.weight)
 
 
-class TowerRun(Config):
+class TowerRun(CachedRun):
     """Stage B: the generation tower learns to sample the target's latents of captioned images."""
 
-    recipe: str
     model: VUGENConfig = VUGENConfig()
     images: ImageSource = WorldImages()
     """With captions."""
@@ -176,15 +173,15 @@ class TowerRun(Config):
     """Spread of the logit of training times; its mean is the model's shift."""
     repa: Repa | None = None
     """Of the REPA baseline."""
-    cache: str = "out/cache"
-    train: TrainConfig = TrainConfig()
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        device, source = computing_device(), self.images.open()
+        device, source = self.device, self.images.open()
         vlm = load_feature_vlm(self.model.vlm, view=self.model.view, device=device)
         model = self.model.build(vlm).to(device)
-        arrays = encoded(source, partial(self._encode, model), self._folder(source, model))
+        inputs = {"images": source.fingerprint(), "target": model.target.fingerprint()}
+        inputs |= {"vlm": vlm.fingerprint()} if self.repa else {}
+        arrays = self.encoded("latents", source, partial(self._encode, model), inputs)
 
         def texts(captions: Sequence[str]) -> dict[str, Tensor]:
             ids, lengths = padded([vlm.spell(text) for text in captions], vlm.pad)
@@ -224,12 +221,6 @@ class TowerRun(Config):
         images = images.to(model.tower.positions.device)
         arrays = {"latents": model.target.encode(images).half()}
         return arrays | ({"features": model.vlm.features(images).half()} if self.repa else {})
-
-    def _folder(self, source: Source, model: Any) -> Path:
-        """Named by all that the cached arrays depend on."""
-        parts = [source.fingerprint(), model.target.fingerprint()]
-        parts += [model.vlm.fingerprint()] if self.repa else []
-        return Path(self.cache) / "-".join(["latents", *(part[:10] for part in parts)])
 
 
 def _batches(source: Source, count: int, device: torch.device) -> Iterator[Float[Tensor, "b 3 h w"]]:

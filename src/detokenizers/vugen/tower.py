@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..config import Config
 from ..nn.embeddings import grid_sinusoid, sinusoid
 from ..pretrained.vlm.text_cache import TextCache, image_states, trainable_copy
-from ..protocols import Grid, Velocity
+from ..protocols import Grid, VelocityNet
 
 
 class TowerConfig(Config):
@@ -27,7 +27,7 @@ class TowerConfig(Config):
 
 
 class Tower(nn.Module):
-    """A `VelocityNet` on token rows whose condition is a `TextCache`.
+    """The velocity of token rows under a `TextCache`; `bind` makes a `VelocityNet` of it.
 
     Args:
         language_model: the frozen one that is copied.
@@ -88,6 +88,6 @@ class Tower(nn.Module):
         last, states = image_states(self.twin, hidden, text, layer)
         return self.out(last).float(), states
 
-    def bind(self, text: TextCache) -> Velocity:
+    def bind(self, text: TextCache) -> VelocityNet:
         """The velocity of images of these texts, as solvers follow it."""
         return lambda noisy, t: self(noisy, t, text)
