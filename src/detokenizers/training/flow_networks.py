@@ -51,7 +51,7 @@ class LPIPSPerceptual(Config):
 
     def build(self, width: int, device: torch.device) -> dict[str, nn.Module]:
         lpips = LPIPS.load(self.net, self.path).to(device)
-        channels = [lpips.get_buffer(f"weight{number}") for number in range(len(lpips.looked_at))]
+        channels = [lpips.get_buffer(f"weight{number}") for number in range(len(lpips.compared))]
         return {"perceptual": Perceptual(lpips.activations, self.weight, channels)}
 
 
