@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from detokenizers.flow import FixedShift
 from detokenizers.nn.uvit import UViTConfig
 from detokenizers.pretrained.vlm.feature_vlm import TappedVLM
+from detokenizers.pretrained.vlm.load_features import drawn_from
 from detokenizers.pretrained.vlm.text_cache import TextCache
 from detokenizers.vugen.autoencoder import Autoencoder, AutoencoderConfig
 from detokenizers.vugen.decoders import PixelDecoder
@@ -22,7 +25,7 @@ PROMPTS = ["a red apple", "two green dog"]
 def feature_vlm() -> TappedVLM:
     """The vision tower and the language model of a tiny Janus."""
     janus = tiny_vlm()
-    return TappedVLM(janus.model, janus.form.ids, janus.form.tokenizer.pad_token_id)
+    return TappedVLM(janus.model, partial(drawn_from, janus.form), janus.form.tokenizer.pad_token_id)
 
 
 def tower(vlm: TappedVLM, channels: int = 4) -> Tower:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
-from detokenizers.checkpoint import resolve
-from detokenizers.pretrained.vlm.feature_vlm import TAPS, TappedVLM, View
-from detokenizers.pretrained.vlm.janus import JanusVLM
-from detokenizers.pretrained.vlm.prompt_formats import refuse_unknown_words
+from ...checkpoint import resolve
+from .feature_vlm import TAPS, TappedVLM, View
+from .janus import JanusVLM
+from .prompt_formats import PromptFormat, refuse_unknown_words
 
 
 def load_feature_vlm(
@@ -42,7 +42,7 @@ def load_feature_vlm(
     if config.model_type == "janus":
         vlm = JanusVLM.from_pretrained(source, dtype=dtype)
         words = vlm.form.tokenizer
-        return TappedVLM(vlm.model, vlm.form.ids, _pad(words), view).to(device)
+        return TappedVLM(vlm.model, partial(drawn_from, vlm.form), _pad(words), view).to(device)
     try:
         words = AutoTokenizer.from_pretrained(source, local_files_only=local)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
@@ -54,6 +54,11 @@ def load_feature_vlm(
     if odd := sorted({*report["missing_keys"], *map(str, report["mismatched_keys"])}):
         raise ValueError(f"the weights in {source} do not fit: {', '.join(odd[:3])} ({len(odd)} in all)")
     return TappedVLM(model, partial(spelt, words), _pad(words), view).to(device)
+
+
+def drawn_from(form: PromptFormat, prompt: str) -> list[int]:
+    """A prompt as the VLM itself draws from it; "" is none."""
+    return form.ids(prompt) if prompt else form.blank()
 
 
 def spelt(words: Any, prompt: str) -> list[int]:
