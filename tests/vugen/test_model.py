@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from detokenizers.flow import FixedShift, LogitNormal
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig, build_vae, save_vae
 from detokenizers.pretrained.vlm.feature_vlm import TappedVLM
 from detokenizers.pretrained.vlm.janus import JanusVLM
+from detokenizers.pretrained.vlm.load_features import drawn_from
 from detokenizers.training import Job, TrainConfig, train
 from detokenizers.vugen.model import VUGEN
 from detokenizers.vugen.objectives import TowerObjective
@@ -102,7 +104,7 @@ def digest(module: torch.nn.Module) -> str:
 
 def test_understanding_is_bit_identical_before_while_and_after_training(tmp_path):
     janus: JanusVLM = tiny_vlm()
-    vlm = TappedVLM(janus.model, janus.form.ids, janus.form.tokenizer.pad_token_id)
+    vlm = TappedVLM(janus.model, partial(drawn_from, janus.form), janus.form.tokenizer.pad_token_id)
     ids = torch.tensor([[janus.model.config.image_token_id] * 16 + [3, 4, 5]])
     keys, modes = list(janus.model.state_dict()), [module.training for module in janus.model.modules()]
 
