@@ -14,6 +14,8 @@ from torch import nn
 
 from .checkpoint import kind_of, resolve
 from .dcdd.model import DCDD
+from .dcdd.pixel_runs import KINDS as PIXEL_KINDS
+from .dcdd.pixel_runs import RECIPES as PIXEL_RECIPES
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
 from .mini.recipes import RECIPES as MINI_RECIPES
@@ -21,11 +23,15 @@ from .pretrained.spaces import VAE
 from .protocols import Decoder, TextToImage
 from .training import Run
 from .training.run_folder import recipe_in
+from .vugen import KINDS as VUGEN_KINDS
+from .vugen.recipes import RECIPES as VUGEN_RECIPES
 
-RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES}
+RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES, **PIXEL_RECIPES, **VUGEN_RECIPES}
 
 KINDS: Mapping[str, Callable[[Path], Decoder | TextToImage]] = {
     "dcdd": DCDD.load,
+    **PIXEL_KINDS,
+    **VUGEN_KINDS,
     "vae": lambda folder: SpaceDecoder(VAE.from_pretrained(folder)),
 }
 """What loads a folder of each kind (`checkpoint.kind_of`)."""

@@ -1,76 +1,114 @@
-"""DCDD takes any net that fits its space: here two convolutions of our own over pixels, no FLUX and no VAE."""
+"""DCDD that draws pixels: conditioned on distributions, in many steps or one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
+from detokenizers.data.sources import WorldImages
 from detokenizers.dcdd.calibration import Calibration
-from detokenizers.dcdd.condition import CondConfig, CondEncoder
-from detokenizers.dcdd.lcdm import HardCodes
-from detokenizers.dcdd.model import DCDD
-from detokenizers.dcdd.objectives import DCDDObjective
-from detokenizers.decoder import FlowDecoder
-from detokenizers.flow import FixedShift, LogitNormal, TimeGrid
-from detokenizers.pretrained.spaces import Pixels
+from detokenizers.dcdd.pixel_runs import RECIPES, OneStepRun
+from detokenizers.dcdd.pixels import PixelDCDD, PixelDCDDConfig
+from detokenizers.nn.uvit import UViT, UViTConfig
+from detokenizers.pretrained.vlm.loading import load_tokenizer
+from detokenizers.protocols import Grid
+from detokenizers.training import train
 
-from . import tiny
+from ..stack import PIXELS, WORLD
+from .tiny import Tokenizer, codebook
 
-
-class SmallNet(nn.Module):
-    """Two convolutions over noisy pixels, time and condition."""
-
-    def __init__(self, condition_channels: int) -> None:
-        super().__init__()
-        first = nn.Conv2d(3 + 1 + condition_channels, 32, 3, padding=1)
-        self.layers = nn.Sequential(first, nn.SiLU(), nn.Conv2d(32, 3, 3, padding=1))
-
-    def forward(self, noisy, t, condition):
-        time = t.view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[-2:])
-        return self.layers(torch.cat([noisy, time, condition], 1))
+NET = UViTConfig(widths=(8, 16), blocks=1, heads=2, radius=2, groups=4)
+CONFIG = PixelDCDDConfig(calibration=Calibration(kappa=20.0), net=NET, token_stride=8, steps=2)
+IMAGES = WorldImages(world=WORLD.config, count=12)
 
 
-def build(**settings) -> DCDD:
+def decoder() -> PixelDCDD:
     torch.manual_seed(0)
-    encoder = CondEncoder(CondConfig(width=16, groups=4), tiny.DIM + 4, tiny.DIM)
-    decoder = FlowDecoder(Pixels(), SmallNet(encoder.channels), TimeGrid(shift=FixedShift()))
-    calibration = Calibration(kappa=20.0)
-    return DCDD(tiny.codebook(), encoder, decoder, calibration=calibration, token_stride=8, steps=1, **settings)
-
-
-@pytest.fixture(scope="module")
-def images() -> torch.Tensor:
-    """Four of one colour each."""
-    colours = torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, 1]])
-    return colours[:, :, None, None].expand(-1, -1, 32, 32).contiguous()
-
-
-def test_on_pixels_it_learns_and_reconstructs(images):
-    """In one step, so that a net of two layers will do; it is trained where that step is."""
-    dcdd, tokenizer = build(), tiny.Tokenizer()
-    objective = DCDDObjective(dcdd, time_law=LogitNormal(shift=FixedShift(mu=4.0)))
-    batch = {"latents": images, "features": tokenizer.features(images)}
-    optimizer = torch.optim.AdamW(dcdd.parameters(), lr=1e-2)
-    before = (dcdd(dcdd.read(images, tokenizer)) - images).square().mean()
-    for step in range(80):
-        optimizer.zero_grad()
-        objective(batch | {"seeds": torch.arange(4) + 4 * step})["loss"].backward()
-        optimizer.step()
-    again = dcdd(dcdd.read(images, tokenizer))
-    assert again.shape == images.shape
-    assert (again - images).square().mean() < 0.3 * before
-    swapped = dcdd(dcdd.read(images.flip(0), tokenizer))
-    assert (swapped - images).square().mean() > 4 * (again - images).square().mean(), "it follows its condition"
-
-
-def test_without_a_config_it_cannot_be_saved_and_the_error_has_the_way_out(tmp_path):
-    with pytest.raises(ValueError, match="build it with DCDDConfig"):
-        build().save(tmp_path)
-
-
-def test_its_fingerprint_follows_weights_and_settings():
-    dcdd, own = build(), build().fingerprint()
-    assert dcdd.fingerprint() == own
-    assert build(lcdm=HardCodes()).fingerprint() != own
+    built = CONFIG.build(codebook())
     with torch.no_grad():
-        dcdd.decoder.net.layers[0].bias[0] += 1
-    assert dcdd.fingerprint() != own
+        for weight in built.net.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    return built.requires_grad_(False).eval()
+
+
+def tokens(model: PixelDCDD):
+    return model.read(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1, Tokenizer())
+
+
+def test_distributions_decide_the_image():
+    model = decoder()
+    some = tokens(model)
+    drawn = model(some)
+    assert drawn.shape == (2, 3, 32, 32)
+    assert torch.equal(model(some, steps=2, seeds=[0, 1]), drawn)
+    assert torch.allclose(model(some[1:], seeds=[1]), drawn[1:], atol=1e-5)
+    others = {name: numbers.flip(1) for name, numbers in some.observed.items()}
+    assert not torch.allclose(model(replace(some, observed=others)), drawn, atol=1e-2)
+
+
+def test_a_feature_lands_on_its_tokens_cell():
+    model, observed = decoder(), torch.arange(16.0).view(1, 16, 1).expand(-1, -1, 12)
+    placed = model.encode(observed, Grid(4, 4))
+    assert float(placed[0, 3, 1, 2]) == 6
+
+
+def test_the_vlms_distributions_are_read_as_the_encoders():
+    model, logits = decoder(), torch.randn(3, 32)
+    (observe,) = model.observers.values()
+    observed = observe(logits, logits.argmax(-1))
+    assert set(model.observers) == model.needs
+    assert observed.shape == (3, model.net.config.condition)
+
+
+def test_a_saved_decoder_draws_the_same(tmp_path):
+    model = decoder()
+    model.save(tmp_path)
+    loaded = PixelDCDD.load(tmp_path)
+    assert torch.equal(loaded(tokens(model)), model(tokens(model)))
+    assert loaded.fingerprint() == model.fingerprint()
+    assert (tmp_path / "decoder.yaml").read_text().startswith("kind: dcdd_pixels\n")
+
+
+def test_tokens_without_features_or_with_too_few_numbers_are_refused():
+    model = decoder()
+    with pytest.raises(ValueError, match="these carry nothing"):
+        model(replace(tokens(model), observed={}))
+    with pytest.raises(ValueError, match=r"expected \[b 16 12\] observed features for a 4x4 grid, got \[2, 16, 5\]"):
+        model(replace(tokens(model), observed={model.observation: torch.zeros(2, 16, 5)}))
+
+
+def short(run, **changes):
+    return run.vary({"train.steps": 2, "train.batch_size": 4, "train.log_every": 1, "images": IMAGES, **changes})
+
+
+def test_the_embedded_recipes_lead_to_a_decoder_of_one_step(embedded, tmp_path):
+    many = short(RECIPES["dcdd.mini_pixels"](), **{"decoder.net": NET, "decoder.token_stride": PIXELS // 4})
+    train(many.job(), many.train, tmp_path / "many")
+    one = short(RECIPES["dcdd.one_step"](), folder=str(tmp_path / "many"))
+    losses = train(one.job(), one.train, tmp_path / "one")
+    assert set(losses) == {"loss", "flow", "perceptual", "alignment"}
+    loaded, tokenizer = PixelDCDD.load(tmp_path / "one"), load_tokenizer("mini")
+    assert loaded.steps == 1
+    assert loaded(loaded.read(IMAGES.open().images([0]), tokenizer)).shape == (1, 3, PIXELS, PIXELS)
+    assert (tmp_path / "one" / "preview.png").exists()
+
+
+def test_a_teacher_of_another_tokenizer_is_refused(embedded, tmp_path):
+    decoder().save(tmp_path)
+    with pytest.raises(ValueError, match="this decoder was trained for 32 codes"):
+        short(OneStepRun(recipe="x", folder=str(tmp_path))).job()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_a_docstring_and_its_own_name(name):
+    assert RECIPES[name]().recipe == name
+    assert RECIPES[name].__doc__
+
+
+def test_at_full_size_it_is_a_u_vit_m_on_janus_codes():
+    net = RECIPES["dcdd.janus_pixel_m"]().decoder.net
+    with torch.device("meta"):
+        count = sum(weight.numel() for weight in UViT(net).parameters())
+    assert count == 50_280_147 + 4 * 12 * 64 + (12 - 4) * 9 * 96 * 2  # M on 4 channels, a 17 x 17 window, 12 channels

@@ -33,6 +33,10 @@ class PromptFormat(Protocol):
     tokenizer: PreTrainedTokenizerBase
 
     def ids(self, prompt: str) -> list[int]: ...
+    def blank(self) -> list[int]:
+        """Token ids that stand for no prompt."""
+        ...
+
     def question(self, text: str | None, num_image_tokens: int) -> list[int]:
         """Token ids of a question about an image, whose features replace the image tokens; the answer follows."""
         ...
@@ -51,6 +55,9 @@ class PlainWords:
         if not words:
             raise ValueError(f"the prompt {prompt!r} has no words; this VLM reads words and drops punctuation")
         return [self.special["bos"], *_listed(words), self.special["boi"]]
+
+    def blank(self) -> list[int]:
+        return [self.special["bos"], self.special["boi"]]
 
     def question(self, text: str | None, num_image_tokens: int) -> list[int]:
         if text is not None:
@@ -79,6 +86,9 @@ class JanusChat:
                 "at the start; is this the tokenizer the model was trained with?"
             )
         return ids
+
+    def blank(self) -> list[int]:
+        return self.ids("")
 
     def question(self, text: str | None, num_image_tokens: int) -> list[int]:
         words = self.tokenizer

@@ -1,0 +1,22 @@
+"""A folder to what draws from it.
+
+folder -load-> MaDiT ; folder -load_language-> TokenVLM, both frozen
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..pretrained.vlm.visual_words import VisualWordsVLM
+from .model import TOKENIZER, MaDiT
+from .tokenizer import load_codes
+
+
+def load(folder: Path) -> MaDiT:
+    """The MaDiT in a folder."""
+    return MaDiT.load(folder)
+
+
+def load_language(folder: Path) -> VisualWordsVLM:
+    """The language model with visual words in a folder, with the tokenizer whose codes they are."""
+    return VisualWordsVLM.from_pretrained(folder, load_codes(folder / TOKENIZER))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,214 @@
+"""The three trainings of MaDiT: codes and trunk, the flow around them, and a language model that writes the codes.
+
+images -VAE-> latents, nats (cached) -StageOneRun-> a MaDiT folder -StageTwoRun-> the same with its flow
+captions, codes -LanguageRun-> a language model folder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..checkpoint import fingerprint, resolve, write_text
+from ..config import Config
+from ..data.encoded import Encoded, encoded, reader_fingerprint
+from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
+from ..flow.time_laws import TimeLaw, Uniform
+from ..nn.codebook import alarm
+from ..pretrained.vlm.loading import load_tokenizer
+from ..protocols import VisualTokenizer, VisualTokens
+from ..training import Job, TrainConfig
+from ..training.processes import computing_device
+from .distributions import widened
+from .heads import Regression
+from .model import MaDiT, MaDiTConfig
+from .objectives import MaskConfig, QuantiserSchedule, StageOne, StageTwo
+from .patches import latent_kl, patch_kl, patchify, posterior
+
+HELD = 64
+"""Images that no step takes, whose loss is logged beside that of the others."""
+PREVIEW = 8
+
+
+class MaDiTRun(Config):
+    """What both stages of a MaDiT have in common."""
+
+    recipe: str
+    images: ImageSource = WorldImages()
+    masks: MaskConfig = MaskConfig()
+    exact: int = Field(default=16_384, ge=1)
+    """Images of the exact pass over codewords when the run ends."""
+    cache: str = "out/cache"
+    train: TrainConfig = TrainConfig()
+
+    def _latents(self, model: MaDiT, source: Source, tokenizer: VisualTokenizer | None = None) -> Images:
+        return Images(model, source, Path(self.cache), computing_device(), tokenizer)
+
+    def _job(self, objective: nn.Module, images: Images, export: Callable[[nn.Module, Path], None]) -> Job:
+        others = self.images.held_out(HELD)
+
+        def held_out() -> dict[str, Tensor]:
+            assert others is not None
+            rows = range(min(HELD, len(others)))
+            return images.of(others.images(rows), others.captions(rows) if images.captioned else None)
+
+        return Job(
+            objective,
+            lambda part, size: images[shuffled_rows(part, size, len(images.source))],
+            export,
+            images.preview,
+            held_out=None if others is None else held_out,
+        )
+
+
+class Images:
+    """The images of a source as a MaDiT trains on them: latents and nats, computed once; words, and features of a
+    borrowed tokenizer."""
+
+    def __init__(
+        self, model: MaDiT, source: Source, cache: Path, device: torch.device, tokenizer: VisualTokenizer | None
+    ) -> None:
+        self.model, self.source, self.device, self.tokenizer = model, source, device, tokenizer
+        self.captioned = model.vocabulary is not None
+        space = model.codes.space
+        assert isinstance(space, nn.Module)
+        parts = [source.fingerprint(), reader_fingerprint(space.to(device))]
+        statistics = torch.tensor([float(getattr(space, name, 0.0)) for name in ("scale", "shift")])
+        parts.append(fingerprint(statistics))
+        if isinstance(tokenizer, nn.Module):
+            parts.append(reader_fingerprint(tokenizer))
+        folder = cache / "-".join(["madit", *(part[:10] for part in parts)])
+        self.arrays: Encoded = encoded(source, lambda images, _: self._read(images), folder)
+
+    def __getitem__(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        captions = self.source.captions(rows) if self.captioned else None
+        return self._batch(self.arrays[rows], captions)
+
+    def of(self, images: Tensor, captions: Sequence[str] | None) -> dict[str, Tensor]:
+        """A batch of images that are not in the source."""
+        arrays = {name: value.cpu() for name, value in self._read(images).items()}
+        return self._batch(arrays, captions)
+
+    @torch.no_grad()
+    def preview(self, _: nn.Module) -> Tensor:
+        """Some images, and what the model draws of their tokens in few rounds."""
+        rows = range(min(PREVIEW, len(self.source)))
+        batch = self[rows]
+        captions = self.source.captions(rows) if self.captioned else None
+        tokens = VisualTokens(self._ids(batch), self.model.codes.grid)
+        input_ = self.model.config.input
+        certain = {name: input_.certain(self.model.codes, tokens.ids) for name in input_.observers(self.model.codes)}
+        tokens = VisualTokens(tokens.ids, tokens.grid, certain)  # pyright: ignore[reportArgumentType]
+        drawn = self.model(tokens, captions=captions, steps=min(4, self.model.steps))
+        return torch.cat([self.source.images(rows), drawn.cpu()])
+
+    def measured(self, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Ids, patches and nats for the exact pass."""
+        count = min(count, len(self.source))
+        for first in range(0, count, HELD):
+            batch = self[range(first, min(first + HELD, count))]
+            yield self._ids(batch), batch["patches"], batch["kl"]
+
+    def _read(self, images: Tensor) -> dict[str, Tensor]:
+        space, images = self.model.codes.space, images.to(self.device)
+        seen = posterior(space, images)
+        arrays = {"latents": seen.mean.half(), "nats": latent_kl(space, seen)}
+        if self.tokenizer is not None:
+            arrays["features"] = self.tokenizer.features(images).half()
+        return arrays
+
+    def _batch(self, arrays: dict[str, Tensor], captions: Sequence[str] | None) -> dict[str, Tensor]:
+        patch = self.model.codes.config.patch
+        batch = {"patches": patchify(arrays["latents"].float(), patch), "kl": patch_kl(arrays["nats"].float(), patch)}
+        if "features" in arrays:
+            batch["features"] = arrays["features"].float()
+        if captions is not None and self.model.vocabulary is not None:
+            batch["words"] = self.model.vocabulary.ids(captions)
+        return batch
+
+    @torch.no_grad()
+    def _ids(self, batch: dict[str, Tensor]) -> Tensor:
+        codes = self.model.codes
+        moved = {name: value.to(codes.codebook.device) for name, value in batch.items()}
+        # One by one, as `features` computes them: rounding follows the batch.
+        items = ({name: value[i : i + 1] for name, value in moved.items()} for i in range(len(batch["patches"])))
+        units = torch.cat([codes.units(item) for item in items])
+        return (units @ codes.codebook.T).argmax(-1).cpu()
+
+
+class StageOneRun(MaDiTRun):
+    """Codes, trunk and coarse head by regression. The folder is a MaDiT that draws by regression."""
+
+    model: MaDiTConfig
+    schedule: QuantiserSchedule = QuantiserSchedule()
+
+    def job(self) -> Job:
+        torch.manual_seed(self.train.seed)
+        model = self.model.vary({"sampling.decoding": Regression()}).build()
+        images = self._latents(model, self.images.open())
+        objective = StageOne(model, self.masks, self.schedule)
+
+        def export(_: nn.Module, folder: Path) -> None:
+            """Adapter and codes are stored in fp32, so that the tables are of the codes that are loaded."""
+            counts = model.codes.measure(images.measured(self.exact))
+            model.save(folder, dtype=torch.float16)
+            write_text(folder / "codebook.txt", (alarm(counts) or "in use") + "\n")
+
+        return self._job(objective, images, export)
+
+
+class StageTwoRun(MaDiTRun):
+    """The flow around the coarse patches of a trained MaDiT, or of one that starts from random weights over borrowed
+    codes, whose trunk learns at the same time."""
+
+    start: str | None = None
+    """Folder of a stage-1 MaDiT; inputs that it does not read start at weight zero."""
+    vlm: str | None = None
+    """Without a start: the VLM whose tokenizer's codes are borrowed."""
+    model: MaDiTConfig = MaDiTConfig()
+    """Head, input and sampling; without a start all of it."""
+    repeats: int = Field(default=4, ge=1)
+    """Times and noises for every context."""
+    regression: float = Field(default=1.0, ge=0)
+    """Weight of the regression beside the flow."""
+    time_law: TimeLaw = Uniform()
+
+    def job(self) -> Job:
+        torch.manual_seed(self.train.seed)
+        if (self.start is None) == (self.vlm is None):
+            raise ValueError("stage 2 starts from a trained stage 1 (start) or borrows a VLM's codes (vlm): name one")
+        tokenizer = None if self.vlm is None else load_tokenizer(self.vlm, device=computing_device())
+        model = self._borrowing(tokenizer) if tokenizer is not None else begun(self.model, resolve(str(self.start)))
+        images = self._latents(model, self.images.open(), tokenizer)
+        objective = StageTwo(
+            model, self.masks, repeats=self.repeats, regression=self.regression, time_law=self.time_law
+        )
+        if tokenizer is not None:
+            model.codes.measure(images.measured(self.exact))
+        return self._job(objective, images, lambda _, folder: model.save(folder, dtype=torch.float16))
+
+    def _borrowing(self, tokenizer: VisualTokenizer) -> MaDiT:
+        codebook = tokenizer.codebook.cpu()
+        model = self.model.vary({"codes.codes": len(codebook), "codes.dim": codebook.shape[1]}).build()
+        model.codes.restore({"codebook": codebook})
+        model.require(tokenizer)
+        return model
+
+
+def begun(config: MaDiTConfig, folder: Path) -> MaDiT:
+    """A MaDiT that goes on from a trained one: its codes, words and trunk; head, input and sampling of the config."""
+    trained = MaDiT.load(folder)
+    config = trained.config.vary({"head": config.head, "input": config.input, "sampling": config.sampling})
+    model = config.build(trained.codes, trained.vocabulary).train()
+    state = trained.trunk.state_dict()
+    state["token_in.weight"] = widened(state["token_in.weight"], model.trunk.token_in.in_features)
+    model.trunk.load_state_dict(state)
+    if trained.config.head == config.head:
+        model.head.load_state_dict(trained.head.state_dict())
+    else:
+        model.head.coarse.load_state_dict(trained.head.coarse.state_dict())
+    return model

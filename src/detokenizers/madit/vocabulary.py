@@ -1,0 +1,103 @@
+"""Words beside tokens: rows of a language model's word embeddings, as they were before it learnt any visual word.
+
+They are a snapshot and never learn here; fine-tuning the language model changes its own table, not this one.
+
+captions -tokenizer-> word ids -rows-> vectors [b s e], keep [b s]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ..checkpoint import fingerprint, load_tensors, resolve, save_tensors, write_text
+
+ROWS, NAMES = "words.safetensors", "words.txt"
+
+
+class Words(NamedTuple):
+    """Captions as padded rows of word vectors. Rows that are not kept change nothing."""
+
+    vectors: Float[Tensor, "b s e"]
+    keep: Bool[Tensor, "b s"]
+
+    def repeated(self, times: int) -> Words:
+        """The batch several times over, one after the other."""
+        return Words(self.vectors.repeat(times, 1, 1), self.keep.repeat(times, 1))
+
+
+class Vocabulary(nn.Module):
+    """A frozen table of word vectors, and how captions become its rows.
+
+    Args:
+        names: one per row, lower case.
+        rows: their vectors.
+        length: the longest caption, in words.
+    """
+
+    rows: Float[Tensor, "w e"]
+
+    def __init__(self, names: Sequence[str], rows: Float[Tensor, "w e"], length: int = 128) -> None:
+        super().__init__()
+        if len(names) != len(rows):
+            raise ValueError(f"{len(names)} words but {len(rows)} rows; each word has one")
+        self.names, self.length = list(names), length
+        self.numbers = {name: number for number, name in enumerate(self.names)}
+        self.register_buffer("rows", rows.detach().float().clone(), persistent=False)
+
+    def ids(self, captions: Sequence[str]) -> Int[Tensor, "b s"]:
+        """Numbers of the words of captions, right-padded with -1; as long as the longest of them.
+
+        Raises:
+            ValueError: an unknown word, or a caption that is too long.
+        """
+        listed = [self._listed(caption) for caption in captions]
+        longest = max(map(len, listed), default=0)
+        return torch.tensor([row + [-1] * (longest - len(row)) for row in listed], dtype=torch.long).view(-1, longest)
+
+    def words(self, ids: Int[Tensor, "b s"]) -> Words:
+        """The vectors of numbered words."""
+        ids = ids.to(self.rows.device)
+        return Words(self.rows[ids.clamp_min(0)], ids >= 0)
+
+    def forward(self, captions: Sequence[str]) -> Words:
+        return self.words(self.ids(captions))
+
+    def fingerprint(self) -> str:
+        return fingerprint({"names": torch.tensor(list("\n".join(self.names).encode())), "rows": self.rows})
+
+    def save(self, folder: str | Path, *, notes: str | None = None) -> None:
+        """Write names and rows (fp16)."""
+        save_tensors(Path(folder) / ROWS, {"rows": self.rows}, dtype=torch.float16, notes=notes)
+        write_text(Path(folder) / NAMES, "\n".join(self.names) + "\n")
+
+    @classmethod
+    def load(cls, name: str | Path, length: int = 128) -> Vocabulary:
+        """Read a table from a folder, or an embedded one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        folder = resolve(name)
+        rows = load_tensors(folder / ROWS)
+        if "rows" not in rows or not (folder / NAMES).is_file():
+            raise ValueError(f"{folder} holds no table of words ({ROWS} with rows, and {NAMES})")
+        return cls((folder / NAMES).read_text(encoding="utf-8").split("\n")[:-1], rows["rows"], length)
+
+    def _listed(self, caption: str) -> list[int]:
+        found = re.findall(r"[^\s.,;:!?\"()]+", caption.lower())
+        if unknown := [word for word in found if word not in self.numbers]:
+            raise ValueError(
+                f"the word {unknown[0]!r} of {caption!r} is not among this table's {len(self.names)} words"
+            )
+        if len(found) > self.length:
+            raise ValueError(
+                f"a caption of {len(found)} words is too long; this model reads {self.length}: {caption!r}"
+            )
+        return [self.numbers[word] for word in found]

@@ -1,0 +1,104 @@
+"""Language models to be given visual words: a published one, or a small Qwen2 of the world's words.
+
+config -build-> (language model, its tokenizer), of which `grow` makes one that writes images
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+from detokenizers.checkpoint import save_tensors
+from detokenizers.config import Config
+from detokenizers.pretrained.vlm.visual_vocabulary import ChatPrompts, PlainPrompts, Prompts
+from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
+
+
+class SmallQwen(Config):
+    """A `Qwen2ForCausalLM` with random weights, over a closed vocabulary of words."""
+
+    kind: Literal["small_qwen"] = "small_qwen"
+    hidden: int = 192
+    layers: int = 6
+    heads: int = 6
+    intermediate: int = 512
+    longest: int = 256
+    """Positions it is meant for."""
+    prompts: Prompts = PlainPrompts()
+
+    def build(self, words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        tokenizer = word_tokenizer(words)
+        special: dict[str, Any] = {
+            f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")
+        }
+        config = Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden,
+            intermediate_size=self.intermediate,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.heads,
+            max_position_embeddings=self.longest,
+            tie_word_embeddings=True,
+            **special,
+        )
+        return Qwen2ForCausalLM(config), tokenizer
+
+
+class PublishedLanguageModel(Config):
+    """A language model in a folder or on the Hub, with its chat template."""
+
+    kind: Literal["published"] = "published"
+    name: str = "Qwen/Qwen2.5-7B-Instruct"
+    prompts: Prompts = ChatPrompts()
+
+    def build(self, words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Load it; `words` are not asked for, it knows its own.
+
+        Raises:
+            ValueError: nothing is there, or it is no language model.
+        """
+        local = Path(self.name).is_dir()
+        try:
+            model = AutoModelForCausalLM.from_pretrained(self.name, dtype=torch.float32, local_files_only=local)
+            return model, load_words(self.name)
+        except (OSError, RuntimeError, ValueError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ValueError(f"cannot load a language model from {self.name}: {first}") from None
+
+
+def load_words(name: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that was saved beside a language model.
+
+    For a generic one transformers takes the class of the language model's type instead, which splits words otherwise.
+    """
+    local = Path(name).is_dir()
+    settings = get_tokenizer_config(str(name), local_files_only=local)
+    generic = settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    kind: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
+    return kind.from_pretrained(str(name), local_files_only=local)
+
+
+LanguageModel = Annotated[SmallQwen | PublishedLanguageModel, Field(discriminator="kind")]
+
+
+def save_language_model(model: Any, words: PreTrainedTokenizerBase, folder: Path, *, dtype: torch.dtype) -> None:
+    """Write a language model as `from_pretrained` reads it; a head tied to the embeddings is stored once."""
+    model.config.save_pretrained(folder)
+    words.save_pretrained(folder)
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    state = {name: value for name, value in model.state_dict().items() if name not in tied}
+    save_tensors(folder / "model.safetensors", state, dtype=dtype)

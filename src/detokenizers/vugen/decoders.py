@@ -1,0 +1,54 @@
+"""VUGEN §3.3: the two decoders from reduced features to images, each a pair of a space and a net.
+
+PDD: (pixels, U-ViT) ; LDM: (VAE latents, SD3 transformer with EDM) ; both a `FlowDecoder` conditioned on a map
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ..config import Config
+from ..decoder import FlowDecoder
+from ..flow.time_grids import TimeGrid
+from ..flow.time_shifts import FixedShift
+from ..nn.edm import KarrasGrid
+from ..nn.uvit import UViT, UViTConfig
+from ..pretrained.sd3 import SD3Config, SD3Net
+from ..pretrained.spaces import Pixels, PretrainedVAE, Space
+
+
+class PixelDecoder(Config):
+    """A U-ViT that draws pixels, without any VAE."""
+
+    kind: Literal["pixels"] = "pixels"
+    net: UViTConfig = UViTConfig()
+    """Its condition channels follow the reducer's."""
+    steps: int = Field(default=8, ge=1)
+    """Sampling steps; a distilled one has 1."""
+    power: float = Field(default=2.0, gt=0)
+    """Of the sampling times: above 1 there are more steps near clean."""
+
+    def build(self, channels: int) -> FlowDecoder:
+        grid = TimeGrid(shift=FixedShift(), power=self.power)
+        return FlowDecoder(Pixels(), UViT(self.net.vary(condition=channels)), grid)
+
+
+class LatentDecoder(Config):
+    """A transformer that draws in the latents of a VAE, trained as EDM."""
+
+    kind: Literal["latents"] = "latents"
+    # PAPER GAP (docs/vugen.md#latent-decoder): which VAE is lost; one with 4 channels at stride 8 has its latents.
+    space: Space = PretrainedVAE(name="stabilityai/sd-vae-ft-mse")
+    net: SD3Config = SD3Config()
+    """Its condition and latent channels follow the reducer's and the space's."""
+    steps: int = Field(default=50, ge=1)
+
+    def build(self, channels: int) -> FlowDecoder:
+        space, grid = self.space.build(), KarrasGrid(sigma_data=self.net.edm.sigma_data)
+        net = SD3Net(self.net.vary(condition=channels, latent_channels=space.channels))
+        return FlowDecoder(space, net, grid)  # pyright: ignore[reportArgumentType]
+
+
+ImageDecoder = Annotated[PixelDecoder | LatentDecoder, Field(discriminator="kind")]

@@ -1,0 +1,71 @@
+"""An autoencoder as a decoder of tokens, so that `detok reconstruct` and `detok evaluate` compare it with all others.
+
+What it decodes are the understanding features of a picture, which tokens that a VLM drew do not come with.
+
+images -read-> tokens, observed as latents -decode-> images
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..decoder import needed
+from ..protocols import Observe, VisualTokenizer, VisualTokens
+from .autoencoder import Autoencoder
+
+OBSERVED = "understanding"
+
+
+class Reconstruction(nn.Module):
+    """Reducer and pixel decoder of VUGEN, without its tower."""
+
+    source: Literal["tokens"] = "tokens"
+    observers: Mapping[str, Observe] = MappingProxyType({})
+    needs: frozenset[str] = frozenset({OBSERVED})
+
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.steps: int | None = autoencoder.config.decoder.steps
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Reconstruction:
+        """From the folder of stage A or of a distillation."""
+        return cls(Autoencoder.load(folder))
+
+    def require(self, tokenizer: VisualTokenizer) -> None:
+        """Raise a ValueError when tokens and features of an image are not on one raster."""
+        if tokenizer.grid != self.autoencoder.grid:
+            raise ValueError(
+                f"these tokens are on a {tokenizer.grid} grid, the features of this autoencoder on one of "
+                f"{self.autoencoder.grid}; reconstruct with the tokenizer of {self.autoencoder.config.vlm}"
+            )
+
+    @torch.no_grad()
+    def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
+        """Tokens of images, with their latents."""
+        self.require(tokenizer)
+        observed = {OBSERVED: self.autoencoder.encode(images)}
+        return VisualTokens(tokenizer.tokens(tokenizer.features(images)), tokenizer.grid, observed)
+
+    @torch.no_grad()
+    def forward(
+        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Decode the latents that `read` kept.
+
+        Raises:
+            ValueError: these tokens were drawn, not read from a picture.
+        """
+        seeds = range(len(tokens)) if seeds is None else seeds
+        return self.autoencoder.decode(needed(tokens, OBSERVED), seeds=seeds, steps=steps)
+
+    def fingerprint(self) -> str:
+        return self.autoencoder.fingerprint()
