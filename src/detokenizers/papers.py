@@ -16,16 +16,19 @@ from .checkpoint import kind_of, resolve
 from .dcdd.model import DCDD
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
+from .madit.model import MaDiT
+from .madit.recipes import RECIPES as MADIT_RECIPES
 from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
 from .protocols import Decoder, TextToImage
 from .training import Run
 from .training.run_folder import recipe_in
 
-RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES}
+RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES, **MADIT_RECIPES}
 
 KINDS: Mapping[str, Callable[[Path], Decoder | TextToImage]] = {
     "dcdd": DCDD.load,
+    "madit": MaDiT.load,
     "vae": lambda folder: SpaceDecoder(VAE.from_pretrained(folder)),
 }
 """What loads a folder of each kind (`checkpoint.kind_of`)."""

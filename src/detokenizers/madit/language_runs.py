@@ -14,13 +14,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..checkpoint import resolve, write_text
-from ..config import Config
 from ..data.encoded import encoded
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..pretrained.vlm.language_models import LanguageModel, PublishedLanguageModel, SmallQwen, save_language_model
 from ..pretrained.vlm.visual_vocabulary import VisualVocabulary, grow
 from ..pretrained.vlm.visual_words import VOCABULARY
-from ..training import Job, TrainConfig
+from ..training import CachedRun, Job
 from ..training.processes import computing_device
 from .language import LanguageObjective
 from .model import TOKENIZER
@@ -29,10 +28,9 @@ from .tokenizer import MaDiTTokenizer, load_codes
 HELD = 64
 
 
-class LanguageRun(Config):
+class LanguageRun(CachedRun):
     """Supervised fine-tuning of a language model on captions and tokens (paper A.5)."""
 
-    recipe: str
     tokenizer: str
     """Folder of a trained MaDiT, whose codes become visual words."""
     images: ImageSource = WorldImages()
@@ -47,8 +45,6 @@ class LanguageRun(Config):
     """What it will draw with unless asked otherwise."""
     scale: float = Field(default=1.0, ge=0)
     """Spread of the new rows; the paper's is that of the old ones."""
-    cache: str = "out/cache"
-    train: TrainConfig = TrainConfig()
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)

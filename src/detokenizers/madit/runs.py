@@ -14,14 +14,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, resolve, write_text
-from ..config import Config
 from ..data.encoded import Encoded, encoded, reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.time_laws import TimeLaw, Uniform
 from ..nn.codebook import alarm
 from ..pretrained.vlm.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
-from ..training import Job, TrainConfig
+from ..training import CachedRun, Job
 from ..training.processes import computing_device
 from .distributions import widened
 from .heads import Regression
@@ -34,16 +33,13 @@ HELD = 64
 PREVIEW = 8
 
 
-class MaDiTRun(Config):
+class MaDiTRun(CachedRun):
     """What both stages of a MaDiT have in common."""
 
-    recipe: str
     images: ImageSource = WorldImages()
     masks: MaskConfig = MaskConfig()
     exact: int = Field(default=16_384, ge=1)
     """Images of the exact pass over codewords when the run ends."""
-    cache: str = "out/cache"
-    train: TrainConfig = TrainConfig()
 
     def _latents(self, model: MaDiT, source: Source, tokenizer: VisualTokenizer | None = None) -> Images:
         return Images(model, source, Path(self.cache), computing_device(), tokenizer)
