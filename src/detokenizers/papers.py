@@ -18,6 +18,8 @@ from .dcdd.pixel_runs import KINDS as PIXEL_KINDS
 from .dcdd.pixel_runs import RECIPES as PIXEL_RECIPES
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
+from .madit.model import MaDiT
+from .madit.recipes import RECIPES as MADIT_RECIPES
 from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
 from .protocols import Decoder, TextToImage
@@ -26,10 +28,17 @@ from .training.run_folder import recipe_in
 from .vugen import KINDS as VUGEN_KINDS
 from .vugen.recipes import RECIPES as VUGEN_RECIPES
 
-RECIPES: Mapping[str, Callable[[], Run]] = {**MINI_RECIPES, **DCDD_RECIPES, **PIXEL_RECIPES, **VUGEN_RECIPES}
+RECIPES: Mapping[str, Callable[[], Run]] = {
+    **MINI_RECIPES,
+    **DCDD_RECIPES,
+    **PIXEL_RECIPES,
+    **VUGEN_RECIPES,
+    **MADIT_RECIPES,
+}
 
 KINDS: Mapping[str, Callable[[Path], Decoder | TextToImage]] = {
     "dcdd": DCDD.load,
+    "madit": MaDiT.load,
     **PIXEL_KINDS,
     **VUGEN_KINDS,
     "vae": lambda folder: SpaceDecoder(VAE.from_pretrained(folder)),

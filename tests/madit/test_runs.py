@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from detokenizers.data.sources import WorldImages
-from detokenizers.madit import KINDS
 from detokenizers.madit.distributions import Both
 from detokenizers.madit.language_runs import LanguageRun
+from detokenizers.madit.loading import load_language
 from detokenizers.madit.model import MaDiT
 from detokenizers.madit.orders import PATCH_KL
 from detokenizers.madit.recipes import MINI_MODEL, RECIPES, general_512, imagenet_512_flow, qwen_7b, qwen_7b_instruct
@@ -98,14 +98,14 @@ def test_a_recipe_trains_exports_and_is_loaded(name, trained, embedded):
     run = RECIPES[name]()
     assert run.recipe == name
     if isinstance(run, LanguageRun):
-        vlm = KINDS["visual_words"](folder)
+        vlm = load_language(folder)
         tokens = vlm.generate(CAPTIONS, seeds=[0, 1])
-        madit = KINDS["madit"](out / "mini_flow")
+        madit = MaDiT.load(out / "mini_flow")
         madit.require(vlm.tokenizer)
         assert madit(tokens).shape == (2, 3, 16, 16)
         assert vlm.tokenizer.decode(vlm.tokenizer.codebook[tokens.ids]).shape == (2, 3, 16, 16)
         return
-    model = KINDS["madit"](folder)
+    model = MaDiT.load(folder)
     assert model.config.sampling.rounds == MINI_MODEL.sampling.rounds
     images = stack_images()
     reader = load_tokenizer("mini") if name == "madit.mini_janus" else model.codes
@@ -120,14 +120,14 @@ def stack_images() -> torch.Tensor:
 
 def test_a_language_model_s_distributions_reach_a_decoder_that_reads_them(trained, embedded):
     out, _ = trained
-    vlm, madit = KINDS["visual_words"](out / "mini_language"), KINDS["madit"](out / "mini_distributions")
-    ((name, observe),) = madit.observers.items()
-    tokens = vlm.generate(CAPTIONS, seeds=[0, 1], observe=observe)
-    observed = tokens.observed if isinstance(tokens.observed, dict) else {name: tokens.observed}
-    images = madit(VisualTokens(tokens.ids, tokens.grid, observed))
-    decided = {name: Both().certain(madit.codes, tokens.ids)}
+    vlm, madit = load_language(out / "mini_language"), MaDiT.load(out / "mini_distributions")
+    tokens = vlm.generate(CAPTIONS, seeds=[0, 1], observe=madit.observers)
+    (name,) = madit.needs
+    decided = Both().certain(madit.codes, tokens.ids)
+    assert tokens.observed[name].shape == decided.shape
+    images = madit(tokens)
     assert images.shape == (2, 3, 16, 16)
-    assert decided[name].shape == observed[name].shape
+    assert not torch.equal(images, madit(VisualTokens(tokens.ids, tokens.grid, {name: decided})))
 
 
 def test_stage_two_begins_with_what_stage_one_learnt(trained, embedded):

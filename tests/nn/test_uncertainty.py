@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detokenizers.dcdd.lcdm import LCDMConfig, uncertainty
+from detokenizers.dcdd.lcdm import UncertaintyConfig, uncertainty
 from detokenizers.nn.uncertainty import DECIDED, undecidedness
 
 
@@ -34,7 +34,7 @@ def test_numbers_stay_in_bounds_and_do_not_depend_on_the_order_of_codes():
 def test_they_are_dcdd_s(codes):
     torch.manual_seed(0)
     p = (torch.randn(40, codes) * torch.linspace(0.1, 8, 40)[:, None]).softmax(-1)
-    torch.testing.assert_close(undecidedness(p), uncertainty(p, LCDMConfig()), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(undecidedness(p), uncertainty(p, UncertaintyConfig()), atol=2e-5, rtol=1e-4)
 
 
 def test_two_codes_have_no_tail():

@@ -18,25 +18,3 @@ next patches, those of low KL divergence first. A language model whose vocabular
 
 docs/madit.md has the same with tests, the paper's contradictions, and what was chosen.
 """
-
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-
-def _madit(folder: Path) -> Any:
-    from .loading import load
-
-    return load(folder)
-
-
-def _visual_words(folder: Path) -> Any:
-    from .loading import load_language
-
-    return load_language(folder)
-
-
-KINDS: dict[str, Callable[[Path], Any]] = {"madit": _madit, "visual_words": _visual_words}
-"""How a folder of each kind is loaded."""

@@ -14,14 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..checkpoint import resolve, write_text
-from ..config import Config
-from ..data.encoded import encoded
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..pretrained.vlm.language_models import LanguageModel, PublishedLanguageModel, SmallQwen, save_language_model
 from ..pretrained.vlm.visual_vocabulary import VisualVocabulary, grow
 from ..pretrained.vlm.visual_words import VOCABULARY
-from ..training import Job, TrainConfig
-from ..training.processes import computing_device
+from ..training import CachedRun, Job
 from .language import LanguageObjective
 from .model import TOKENIZER
 from .tokenizer import MaDiTTokenizer, load_codes
@@ -29,10 +26,9 @@ from .tokenizer import MaDiTTokenizer, load_codes
 HELD = 64
 
 
-class LanguageRun(Config):
+class LanguageRun(CachedRun):
     """Supervised fine-tuning of a language model on captions and tokens (paper A.5)."""
 
-    recipe: str
     tokenizer: str
     """Folder of a trained MaDiT, whose codes become visual words."""
     images: ImageSource = WorldImages()
@@ -47,18 +43,18 @@ class LanguageRun(Config):
     """What it will draw with unless asked otherwise."""
     scale: float = Field(default=1.0, ge=0)
     """Spread of the new rows; the paper's is that of the old ones."""
-    cache: str = "out/cache"
-    train: TrainConfig = TrainConfig()
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        codes = load_codes(resolve(self.tokenizer) / TOKENIZER).to(computing_device())
+        codes = load_codes(resolve(self.tokenizer) / TOKENIZER).to(self.device)
         if not isinstance(codes, MaDiTTokenizer):
             raise ValueError(f"{self.tokenizer} borrows its codes; a language model learns those of a MaDiT's own")
         source = self.images.open()
         model, words, vocabulary = self._grown(codes, source)
-        folder = Path(self.cache) / f"words-{codes.fingerprint()[:10]}-{source.fingerprint()[:10]}"
-        tokens = encoded(source, lambda images, _: {"tokens": codes.tokens(codes.features(images)).int()}, folder)
+        inputs = {"tokenizer": codes.fingerprint(), "images": source.fingerprint()}
+        tokens = self.encoded(
+            "words", source, lambda images, _: {"tokens": codes.tokens(codes.features(images)).int()}, inputs
+        )
 
         def batch(captions: Sequence[str], ids: Tensor) -> dict[str, Tensor]:
             rows = [vocabulary.spelt(words, caption) for caption in captions]
@@ -86,7 +82,7 @@ class LanguageRun(Config):
         objective = LanguageObjective(
             model, first=vocabulary.first, boi=vocabulary.boi, empty=empty, over=self.over, drop=self.drop
         )
-        return Job(objective, batches, export, held_out=None if others is None else held_out)
+        return Job(objective, batches, export, held_out=None if others is None else held_out, inputs=inputs)
 
     def _grown(self, codes: MaDiTTokenizer, source: Source) -> tuple[Any, Any, VisualVocabulary]:
         if self.start is not None:

@@ -1,6 +1,6 @@
-"""A folder to what draws from it.
+"""A language model's folder to what writes tokens.
 
-folder -load-> MaDiT ; folder -load_language-> TokenVLM, both frozen
+folder -load_language-> TokenVLM, frozen
 """
 
 from __future__ import annotations
@@ -8,13 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..pretrained.vlm.visual_words import VisualWordsVLM
-from .model import TOKENIZER, MaDiT
+from .model import TOKENIZER
 from .tokenizer import load_codes
-
-
-def load(folder: Path) -> MaDiT:
-    """The MaDiT in a folder."""
-    return MaDiT.load(folder)
 
 
 def load_language(folder: Path) -> VisualWordsVLM:

@@ -71,6 +71,8 @@ class MaDiTConfig(Config):
 class MaDiT(nn.Module):
     """A decoder of tokens. Calling it gives images [b 3 h w] in [-1, 1]."""
 
+    source: Literal["tokens"] = "tokens"
+
     def __init__(self, config: MaDiTConfig, codes: CodedPatches, vocabulary: Vocabulary | None) -> None:
         super().__init__()
         self.config = config

@@ -91,9 +91,7 @@ def posterior(space: ImageSpace, images: Float[Tensor, "b 3 h w"]) -> Posterior:
     Raises:
         ValueError: it has none, so that there is no KL divergence to order patches by.
     """
-    mean = space.encode(images)
-    one_off = space.encode(images, torch.ones_like(mean))  # pyright: ignore[reportCallIssue]
-    std = one_off - mean
+    mean, std = space.posterior(images)
     if not bool((std > 0).any()):
         raise ValueError(
             f"a {type(space).__name__} has no posterior, so its patches have no KL divergence; use an AutoencoderKL "

@@ -6,7 +6,7 @@ captions, codes -LanguageRun-> a language model folder
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,15 +14,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, resolve, write_text
-from ..config import Config
-from ..data.encoded import Encoded, encoded, reader_fingerprint
+from ..data.encoded import Encode, Encoded, reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.time_laws import TimeLaw, Uniform
 from ..nn.codebook import alarm
 from ..pretrained.vlm.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
-from ..training import Job, TrainConfig
-from ..training.processes import computing_device
+from ..training import CachedRun, Job
 from .distributions import widened
 from .heads import Regression
 from .model import MaDiT, MaDiTConfig
@@ -34,19 +32,16 @@ HELD = 64
 PREVIEW = 8
 
 
-class MaDiTRun(Config):
+class MaDiTRun(CachedRun):
     """What both stages of a MaDiT have in common."""
 
-    recipe: str
     images: ImageSource = WorldImages()
     masks: MaskConfig = MaskConfig()
     exact: int = Field(default=16_384, ge=1)
     """Images of the exact pass over codewords when the run ends."""
-    cache: str = "out/cache"
-    train: TrainConfig = TrainConfig()
 
     def _latents(self, model: MaDiT, source: Source, tokenizer: VisualTokenizer | None = None) -> Images:
-        return Images(model, source, Path(self.cache), computing_device(), tokenizer)
+        return Images(model, source, self.encoded, self.device, tokenizer)
 
     def _job(self, objective: nn.Module, images: Images, export: Callable[[nn.Module, Path], None]) -> Job:
         others = self.images.held_out(HELD)
@@ -62,6 +57,7 @@ class MaDiTRun(Config):
             export,
             images.preview,
             held_out=None if others is None else held_out,
+            inputs=images.inputs,
         )
 
 
@@ -70,19 +66,26 @@ class Images:
     borrowed tokenizer."""
 
     def __init__(
-        self, model: MaDiT, source: Source, cache: Path, device: torch.device, tokenizer: VisualTokenizer | None
+        self,
+        model: MaDiT,
+        source: Source,
+        encoded: Callable[[str, Source, Encode, Mapping[str, str]], Encoded],
+        device: torch.device,
+        tokenizer: VisualTokenizer | None,
     ) -> None:
         self.model, self.source, self.device, self.tokenizer = model, source, device, tokenizer
         self.captioned = model.vocabulary is not None
         space = model.codes.space
         assert isinstance(space, nn.Module)
-        parts = [source.fingerprint(), reader_fingerprint(space.to(device))]
         statistics = torch.tensor([float(getattr(space, name, 0.0)) for name in ("scale", "shift")])
-        parts.append(fingerprint(statistics))
+        self.inputs = {
+            "images": source.fingerprint(),
+            "image space": reader_fingerprint(space.to(device)),
+            "scale of the image space": fingerprint(statistics),
+        }
         if isinstance(tokenizer, nn.Module):
-            parts.append(reader_fingerprint(tokenizer))
-        folder = cache / "-".join(["madit", *(part[:10] for part in parts)])
-        self.arrays: Encoded = encoded(source, lambda images, _: self._read(images), folder)
+            self.inputs["tokenizer"] = reader_fingerprint(tokenizer)
+        self.arrays = encoded("madit", source, lambda images, _: self._read(images), self.inputs)
 
     def __getitem__(self, rows: Sequence[int]) -> dict[str, Tensor]:
         captions = self.source.captions(rows) if self.captioned else None
@@ -181,7 +184,7 @@ class StageTwoRun(MaDiTRun):
         torch.manual_seed(self.train.seed)
         if (self.start is None) == (self.vlm is None):
             raise ValueError("stage 2 starts from a trained stage 1 (start) or borrows a VLM's codes (vlm): name one")
-        tokenizer = None if self.vlm is None else load_tokenizer(self.vlm, device=computing_device())
+        tokenizer = None if self.vlm is None else load_tokenizer(self.vlm, device=self.device)
         model = self._borrowing(tokenizer) if tokenizer is not None else begun(self.model, resolve(str(self.start)))
         images = self._latents(model, self.images.open(), tokenizer)
         objective = StageTwo(

@@ -26,6 +26,8 @@ from detokenizers.protocols import Grid, TokenVLM
 from detokenizers.seeds import item_seeds
 
 CODES, SIDE = 20, 3
+LOGITS = {"logits": lambda logits, ids: logits}
+"""Observes all there is."""
 PROMPTS = ["a red apple", "a pear", "green green apple on wood"]
 SIZES = dict(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
@@ -115,13 +117,7 @@ def test_greedy_tokens_are_those_of_generate(kind, tied, guidance):
 def test_sampled_tokens_follow_the_guided_logits_of_whole_forward_passes(guidance):
     """Each token is drawn from softmax(u + w (c - u)) over visual rows, by the item's own uniform numbers."""
     model = vlm()
-    seen = []
-
-    def observe(logits, ids):
-        seen.append(logits)
-        return logits
-
-    drawn = model.generate(PROMPTS[:1], seeds=[5], guidance=guidance, temperature=0.7, observe=observe)
+    drawn = model.generate(PROMPTS[:1], seeds=[5], guidance=guidance, temperature=0.7, observe=LOGITS)
     vocabulary, first = model.vocabulary, model.vocabulary.first
     u = uniforms([5], SIDE**2)[0]
     for step in range(SIDE**2):
@@ -130,7 +126,7 @@ def test_sampled_tokens_follow_the_guided_logits_of_whole_forward_passes(guidanc
             ids = torch.tensor([[*vocabulary.spelt(WORDS, prompt), *(drawn.ids[0, :step] + first).tolist()]])
             sides.append(model.model(ids).logits[0, -1, first : first + CODES])
         guided = (sides[1] + guidance * (sides[0] - sides[1])) / 0.7
-        torch.testing.assert_close(drawn.observed[0, step], guided, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(drawn.observed["logits"][0, step], guided, atol=1e-4, rtol=1e-3)
         assert int(draw(guided[None], u[step : step + 1])) == int(drawn.ids[0, step])
 
 
@@ -147,6 +143,15 @@ def test_it_is_a_token_vlm_and_an_image_depends_on_prompt_and_seed_alone():
     assert model.guidance == 2.0
 
 
+def test_an_item_is_observed_the_same_to_the_bit_in_any_company_of_one_width():
+    model = vlm()
+    width = model.width(PROMPTS)
+    assert width > max(model.prefix([prompt], 2).visible.shape[1] for prompt in PROMPTS)
+    together = model.generate(PROMPTS, seeds=[3, 4, 5], observe=LOGITS, batch_size=1, width=width)
+    alone = model.generate(PROMPTS[1:2], seeds=[4], observe=LOGITS, batch_size=1, width=width)
+    assert torch.equal(alone.observed["logits"], together.observed["logits"][1:2])
+
+
 def test_unused_codes_are_never_drawn():
     used = torch.arange(CODES) % 4 == 1
     ids = vlm(used=used).generate(["a"] * 8, seeds=range(8), temperature=100.0).ids
@@ -156,9 +161,9 @@ def test_unused_codes_are_never_drawn():
 
 def test_distributions_about_given_tokens_are_those_of_the_loop():
     model = vlm()
-    drawn = model.generate(PROMPTS, seeds=[0, 1, 2], observe=lambda logits, ids: logits)
-    again = model.teacher_forced(PROMPTS, drawn.ids, observe=lambda logits, ids: logits)
-    torch.testing.assert_close(again, drawn.observed, atol=1e-4, rtol=1e-3)
+    drawn = model.generate(PROMPTS, seeds=[0, 1, 2], observe=LOGITS)
+    again = model.teacher_forced(PROMPTS, drawn.ids, observe=LOGITS)
+    torch.testing.assert_close(again.observed["logits"], drawn.observed["logits"], atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("kind", "tied"), [("qwen", False), ("qwen", True), ("llama", False)])

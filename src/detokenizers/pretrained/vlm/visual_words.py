@@ -100,6 +100,10 @@ class VisualWordsVLM(LlamaTokenVLM):
             raise ValueError(f"{folder} holds no language model: {str(error).strip().splitlines()[0]}") from None
         return cls(model, words, vocabulary, tokenizer, **more)
 
+    def columns(self, prompt: str) -> int:
+        """Words of the prompt in its form, or of the empty one, which stands beside it and may be longer."""
+        return max(len(self.vocabulary.spelt(self.words, text)) for text in (prompt, ""))
+
     @torch.no_grad()
     def prefix(self, prompts: Sequence[str], branches: int) -> Prefix:
         """Embed prompts, left-padded: b rows, then with two branches b rows of the empty prompt."""
