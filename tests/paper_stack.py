@@ -20,7 +20,7 @@ from detokenizers.pretrained.vlm.llamagen import LlamaGenSize
 from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 
 from .pretrained.judges import save_clip, save_detector
-from .pretrained.llamagen_reference import ReferenceGPT, ReferenceVQ
+from .pretrained.vlm.llamagen_reference import ReferenceGPT, ReferenceVQ
 
 PIXELS = 64
 CODES = 64
