@@ -1,6 +1,7 @@
 """The nouns of the house: what a tokenizer, a VLM, an image space and a decoder promise each other.
 
-Whatever satisfies a protocol works everywhere: the house reads no other attribute and asks for no class.
+Whatever satisfies a protocol works everywhere: the house reads no other attribute and asks for no class. Every
+`fingerprint()` changes when weights or settings that decide the results do; kept results are known by it.
 
 Shape legend, used in every annotation of this package:
     b batch, n tokens in raster order, v codebook size, d code dimension, c channels, h w height and width,
@@ -87,9 +88,7 @@ class ImageSpace(Protocol):
         """Mean and standard deviation of an image's latents; a space without a posterior has a deviation of zero."""
         ...
 
-    def fingerprint(self) -> str:
-        """Changes when weights or settings that decide latents or pixels do."""
-        ...
+    def fingerprint(self) -> str: ...
 
 
 @runtime_checkable
@@ -105,9 +104,7 @@ class VisualTokenizer(Protocol):
     def tokens(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]: ...
     def decode(self, codes: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]: ...
 
-    def fingerprint(self) -> str:
-        """Changes when weights that decide tokens or pixels do."""
-        ...
+    def fingerprint(self) -> str: ...
 
 
 @runtime_checkable
@@ -144,9 +141,7 @@ class TokenVLM(Protocol):
         """One image per prompt and seed; `observed[name]` is what `observe[name]` returned."""
         ...
 
-    def fingerprint(self) -> str:
-        """Changes when weights that decide the tokens do."""
-        ...
+    def fingerprint(self) -> str: ...
 
 
 class VelocityNet(Protocol):
@@ -195,9 +190,7 @@ class Decoder(Protocol):
         """Raise ValueError when tokens of this tokenizer are not its own."""
         ...
 
-    def fingerprint(self) -> str:
-        """Changes when weights or settings that decide pixels do."""
-        ...
+    def fingerprint(self) -> str: ...
 
 
 class TextToImage(Protocol):
@@ -217,6 +210,4 @@ class TextToImage(Protocol):
         """Images in [-1, 1]; one seed per item."""
         ...
 
-    def fingerprint(self) -> str:
-        """Changes when weights or settings that decide pixels do."""
-        ...
+    def fingerprint(self) -> str: ...

@@ -109,16 +109,16 @@ def test_the_joint_search_finds_sharpness_and_smoothing_of_known_statistics():
 def test_the_joint_search_stops_where_smoothing_alone_is_more_entropy_than_wanted():
     asked: set[float] = set()
 
-    def watched(calibration: Calibration) -> Targets:
+    def measured(calibration: Calibration) -> Targets:
         asked.add(calibration.epsilon)
         return world(calibration)
 
     settings = SETTINGS.vary(epsilons=(0.04, 0.0, 0.01, 0.02, 0.03), kappa_range=(10, 60))
-    steps = list(joint_search(watched, statistics(0.17), settings, Calibration()))
+    steps = list(joint_search(measured, statistics(0.17), settings, Calibration()))
     assert [step.calibration.epsilon for step in steps] == [0, 0.01], "at 0.02 no kappa up to 60 gives 0.17"
     assert asked == {0, 0.01, 0.02}
     with pytest.raises(CalibrationError, match="out of reach"):
-        list(joint_search(watched, statistics(0.05), settings, Calibration()))
+        list(joint_search(measured, statistics(0.05), settings, Calibration()))
 
 
 def test_a_step_whose_entropy_was_not_met_is_not_taken():

@@ -118,14 +118,14 @@ def test_head_mass_is_read_off_the_mean_sorted_curve():
 
 
 def test_a_column_of_table_1_holds_the_means_of_the_uncertainty_features():
-    p, statistics = beliefs(), TokenStatistics()
+    p, statistics = distributions(), TokenStatistics()
     statistics.update(p)
     table, u = statistics.table1(), uncertainty(p).double().mean(0).tolist()
     assert [table[name] for name in ("top1", "margin", "topk_mass", "tail_entropy")] == pytest.approx(u, abs=1e-6)
     assert table["normalized_entropy"] == pytest.approx(normalized_entropy(p).mean().item(), abs=1e-6)
 
 
-def test_an_encoder_s_belief_points_at_its_own_token_and_a_guess_may_not():
+def test_an_encoder_s_expected_code_points_at_its_own_token_and_a_guess_may_not():
     codes, features = unit(256), unit(200, seed=1)
     encoder = encoder_statistics(features, codes, Calibration(kappa=30)).geometry()
     guess = TokenStatistics(codes)

@@ -34,7 +34,7 @@ class Proxy(Config):
 
 
 class AnySharpness(Config):
-    """Log-uniform sharpness per image, and now and then certainty: the uncertainty features tell them apart."""
+    """Log-uniform sharpness per image, and now and then certainty: the uncertainty features differ."""
 
     kind: Literal["any_sharpness"] = "any_sharpness"
     kappa_range: tuple[float, float] = (8.0, 256.0)

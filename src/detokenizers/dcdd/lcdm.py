@@ -129,7 +129,7 @@ class Expectation(OneVector):
 
 
 class Direction(OneVector):
-    """The direction of the expected code and its uncertainty, `[c_bar / |c_bar|, u]`: only u tells concentration."""
+    """The direction of the expected code and its uncertainty, `[c_bar / |c_bar|, u]`: concentration is in u alone."""
 
     name: Literal["direction"] = "direction"
     uncertainty: UncertaintyConfig = UncertaintyConfig()

@@ -41,7 +41,7 @@ Encode = Callable[[Float[Tensor, "b 3 H W"]], Float[Tensor, "b c h w"]]
 
 
 class BlankPicture(Config):
-    """A full mask over a blank picture: how Fill is told to repaint everything, which its weights have seen."""
+    """A full mask over a blank picture: how Fill is made to repaint everything, which its weights have seen."""
 
     # PAPER GAP (docs/dcdd.md#fill-inputs): what the 320 extra input channels of Fill are given is not mentioned.
 
