@@ -112,7 +112,7 @@ def test_a_prompt_that_cannot_be_read_is_named_before_the_first_is_drawn(refusal
     for bad, clue in (
         ("word " * 200, "does not know 'word'"),
         ("dog " * 200, "takes 202 positions"),
-        ("?!", "nothing"),
+        ("?!", "has no words"),
     ):
         (tmp_path / "p.txt").write_text(f"{PROMPT}\n{bad}\n")
         ask = ("--prompts", tmp_path / "p.txt", "--batch", "1", "--out", tmp_path / "out")
