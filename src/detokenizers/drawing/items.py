@@ -81,7 +81,7 @@ def slug(text: str) -> str:
     """
     require_whole(text, "the prompt")
     if not any(unicodedata.category(letter)[0] in "LNS" for letter in text):
-        raise ValueError(f"the prompt {text!r} has no letter, digit or symbol")
+        raise ValueError(f"the prompt {text!r} has no words, digits or symbols")
     letters = unicodedata.normalize("NFC", text.lower())
     words = "".join(one if unicodedata.category(one)[0] in "LMN" else " " for one in letters).split()
     name = "-".join(words)[:LONGEST_SLUG].encode()[: 2 * LONGEST_SLUG].decode(errors="ignore").strip("-")
