@@ -168,7 +168,7 @@ def test_the_picture_of_the_readme_shows_all_prompts_of_its_file():
 
 
 def test_an_observer_keeps_as_many_numbers_a_token_as_the_readme_says():
-    ours, paper = said("README.md", r"what it returns, (\d+) numbers a token here and (\d+) in the paper")
+    ours, paper = said("README.md", r"what they return, (\d+) numbers a token here and (\d+) in the paper")
     embedded = DCDDConfig.from_yaml(resolve("mini/dcdd") / "decoder.yaml")
     d = load_tensors(resolve("mini/dcdd") / "codebook.safetensors")["codebook"].shape[1]
     assert (ours, paper) == (embedded.lcdm.num_features(d), Expectation().num_features(8))
