@@ -41,7 +41,7 @@ def largest(
     """
     v = p.shape[-1]
     if v % stripes or v < 4 * stripes * k:
-        # Not NumPy's partition: a smoothed belief is one small number many times, on which that is ten times as slow.
+        # Not NumPy's partition: a smoothed distribution is one small number many times, on which that is ten times as slow.
         values, where = p.topk(k)
         return values, where
     folded = p.reshape(*p.shape[:-1], stripes, v // stripes)

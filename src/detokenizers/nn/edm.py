@@ -25,7 +25,7 @@ class Preconditioning(Config):
     """EDM's inputs and outputs for latents of unit variance."""
 
     sigma_data: float = Field(default=0.5, gt=0)
-    """Spread of the data that sigmas refer to; with unit latents it only shifts what the net is told of the noise."""
+    """Spread of the data that sigmas refer to; with unit latents it only shifts what the net is given of the noise."""
 
     def scaled(self, noisy: Float[Tensor, "b ..."], t: Float[Tensor, "b"]) -> Float[Tensor, "b ..."]:
         """What the net reads, of variance 1 at every time."""
