@@ -79,7 +79,7 @@ def refusal(capsys, tmp_path):
         (["train", "nowhere.YAML", "--out", "x"], "there is no config file at nowhere.YAML"),
         (["generate", PROMPT, "--vlm", "llamagen-xl@nope", "--out", "x"], "there is no folder 'nope'"),
         (["generate", PROMPT, "--split", "validation", "--out", "x"], "--world N"),
-        (["generate", "?!", "--out", "x"], "has no letter"),
+        (["generate", "?!", "--out", "x"], "has no words"),
         (["generate", PROMPT, PROMPT, "--out", "x"], "--per-prompt"),
         (["generate", PROMPT, "--prompts", "nowhere.txt", "--out", "x"], "nowhere.txt"),
         (["generate", PROMPT, "--vlm", "./nowhere", "--out", "x"], "nowhere"),
