@@ -130,8 +130,9 @@ def test_table_1_finds_a_calibration(paper):
     janus = paper("table1_janus.sh") / "out/janus"
     assert len(list((janus / "sample").iterdir())) == 1
     for name in ("calibration", "calibration_paper"):
-        kappa = json.loads((janus / f"{name}.json").read_text())["calibration"]["kappa"]
-        assert 10 < kappa < 100, "of a random VLM"
+        report = json.loads((janus / f"{name}.json").read_text())
+        assert report["calibration"]["kappa"] > 10
+        assert abs(report["achieved"]["mean_entropy"] - report["targets"]["mean_entropy"]) <= 0.02
     assert "| normalized entropy |" in (janus / "calibration.md").read_text()
 
 
