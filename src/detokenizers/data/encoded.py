@@ -6,7 +6,6 @@ rows -Encoded-> arrays [b ...], read from the shards, so a million images need t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from ..ahead import ahead
 from ..checkpoint import fingerprint, save_tensors
 from ..device import rank, world_size
+from ..peers import Peers
 from .sources import Source
 
 SHARD = 1024
@@ -66,7 +66,7 @@ def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32, wo
     `workers`, that many other processes read pictures while this one encodes; the arrays are the same.
 
     Raises:
-        ValueError: the source is empty, or `encode` gives NaN.
+        ValueError: the source is empty, `encode` gives NaN, or another process died.
     """
     if not len(source):
         raise ValueError("there are no images to encode")
@@ -76,11 +76,11 @@ def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32, wo
     mine = [number for number in range(first, len(shards), processes) if not shards[number].exists()]
     rows = {number: range(starts[number], min(starts[number] + SHARD, len(source))) for number in mine}
     batches = [some[start : start + batch] for some in rows.values() for start in range(0, len(some), batch)]
-    with ahead(source.images, batches, workers if batches else 0) as images:
-        for number in tqdm(mine, desc=f"encoding {len(source)} images", disable=None if first == 0 else True):
-            save_tensors(shards[number], _encode(images, encode, rows[number], batch))
-    while not all(shard.exists() for shard in shards):  # no barrier: those of torch give up after minutes
-        time.sleep(0.2)
+    with Peers(folder) as peers:
+        with ahead(source.images, batches, workers if batches else 0) as images:
+            for number in tqdm(mine, desc=f"encoding {len(source)} images", disable=None if first == 0 else True):
+                save_tensors(shards[number], _encode(images, encode, rows[number], batch))
+        peers.wait(lambda: all(shard.exists() for shard in shards))
     return Encoded(shards, len(source))
 
 
