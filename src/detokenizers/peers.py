@@ -10,6 +10,7 @@ with Peers(folder) as peers: own share of the work, peers.wait(until all is ther
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -34,7 +35,7 @@ AGAIN = "the same command goes on where it stopped"
 
 
 class Peers:
-    """This process among those that share the work in a folder; alone it does nothing.
+    """This process among those that share the work in a folder; alone it deletes the signs of earlier ones.
 
     Args:
         ends: end this process when another has died, since it may be waiting in a collective that never returns;
@@ -56,6 +57,8 @@ class Peers:
             self.heard: dict[int, float] = {}
             self.thread = threading.Thread(target=self._watch, daemon=True)
             self.thread.start()
+        elif self.folder.is_dir():
+            shutil.rmtree(self.folder)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -5,7 +5,7 @@ paths | a number of scenes -pictures-> ids and batches of (ids, images [b 3 s s]
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,15 +17,20 @@ from .world.world import Split, World, WorldConfig
 
 
 class Pictures(NamedTuple):
-    """Ids, and the pictures themselves read batch by batch when iterated."""
+    """Ids, and the pictures themselves, read a batch at a time."""
 
     chunks: list[list[str]]
     """Ids of each batch."""
-    batches: Iterator[Images]
+    read: Callable[[int], Images]
+    """A batch by its number."""
 
     @property
     def ids(self) -> list[str]:
         return [id for chunk in self.chunks for id in chunk]
+
+    @property
+    def batches(self) -> Iterator[Images]:
+        return map(self.read, range(len(self.chunks)))
 
 
 def pictures(
@@ -36,18 +41,15 @@ def pictures(
         raise ValueError("name pictures or folders of them, or ask for --world N scenes; exactly one of the two")
     if paths:
         files = find(*paths)
-        chunks = [[file.id for file in files[first : first + batch]] for first in range(0, len(files), batch)]
-        return Pictures(chunks, batches(files, size, batch, smallest=smallest))
+        few = [files[first : first + batch] for first in range(0, len(files), batch)]
+        return Pictures(
+            [[file.id for file in some] for some in few],
+            lambda number: next(batches(few[number], size, batch, smallest=smallest)),
+        )
     seeds = [range(first, min(first + batch, world)) for first in range(0, world, batch)]
     chunks = [[f"{split}-{seed:05d}" for seed in few] for few in seeds]
-    return Pictures(chunks, scenes(chunks, seeds, size, split))
-
-
-def scenes(chunks: Sequence[list[str]], seeds: Sequence[range], size: int, split: Split) -> Iterator[Images]:
-    """Scenes of the world, drawn when they are asked for."""
-    world = World(WorldConfig(resolution=size))
-    for ids, few in zip(chunks, seeds):
-        yield Images(ids, to_tensor(world.batch(few, split)[0]))
+    drawn = World(WorldConfig(resolution=size))
+    return Pictures(chunks, lambda number: Images(chunks[number], to_tensor(drawn.batch(seeds[number], split)[0])))
 
 
 def truths(world: World, number: int, split: Split | Literal["prompts"]) -> list[Truth]:
