@@ -105,12 +105,7 @@ def kept(stream: Stream, copies: Path) -> Path:
     with Peers(folder) as peers:
         for shard in range(rank(), stream.shards, world_size()):
             if not marks[shard].exists():
-                try:
-                    _keep(stream, shard, folder)
-                except ValueError:
-                    raise
-                except Exception as error:  # of whatever kind the library's readers raise
-                    raise ValueError(f"shard {shard} of {stream.name} cannot be read: {error}") from None
+                _keep(stream, shard, folder)
                 write_text(marks[shard], "")
         peers.wait(lambda: all(mark.exists() for mark in marks))
     return folder
@@ -121,7 +116,7 @@ def _keep(stream: Stream, shard: int, folder: Path) -> None:
     block = 0
     while (folder / _name(shard, block)).exists():
         block += 1
-    rows = stream.read(shard, block * BLOCK)
+    rows = _rows(stream, shard, block * BLOCK)
     for first in rows:
         with atomic(folder / _name(shard, block)) as temporary, tarfile.open(temporary, "w") as tar:
             for index, row in enumerate(chain([first], islice(rows, BLOCK - 1)), block * BLOCK):
@@ -129,6 +124,13 @@ def _keep(stream: Stream, shard: int, folder: Path) -> None:
                 if row.caption is not None:
                     add(tar, f"{shard:05d}-{index:08d}.txt", row.caption.encode())
         block += 1
+
+
+def _rows(stream: Stream, shard: int, skip: int) -> Iterator[Row]:
+    try:
+        yield from stream.read(shard, skip)
+    except Exception as error:  # of whatever kind the library's readers raise
+        raise ValueError(f"shard {shard} of {stream.name} cannot be read: {error}") from None
 
 
 def _name(shard: int, block: int) -> str:
@@ -139,9 +141,7 @@ def _bytes(stored: dict[str, Any]) -> bytes:
     """A picture that the data set holds, or only names."""
     if stored["bytes"] is not None:
         return stored["bytes"]
-    import fsspec
-
-    with fsspec.open(stored["path"], "rb") as file:
+    with _library("fsspec").open(stored["path"], "rb") as file:
         return file.read()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from ..device import world_size
@@ -41,8 +42,7 @@ def drawn_on_ray(work: Work, build: Callable[..., Work], arguments: tuple[Any, .
         ValueError: Ray is not installed, or a worker's own error.
     """
     try:
-        import ray
-        import ray.data
+        ray, data = import_module("ray"), import_module("ray.data")
     except ImportError:
         raise ValueError("--ray needs Ray; `pip install 'detokenizers[ray]'`") from None
     if world_size() > 1:
@@ -50,9 +50,9 @@ def drawn_on_ray(work: Work, build: Callable[..., Work], arguments: tuple[Any, .
     if not ray.is_initialized():
         local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers + SPARE, "include_dashboard": False}
         ray.init(logging_level="error", log_to_driver=False, **local)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    data.DataContext.get_current().enable_progress_bars = False
     number = len(work.sizes)
-    units = ray.data.range(number, override_num_blocks=min(number, 16 * workers)).map_batches(
+    units = data.range(number, override_num_blocks=min(number, 16 * workers)).map_batches(
         Worker,
         fn_constructor_args=(build, arguments),
         batch_size=1,

@@ -72,10 +72,10 @@ def reconstruct(
         return Drawn(gallery, tuple(decoders), tuple(every), config.out / SHEET)
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
     for ids in found.chunks:
-        images = {label: torch.cat([gallery.image(label, id) for id in ids]) for label in (ORIGINAL, *decoders)}
+        read = {label: torch.cat([gallery.image(label, id) for id in ids]) for label in (ORIGINAL, *decoders)}
         for label in decoders:
-            columns[label]["psnr"].append(psnr(images[label], images[ORIGINAL]))
-            columns[label]["ssim"].append(ssim(images[label], images[ORIGINAL], WINDOWS["uniform7"]))
+            columns[label]["psnr"].append(psnr(read[label], read[ORIGINAL]))
+            columns[label]["ssim"].append(ssim(read[label], read[ORIGINAL], WINDOWS["uniform7"]))
     values = {label: {name: torch.cat(parts) for name, parts in row.items()} for label, row in columns.items()}
     scores = {label: summary(row, config.seed) for label, row in values.items()}
     rows = gallery.record(every)

@@ -13,7 +13,7 @@ import math
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.distributed as dist
@@ -146,7 +146,7 @@ def _finished(folder: Path) -> list[Path]:
 
 def _parts(path: Path) -> _Saved:
     try:
-        found = dcp.HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
+        found = cast("dict[str, Any]", dcp.HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata)
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from None
     for name, tensor in found.items():
