@@ -33,7 +33,9 @@ class TinyVQ(nn.Module):
 def job(seed: int = 0) -> Job:
     torch.manual_seed(seed)
     judge = WorldNet(WorldNetConfig(nouns=2, colours=2, backgrounds=2, resolution=8, widths=(4, 8)))
-    objective = TokenizerObjective(TinyVQ(), judge, warmup=3, rule=Averages(decay=0.98, restarts=Restarts(below=0.3, age=0)))
+    objective = TokenizerObjective(
+        TinyVQ(), judge, warmup=3, rule=Averages(decay=0.98, restarts=Restarts(below=0.3, age=0))
+    )
 
     def export(module: nn.Module, folder: Path) -> None:
         save_tensors(folder / WEIGHTS, module.state_dict())

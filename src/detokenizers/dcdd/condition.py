@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..nn.channels_last import ExactGroupNorm
+from ..nn.uncertainty import NUM_UNCERTAINTY
 from ..protocols import Grid
 
-NUM_UNCERTAINTY = 4
 ACTIVATIONS = {"silu": F.silu, "gelu": F.gelu, "relu": F.relu}
 
 

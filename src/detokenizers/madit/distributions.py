@@ -21,12 +21,10 @@ from torch import Tensor
 
 from ..checkpoint import fingerprint
 from ..config import Config
-from ..nn.uncertainty import DECIDED, undecidedness
+from ..nn.uncertainty import CERTAIN, NUM_UNCERTAINTY, uncertainty
 from ..protocols import Observe, VisualTokens
 from .conditions import Conditions
 from .tokenizer import CodedPatches
-
-NUM_UNCERTAINTY = len(DECIDED)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Summary:
                 "do tokenizer and VLM belong together?"
             )
         lean = q @ codebook - codebook[sampled]
-        less = undecidedness(q) - q.new_tensor(DECIDED)
+        less = uncertainty(q) - q.new_tensor(CERTAIN)
         doubt = self.doubt * torch.special.entr(q).sum(-1, keepdim=True)
         return torch.cat([lean, less, q @ kl + doubt], -1)
 
