@@ -109,7 +109,7 @@ class OneStepRun(PixelTraining):
         times = decoder.decoder.grid(self.teacher_steps, shape)
         teacher = Teacher(copy.deepcopy(decoder.net), times, shape)  # pyright: ignore[reportArgumentType]
         decoder.net.requires_grad_(True)
-        decoder.config = decoder.config.vary(steps=1)
+        decoder.config, decoder.steps = decoder.config.vary(steps=1), 1
         terms = terms_of(self.perceptual, self.alignment, decoder.net, device)
         return self.made(decoder, tokenizer, Distillation(decoder.net, _condition(decoder, tokenizer), teacher, terms))
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..checkpoint import fingerprint
 from ..config import Config
+from ..decoder import needed
 from ..nn.uncertainty import CERTAIN, NUM_UNCERTAINTY, uncertainty
 from ..protocols import Observe, VisualTokens
 from .conditions import Conditions
@@ -120,9 +121,7 @@ class Summarised(Config):
             ValueError: nothing was.
         """
         name = self.summary(codes).name
-        if not tokens.observed or name not in tokens.observed:
-            raise ValueError(f"these tokens come without {name!r}; generate them with observe=madit.observers")
-        return tokens.observed[name].to(codes.codebook)
+        return needed(tokens, name, "generate them with observe=madit.observers").to(codes.codebook)
 
     def __call__(self, codes: CodedPatches, tokens: VisualTokens) -> Float[Tensor, "b l o"]:
         return self.features(codes, tokens.ids, self.observed(codes, tokens))

@@ -51,7 +51,8 @@ class TokenizerObjective(nn.Module):
         self.keep_codes = keep_codes
         self.warmup, self.perceptual = warmup, perceptual
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
-        self.codebook = rule.build(*self.codes.weight.shape, commitment)
+        size, dim = self.codes.weight.shape
+        self.codebook = rule.build(size, dim, commitment)
         if keep_codes:
             self.codebook.book.copy_(F.normalize(self.codes.weight.detach(), dim=-1))
             self.vq.requires_grad_(False)
