@@ -9,6 +9,7 @@ logits [b v], sampled [b] -Summary-> [b d+4+parts] ; ids, summary -Both | Mean->
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,11 +134,11 @@ class Summarised(Config):
         summarise, decided = self.summary(codes).of, self.certain(codes, ids)
         return self.features(codes, *self.conditions.mixed(summarise, decided, codes.codebook, batch, units, ids))
 
+    @abstractmethod
     def features(
         self, codes: CodedPatches, ids: Int[Tensor, "b l"], observed: Float[Tensor, "b l o"]
     ) -> Float[Tensor, "b l f"]:
         """What the trunk reads of a token."""
-        raise NotImplementedError
 
 
 class Both(Summarised):
