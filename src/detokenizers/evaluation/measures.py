@@ -77,6 +77,7 @@ class Measure(ABC):
 
     def section(self, ids: Sequence[str], columns: Columns) -> Result | None:
         """A table of its own beside the other metrics, where it has one."""
+        return None
 
     def identity(self, networks: Networks) -> str:
         """What its values depend on besides the pictures."""
