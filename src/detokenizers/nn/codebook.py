@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -265,12 +265,12 @@ def spherical_means(vectors: Float[Tensor, "m d"], count: int, rounds: int = 10)
     return means
 
 
-def usage(counts: Float[Tensor, "v"]) -> float:
+def usage(counts: Num[Tensor, "v"]) -> float:
     """Share of the codes that occur. On few tokens it is small for any codebook: count over ten tokens a code."""
-    return float((counts > 0).float().mean())
+    return float((counts > 0).double().mean())
 
 
-def perplexity(counts: Float[Tensor, "v"]) -> float:
+def perplexity(counts: Num[Tensor, "v"]) -> float:
     """How many codes in equal use would be as unpredictable: `exp(-sum p ln p)`, from 1 to the number of codes."""
     return float(torch.special.entr(counts.double() / counts.sum().clamp_min(1)).sum().exp())
 
