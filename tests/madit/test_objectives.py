@@ -15,9 +15,9 @@ from detokenizers.madit.tokenizer import BorrowedConfig
 from detokenizers.nn.codebook import IBQ, SimVQ
 from detokenizers.protocols import VisualTokens
 from detokenizers.seeds import item_seeds
-from detokenizers.training.config import TrainConfig, lr_factor
 from detokenizers.training.draws import uniform
 from detokenizers.training.optimizers import Muon
+from detokenizers.training.train_settings import TrainConfig, lr_factor
 
 from . import tiny
 

@@ -36,7 +36,7 @@ from ..training.flow_networks import (
 )
 from ..training.optimizers import Muon
 from .calibration import Calibration
-from .pixels import PixelDCDD, PixelDCDDConfig
+from .pixel_model import PixelDCDD, PixelDCDDConfig
 
 PREVIEW, HELD = 8, 64
 

@@ -26,9 +26,9 @@ from ..protocols import ImageSpace, VisualTokens
 from ..training import CachedRun, Job
 from .calibrate import CalibrationReport
 from .calibration import Calibration
-from .distributions import Distribution, Proxy, TeacherForced
 from .model import CODEBOOK, DCDD, WEIGHTS, DCDDConfig
 from .objectives import DCDDObjective
+from .proxies import Distribution, Proxy, TeacherForced
 
 PREVIEW = 8
 HELD = 64

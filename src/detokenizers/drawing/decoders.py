@@ -53,7 +53,7 @@ def load_decoders(
             raise ValueError(
                 f"a decoder cannot be called {label!r}, that folder is taken; name each once, or rename one"
             )
-        decoder = load(one, tokenizer, device) if isinstance(one, str) else one
+        decoder = loaded(one, tokenizer, device) if isinstance(one, str) else one
         if decoder.source == "tokens":
             try:
                 decoder.require(tokenizer())
@@ -65,7 +65,7 @@ def load_decoders(
     return decoders
 
 
-def load(name: str, tokenizer: Callable[[], VisualTokenizer], device: torch.device) -> Drawer:
+def loaded(name: str, tokenizer: Callable[[], VisualTokenizer], device: torch.device) -> Drawer:
     """The VLM's own decoder, its ceiling, or whatever `papers.load` finds."""
     return PLAIN[name](tokenizer()) if name in PLAIN else papers.load(name, device=device)
 

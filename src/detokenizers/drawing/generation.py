@@ -35,11 +35,11 @@ from .decoders import (
     steps_note,
     steps_of,
 )
+from .drawing_settings import GenerateConfig
 from .gallery import Drawn, Gallery
 from .items import Item, items_of, prompts_of
 from .kept_tokens import KeptTokens
 from .layouts import layout_of
-from .settings import GenerateConfig
 
 
 def generate(

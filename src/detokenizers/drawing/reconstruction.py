@@ -27,8 +27,8 @@ from ..protocols import Decoder, TokenVLM, VisualTokenizer
 from ..seeds import item_seed
 from .batching import evenly, filled
 from .decoders import Named, labelled, load_decoders, of_tokens, steps_note, steps_of
+from .drawing_settings import ReconstructConfig
 from .gallery import ORIGINAL, Drawn, Gallery
-from .settings import ReconstructConfig
 
 MEASURES = {"psnr": Metric("PSNR", "higher", "dB"), "ssim": Metric("SSIM-uniform7", "higher")}
 RESAMPLES = 1000

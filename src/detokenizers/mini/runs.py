@@ -31,10 +31,10 @@ from ..pretrained.vq_weights import build_vq, load_vq, save_vq
 from ..training import CachedRun, Job, Run
 from ..training.job import Pace
 from .adversarial import AdversaryConfig
-from .autoencoder import AutoencoderObjective
-from .judge import WorldNetObjective
-from .tokenizer import TokenizerObjective
+from .autoencoder_objective import AutoencoderObjective
+from .tokenizer_objective import TokenizerObjective
 from .vlm_objective import VLMObjective
+from .world_net_objective import WorldNetObjective
 
 PREVIEW = 16
 HELD = 64

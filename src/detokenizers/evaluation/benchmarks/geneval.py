@@ -20,11 +20,11 @@ from tqdm import tqdm
 from ...data.canonical import PNG
 from ...data.images import upright
 from ...device import device_of
+from ..evaluation_settings import BenchmarkConfig
 from ..prompt_scores import Answers, compared, mean_of_tasks, paired, pooled
 from ..results import Metric, Result
-from ..settings import BenchmarkConfig
 from .geneval_colours import ColourJudge
-from .geneval_prompts import SAMPLES, TASKS, Ask, ask, read, require_tasks
+from .geneval_prompts import SAMPLES, TASKS, Ask, ask, read_asks, require_tasks
 from .geneval_rules import Detection, judge, kept
 from .journal import Journal
 
@@ -50,7 +50,7 @@ class Judges(NamedTuple):
 
 def evaluated(config: BenchmarkConfig, folders: Mapping[str, Path], out: Path) -> Result:
     """GenEval's numbers of every decoder."""
-    official = read(config.bench_file, partial=config.partial) if config.bench_file else None
+    official = read_asks(config.bench_file, partial=config.partial) if config.bench_file else None
     drawn = {name: prompts_in(folder, official, partial=config.partial) for name, folder in folders.items()}
     judges = judges_of(config)
     journal = Journal(out, TAG, judges.identity)

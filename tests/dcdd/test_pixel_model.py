@@ -9,8 +9,8 @@ import torch
 
 from detokenizers.data.sources import WorldImages
 from detokenizers.dcdd.calibration import Calibration
+from detokenizers.dcdd.pixel_model import PixelDCDD, PixelDCDDConfig
 from detokenizers.dcdd.pixel_runs import RECIPES, OneStepRun
-from detokenizers.dcdd.pixels import PixelDCDD, PixelDCDDConfig
 from detokenizers.nn.uvit import UViT, UViTConfig
 from detokenizers.pretrained.vlm.loading import load_tokenizer
 from detokenizers.protocols import Grid
