@@ -155,7 +155,9 @@ class Pass:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
 
             def submit(few: Sequence[str]):
-                return few, {name: [pool.submit(picture_read, side, id) for id in few] for name, side in self.sides.items()}
+                return few, {
+                    name: [pool.submit(picture_read, side, id) for id in few] for name, side in self.sides.items()
+                }
 
             waiting = [submit(few) for few in islice(batches, 2)]
             try:
