@@ -21,7 +21,7 @@ from ...data.canonical import PNG
 from ...data.images import upright
 from ...device import device_of
 from ..evaluation_settings import BenchmarkConfig
-from ..prompt_scores import Answers, compared, mean_of_tasks, paired, mean_of_answers
+from ..prompt_scores import Answers, compared, mean_of_answers, mean_of_tasks, paired
 from ..results import Metric, Result
 from .geneval_colours import ColourJudge
 from .geneval_prompts import SAMPLES, TASKS, Ask, ask, read_asks, require_tasks
