@@ -21,6 +21,7 @@ from ..data.marks import RESULTS, require_ours
 from ..data.pictures import pictures
 from ..device import device_of
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
+from ..evaluation.reporting import finite_list
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..pretrained.vlm.loading import load_tokenizer
 from ..protocols import Decoder, TokenVLM, VisualTokenizer
@@ -94,7 +95,7 @@ def reconstruct(
             "decoders": {
                 label: {
                     "metrics": scores[label],
-                    "per_image": {name: finite(column) for name, column in values[label].items()},
+                    "per_image": {name: finite_list(column) for name, column in values[label].items()},
                 }
                 for label in decoders
             },
@@ -154,8 +155,3 @@ def summary(columns: Mapping[str, Float[Tensor, "n"]], seed: int) -> dict[str, R
         return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, values.item())
 
     return {name: mean(MEASURES[name], values) for name, values in columns.items()}
-
-
-def finite(values: Float[Tensor, "n"]) -> list[float | None]:
-    """JSON has no infinity: the PSNR of identical pictures is null."""
-    return [value if value != float("inf") else None for value in values.tolist()]

@@ -139,7 +139,7 @@ class TokenizerRun(ReconstructionRun):
 
         def reconstruct(images: Tensor) -> Tensor:
             tokenizer = JanusVQ(copy.deepcopy(objective.tokenizer()))
-            return tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(images)))
+            return tokenizer.decode(tokenizer.codebook[tokenizer.tokens(tokenizer.features(images))])
 
         return self.reconstruction_job(
             objective,
