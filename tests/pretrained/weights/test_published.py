@@ -201,7 +201,7 @@ def test_published_hashes_are_whole_and_agree_with_the_names_of_the_files():
             assert len(bytes.fromhex(one.sha256)) == 32
         if isinstance(one, PublishedFile):
             assert Path(one.name).stem.endswith(one.sha256[:8])
-        else:
+        elif isinstance(one, PublishedRepo):
             assert len(one.revision) == 40
 
 

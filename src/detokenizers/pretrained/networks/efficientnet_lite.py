@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946, without squeeze-and-excitation and swish), trained on ImageNet by Google.
+"""EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946, less squeeze-and-excitation and swish), as Google trained it on ImageNet.
 
 A judge from outside: nothing here was trained with it or chosen by it, and it shares neither architecture nor resize with
 Inception. Its distances have no published counterparts. Parameters carry the names of the PyTorch port of the weights
@@ -23,7 +23,8 @@ from ..weights.formats import tensors_in
 from ..weights.published import EFFICIENTNET_LITE0, PUBLISHED, locate
 from .views import View
 
-VIEW = View(224, (127 / 255,) * 3, (128 / 255,) * 3, crop=None)
+MEAN, STD = 127 / 255, 128 / 255
+VIEW = View(224, (MEAN, MEAN, MEAN), (STD, STD, STD), crop=None)
 BLOCKS = (
     *((32, 16, 3, 1, 1),),
     *((16, 24, 3, 2, 6), (24, 24, 3, 1, 6)),
@@ -43,8 +44,8 @@ class Convolution(nn.Conv2d):
         super().__init__(before, after, kernel, stride, groups=groups, bias=False)
         self.first, self.last = (kernel - stride) // 2, (kernel - stride + 1) // 2
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (self.first, self.last, self.first, self.last)))
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(F.pad(input, (self.first, self.last, self.first, self.last)))
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
