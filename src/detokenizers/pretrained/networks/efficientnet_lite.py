@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946, less squeeze-and-excitation and swish), as Google trained it on ImageNet.
+"""EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946, less squeeze-and-excitation and swish), trained on ImageNet.
 
 A judge from outside: nothing here was trained with it or chosen by it, and it shares neither architecture nor resize with
 Inception. Its distances have no published counterparts. Parameters carry the names of the PyTorch port of the weights
