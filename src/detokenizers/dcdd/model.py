@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..checkpoint import DECODER, load_tensors, save_tensors, settings_in, weights_fingerprint, write_text
 from ..config import Config
 from ..decoder import FlowDecoder, require_same_codes
-from ..flow.solvers import Progress, Solver, euler
+from ..flow.solvers import OnStep, Progress, Solver, euler
 from ..pretrained.flux.scope import Attention, Scope
 from ..pretrained.flux.transformer import FluxNet, PretrainedFlux
 from ..pretrained.spaces import PretrainedVAE, Space
@@ -135,11 +135,34 @@ class DCDD(nn.Module):
         progress: Progress | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Draw from tokens and what was observed of them; `seeds` has one number per image, by default 0, 1, 2, ..."""
+        return self.decode(self.latents(tokens, steps=steps, seeds=seeds, solver=solver, progress=progress))
+
+    @torch.no_grad()
+    def latents(
+        self,
+        tokens: VisualTokens,
+        *,
+        steps: int | None = None,
+        seeds: Sequence[int] | None = None,
+        solver: Solver = euler,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Float[Tensor, "b c hl wl"]:
+        """The latents that are drawn from tokens; `on_step` is called after every step."""
         condition = self.condition(tokens)  # Eqs. 19-20
         size = (tokens.grid.height * self.token_stride, tokens.grid.width * self.token_stride)
         seeds = range(len(tokens)) if seeds is None else seeds
         steps = self.steps if steps is None else steps
-        return self.decoder.sample(condition, size=size, seeds=seeds, steps=steps, solver=solver, progress=progress)
+        return self.decoder.latents(
+            condition, size=size, seeds=seeds, steps=steps, solver=solver, progress=progress, on_step=on_step
+        )
+
+    @torch.no_grad()
+    def decode(
+        self, latents: Float[Tensor, "b c hl wl"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of drawn latents."""
+        return self.decoder.space.decode(latents)
 
     @property
     def observer(self) -> Observer:

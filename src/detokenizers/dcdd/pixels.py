@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..checkpoint import fingerprint, load_into, load_tensors, save_tensors, write_text
 from ..config import Config
 from ..decoder import FlowDecoder, require_same_codes
+from ..flow.solvers import OnStep, Progress
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import FixedShift
 from ..nn.uvit import UViT, UViTConfig
@@ -144,13 +145,33 @@ class PixelDCDD(nn.Module):
         self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Draw from tokens and what was observed of them; `seeds` has one number per image, by default 0, 1, 2, ..."""
+        return self.decode(self.latents(tokens, steps=steps, seeds=seeds))
+
+    @torch.no_grad()
+    def latents(
+        self,
+        tokens: VisualTokens,
+        *,
+        steps: int | None = None,
+        seeds: Sequence[int] | None = None,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """The pixels that are drawn from tokens, before they are cut to [-1, 1]; `on_step` is called after every step."""
         stride, seeds = self.config.token_stride, range(len(tokens)) if seeds is None else seeds
-        return self.decoder.sample(
+        return self.decoder.latents(
             self.condition(tokens),
             size=(tokens.grid.height * stride, tokens.grid.width * stride),
             seeds=seeds,
             steps=self.config.steps if steps is None else steps,
+            progress=progress,
+            on_step=on_step,
         )
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "b 3 h w"], *, seeds: Sequence[int] | None = None) -> Float[Tensor, "b 3 h w"]:
+        """Images of drawn pixels."""
+        return self.decoder.space.decode(latents)
 
     def fingerprint(self) -> str:
         """Changes when weights or settings that decide pixels change."""
