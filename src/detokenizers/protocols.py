@@ -195,7 +195,8 @@ class Decoder(Protocol):
 
 class Halves(Protocol):
     """The two halves of a call of a `Decoder` or a `TextToImage`, for callers that want latents, or every step: the
-    pipelines do. `on_step` and `progress` are those of `flow.solvers`; what has no steps never calls them."""
+    pipelines do. `on_step` and `progress` are those of `flow.solvers`; what has no steps never calls them. What `latents`
+    takes beside them (`guidance`, `captions`) is listed in a frozenset `options`, where there is any."""
 
     def latents(self, given: Any, /, *, steps: int | None, seeds: Sequence[int], **more: Any) -> Tensor:
         """What is drawn in the model's own space; `more` are `progress`, `on_step` and what the call itself takes."""

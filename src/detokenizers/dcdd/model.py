@@ -103,6 +103,7 @@ class DCDD(nn.Module):
     """
 
     source: Literal["tokens"] = "tokens"
+    fp32 = ("codebook", "encoder")
     codebook: Float[Tensor, "v d"]
 
     def __init__(

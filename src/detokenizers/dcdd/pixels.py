@@ -65,6 +65,7 @@ class PixelDCDD(nn.Module):
     """A decoder of tokens that were observed by `self.observers`."""
 
     source: Literal["tokens"] = "tokens"
+    fp32 = ("codebook",)
     codebook: Float[Tensor, "v d"]
 
     def __init__(self, config: PixelDCDDConfig, codebook: Tensor, decoder: FlowDecoder) -> None:

@@ -72,6 +72,7 @@ class MaDiT(nn.Module):
     """A decoder of tokens. Calling it gives images [b 3 h w] in [-1, 1]."""
 
     source: Literal["tokens"] = "tokens"
+    fp32 = ("codes.codewords",)
 
     def __init__(self, config: MaDiTConfig, codes: CodedPatches, vocabulary: Vocabulary | None) -> None:
         super().__init__()
@@ -111,11 +112,12 @@ class MaDiT(nn.Module):
         seeds: Sequence[int] | None = None,
         captions: Sequence[str] | None = None,
         progress: Progress | None = None,
+        guidance: float | None = None,
         on_step: OnStep | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """The patches of latents that Algorithm 1 draws; `on_step` is called after every round, its t being the share
+        """The patches of latents that Algorithm 1 draws, with the config's guidance unless given; `on_step` is called after every round, its t being the share
         of patches that were still to be drawn."""
-        rounds = self.rounds(tokens, steps=steps, seeds=seeds, captions=captions, on_step=on_step)
+        rounds = self.rounds(tokens, steps=steps, seeds=seeds, captions=captions, guidance=guidance, on_step=on_step)
         count = self.steps if steps is None else max(1, steps)  # none at all is refused by the first
         patches = torch.empty(0)
         for _ in (progress or iter)(range(count)):
@@ -134,6 +136,7 @@ class MaDiT(nn.Module):
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
         captions: Sequence[str] | None = None,
+        guidance: float | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Float[Tensor, "b n d"]]:
         """The patches after each round of Algorithm 1; those not drawn yet are zero, the mean of latents."""
@@ -148,6 +151,7 @@ class MaDiT(nn.Module):
         patches = torch.zeros_like(noise)
         for number, (visible, chosen) in enumerate(reveal(order, sampling.rounds if steps is None else steps)):
             weight = sampling.guidance(visible.shape[1] + chosen.shape[1], order.shape[1])
+            weight = weight if guidance is None else guidance
             context, dummy = self._contexts(features, patches, visible, words, chosen, guided=weight != 1)
             where = chosen[..., None].expand(-1, -1, codes.patch_dim)
             drawn = sampling.decoding(self.head, context, dummy, weight, noise.gather(1, where))
@@ -171,6 +175,11 @@ class MaDiT(nn.Module):
     @property
     def steps(self) -> int:
         return self.config.sampling.rounds
+
+    @property
+    def options(self) -> frozenset[str]:
+        """What `latents` takes beside steps and seeds."""
+        return frozenset({"guidance"} if self.vocabulary is None else {"guidance", "captions"})
 
     @property
     def observers(self) -> Mapping[str, Observe]:

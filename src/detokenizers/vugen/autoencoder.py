@@ -53,6 +53,7 @@ class AutoencoderConfig(Config):
 class Autoencoder(nn.Module):
     """What stage A trains, and what the generation tower samples in. The VLM is only read."""
 
+    fp32 = ("reducer", "norm")
     vlm: FeatureVLM
 
     def __init__(self, config: AutoencoderConfig, vlm: FeatureVLM, reducer: Reducer, decoder: FlowDecoder) -> None:

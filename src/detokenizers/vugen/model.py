@@ -63,6 +63,7 @@ class VUGEN(nn.Module):
     """A `TextToImage`. The VLM is only read: nothing here changes its weights, its code or its mode."""
 
     source: Literal["prompts"] = "prompts"
+    options = frozenset({"guidance"})
     vlm: FeatureVLM
     target: Target
 
