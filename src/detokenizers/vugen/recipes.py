@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..data.sources import FolderImages, WorldImages
+from ..data.sources import FolderImages
 from ..flow.loss import VPrediction
 from ..flow.time_laws import LogitNormal
 from ..flow.time_shifts import FixedShift
