@@ -144,7 +144,7 @@ class Observer:
 
     @torch.no_grad()
     def __call__(self, logits: Float[Tensor, "b v"], sampled: Int[Tensor, "b"]) -> Float[Tensor, "b o"]:
-        return self.lcdm(self.calibration.on_vlm(logits), sampled, self.codebook)
+        return self.lcdm(self.calibration.on_vlm(logits), sampled, self.codebook.to(logits.device))
 
     @property
     def name(self) -> str:

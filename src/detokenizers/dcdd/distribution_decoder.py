@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..decoder import FlowDecoder, needed, require_same_codes
-from ..flow.solvers import Progress, Solver, euler
+from ..flow.solvers import OnStep, Progress, Solver, euler
 from ..protocols import Grid, VisualTokenizer, VisualTokens
 from .calibration import Calibration, Observer, proxy_features, require_unit_rows
 from .lcdm import LCDM, Expectation
@@ -47,6 +47,7 @@ class DistributionDecoder(nn.Module):
     """
 
     source: Literal["tokens"] = "tokens"
+    fp32: tuple[str, ...] = ("codebook", "encoder")
     codebook: Float[Tensor, "v d"]
 
     def __init__(
@@ -79,11 +80,34 @@ class DistributionDecoder(nn.Module):
         progress: Progress | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Draw from tokens and what was observed of them; `seeds` has one number per image, by default 0, 1, 2, ..."""
+        return self.decode(self.latents(tokens, steps=steps, seeds=seeds, solver=solver, progress=progress))
+
+    @torch.no_grad()
+    def latents(
+        self,
+        tokens: VisualTokens,
+        *,
+        steps: int | None = None,
+        seeds: Sequence[int] | None = None,
+        solver: Solver = euler,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Float[Tensor, "b c hl wl"]:
+        """The latents that are drawn from tokens; `on_step` is called after every step."""
         condition = self.condition(tokens)  # Eqs. 19-20
         size = (tokens.grid.height * self.token_stride, tokens.grid.width * self.token_stride)
         seeds = range(len(tokens)) if seeds is None else seeds
         steps = self.steps if steps is None else steps
-        return self.decoder.sample(condition, size=size, seeds=seeds, steps=steps, solver=solver, progress=progress)
+        return self.decoder.latents(
+            condition, size=size, seeds=seeds, steps=steps, solver=solver, progress=progress, on_step=on_step
+        )
+
+    @torch.no_grad()
+    def decode(
+        self, latents: Float[Tensor, "b c hl wl"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of drawn latents."""
+        return self.decoder.space.decode(latents)
 
     @property
     def observer(self) -> Observer:

@@ -179,6 +179,8 @@ class CodedPatches(nn.Module, ABC):
 class MaDiTTokenizer(CodedPatches):
     """A `VisualTokenizer` over the space of a frozen autoencoder, which is shared with whoever draws in it."""
 
+    fp32 = ("adapter", "quantiser")
+
     def __init__(self, config: TokenizerConfig, space: ImageSpace) -> None:
         super().__init__(config, space)
         self.adapter = config.adapter.build(self.patch_dim, config.patch, config.token_stride, config.dim)
@@ -245,6 +247,7 @@ class MaDiTTokenizer(CodedPatches):
 class BorrowedCodes(CodedPatches):
     """The frozen codes of another `VisualTokenizer`, which reads the images; here are the latents that go with them."""
 
+    fp32 = ("rows",)
     rows: Tensor
 
     def __init__(self, config: BorrowedConfig, space: ImageSpace) -> None:

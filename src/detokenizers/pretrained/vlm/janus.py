@@ -48,6 +48,8 @@ class JanusVLM(LlamaTokenVLM):
         compile: capture the decode step as one CUDA graph (`torch.compile`, reduce-overhead); pays off on GPUs.
     """
 
+    fp32 = ("model.model.vqmodel", "model.model.generation_head")
+
     def __init__(
         self,
         model: JanusForConditionalGeneration,

@@ -119,6 +119,7 @@ class LlamaGenVLM(LlamaTokenVLM):
         compile: capture the decode step as one CUDA graph.
     """
 
+    fp32 = ("tokenizer", "model.output")
     guidance = 7.5
     # PAPER GAP (docs/dcdd.md#filtered-distributions): not stated whether these are cut to them; ours are not.
     top_k = 1000

@@ -47,6 +47,8 @@ class VisualWordsVLM(LlamaTokenVLM):
         ValueError: model, vocabulary and tokenizer do not fit each other.
     """
 
+    fp32 = ("project",)
+
     def __init__(
         self,
         model: PreTrainedModel,
