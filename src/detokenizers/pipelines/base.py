@@ -225,7 +225,7 @@ def next_seed(generator: torch.Generator) -> int:
     return first if new else drawn
 
 
-def repeated(prompt: str | Sequence[str], each: int) -> list[str]:
+def texts_of(prompt: str | Sequence[str], each: int) -> list[str]:
     """Every prompt so many times in a row, as diffusers orders them."""
     if each < 1:
         raise ValueError(f"num_images_per_prompt is {each}; it must be at least 1")

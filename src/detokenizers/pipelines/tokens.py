@@ -20,7 +20,7 @@ from ..data.canonical import PREPARATIONS, RULE
 from ..decoder import CodeDecoder
 from ..pixels import to_tensor
 from ..protocols import Decoder, TokenVLM, VisualTokenizer, VisualTokens
-from .base import Callback, DrawingPipeline, Generators, OutputType, repeated, seeds_of
+from .base import Callback, DrawingPipeline, Generators, OutputType, seeds_of, texts_of
 from .components import Drawer, FrozenVLM
 
 Pictures = Image.Image | np.ndarray | Tensor | Sequence[Image.Image]
@@ -121,7 +121,7 @@ class TokenDecoderPipeline(DrawingPipeline):
         self._guidance_scale, model = guidance_scale, self.drawer.model
         decoder = cast(Decoder, model)
         if prompt is not None:
-            prompts = repeated(prompt, num_images_per_prompt)
+            prompts = texts_of(prompt, num_images_per_prompt)
             seeds = seeds_of(generator, len(prompts))
             tokens = self._sampled(prompts, seeds, decoder, guidance_scale, temperature)
             if captions is None and "captions" in getattr(model, "options", ()):
