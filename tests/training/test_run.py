@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from detokenizers.checkpoint import save_tensors
 from detokenizers.data.sources import WorldImages
 from detokenizers.papers import RECIPES
 from detokenizers.training import CachedRun, Job, Run, TrainConfig
+from detokenizers.training.run_folder import INPUTS, require_same_inputs
 
 from .toy import job
 
@@ -60,3 +62,12 @@ def test_settings_without_a_job_are_no_run():
 
     with pytest.raises(TypeError, match="job"):
         Settings(recipe="none")  # pyright: ignore[reportAbstractUsage]
+
+
+def test_a_run_goes_on_with_inputs_that_its_record_does_not_name_and_refuses_others(tmp_path):
+    save_tensors(tmp_path / "weights.safetensors", {"x": torch.zeros(1)})
+    (tmp_path / INPUTS).write_text('{"images": "a"}')
+    require_same_inputs({"images": "a", "tokenizer": "b"}, tmp_path)
+    for others in ({"images": "c"}, {"tokenizer": "b"}):
+        with pytest.raises(ValueError, match="the images that .+ was trained with changed since"):
+            require_same_inputs(others, tmp_path)
