@@ -66,11 +66,12 @@ side_by_side vlm way_back_to_pixels
 calibrated=(--calibration $mini/calibration.json)
 
 # 4. The paper's decoder, and one that draws pixels in one step; beside them ours, which learns from every sharpness.
-decoder=(--vlm $mini/vlm --decoder.space.name $mini/autoencoder "${cached[@]}" "${images[@]}")
+shared=(--vlm $mini/vlm "${cached[@]}" "${images[@]}")
+decoder=("${shared[@]}" --decoder.space.name $mini/autoencoder)
 paper() {
   part dcdd decoder.yaml dcdd.mini_paper "${calibrated[@]}" "${decoder[@]}"
-  part pixels decoder.yaml dcdd.mini_pixels --vlm $mini/vlm "${images[@]}"
-  part one_step decoder.yaml dcdd.one_step --vlm $mini/vlm --folder $mini/pixels "${images[@]}"
+  part pixels decoder.yaml dcdd.mini_pixels "${calibrated[@]}" "${shared[@]}"
+  part one_step decoder.yaml dcdd.one_step --folder $mini/pixels "${shared[@]}"
 }
 ours() {
   part any decoder.yaml dcdd.mini "${calibrated[@]}" "${decoder[@]}"
