@@ -70,7 +70,9 @@ def shown(result: Result, kind: str, keys: list[str]) -> str:
     if kind == "differences":
         return table("pair", rows, sign=True)
     if kind == "plain":
-        rows = {NAMES[name]: {key: row[key] for key in keys} for name, row in rows.items() if name in NAMES}
+        rows = {
+            NAMES[name]: {key: row[key] for key in keys if key in row} for name, row in rows.items() if name in NAMES
+        }
     text = table("decoder", rows, intervals=kind != "plain")
     for number, key in enumerate(dict.fromkeys(key for row in rows.values() for key in row)):
         column = {name: row[key] for name, row in rows.items() if key in row and row[key]["value"] is not None}
