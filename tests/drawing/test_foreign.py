@@ -46,6 +46,14 @@ def test_a_model_without_tokens_needs_no_sampling_and_cannot_reconstruct(tmp_pat
         drawing.reconstruct(drawn.paths("poster"), vlm=Painter(), decoder={"poster": Poster()}, out=tmp_path / "r")
 
 
+def test_a_model_without_tokens_draws_without_the_vlm_that_samples_them_and_with_its_own_only(tmp_path):
+    drawn = drawing.generate(PROMPTS[0], vlm="easel", decoder={"poster": Poster()}, out=tmp_path / "a")
+    assert notes_of(drawn.paths("poster")[0])["vlm"] == "easel"  # which no one could load
+    with pytest.raises(ValueError, match="poster: it was made for easel, not for mini"):
+        drawing.generate(PROMPTS[0], decoder={"poster": Poster()}, out=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_call_goes_on_and_refuses_what_was_made_otherwise(tmp_path, monkeypatch):
     drawing.generate(PROMPTS, vlm=Painter(), decoder={"mine": Mixer()}, out=tmp_path)
     monkeypatch.setattr(Painter, "generate", None)

@@ -31,6 +31,7 @@ from .calibrate import calibrated
 from .pixels import PixelDCDD, PixelDCDDConfig
 from .recipes import MINI_CALIBRATION
 
+
 class PixelRun(TeachingRun, CachedRun):
     """The decoder of many steps."""
 

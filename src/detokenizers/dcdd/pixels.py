@@ -18,7 +18,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..checkpoint import fingerprint, load_into, load_tensors, save_tensors, write_text
+from ..checkpoint import DECODER, fingerprint, load_into, load_tensors, save_tensors, write_text
 from ..config import Config
 from ..decoder import FlowDecoder, require_same_codes
 from ..flow.time_grids import TimeGrid
@@ -29,7 +29,7 @@ from ..protocols import Grid, VisualTokenizer, VisualTokens
 from .calibration import Calibration, Observer, proxy_features, require_unit_rows
 from .lcdm import LCDM, Expectation
 
-CONFIG, WEIGHTS, CODEBOOK = "decoder.yaml", "decoder.safetensors", "codebook.safetensors"
+WEIGHTS, CODEBOOK = "decoder.safetensors", "codebook.safetensors"
 
 
 class PixelDCDDConfig(Config):
@@ -163,7 +163,7 @@ class PixelDCDD(nn.Module):
         folder = Path(folder)
         save_tensors(folder / CODEBOOK, {"codebook": self.codebook})
         save_tensors(folder / WEIGHTS, self.net.state_dict(), dtype=dtype)
-        write_text(folder / CONFIG, self.config.to_yaml())
+        write_text(folder / DECODER, self.config.to_yaml())
 
     @classmethod
     def load(cls, folder: str | Path) -> PixelDCDD:
@@ -173,6 +173,6 @@ class PixelDCDD(nn.Module):
             ValueError: a file is missing, damaged, or of another config.
         """
         folder = Path(folder)
-        built = PixelDCDDConfig.from_yaml(folder / CONFIG).build(load_tensors(folder / CODEBOOK)["codebook"])
+        built = PixelDCDDConfig.from_yaml(folder / DECODER).build(load_tensors(folder / CODEBOOK)["codebook"])
         load_into(built.net, folder / WEIGHTS)
         return built.requires_grad_(False).eval()

@@ -11,6 +11,7 @@ change a byte; what is there already is not drawn again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from jaxtyping import Float
@@ -71,11 +72,14 @@ def generate(
     layout = layout_of(config) if config.bench else None
     items, gallery = items_of(config, layout.pictures if layout else prompts_of(config)), Gallery(config.out)
     device = device_of(config.device)
-    model = load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm
     if config.compare:
         asked = [(BASELINE, BASELINE), *(pair for pair in asked if pair[1] != BASELINE)]
-    decoders = load_decoders(asked, model.tokenizer, device)
-    model.check([item.text for item in items])
+    # Models that draw from prompts load a VLM of their own; without a decoder of tokens none is needed here.
+    sampling = cache(lambda: load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm)
+    decoders = load_decoders(asked, lambda: sampling().tokenizer, device, vlm if isinstance(vlm, str) else None)
+    model = sampling() if of_tokens(decoders) else None
+    if model:
+        model.check([item.text for item in items])
     generation = Generation(config, model, decoders, gallery)
     generation.draw(items)
     if layout:
@@ -85,29 +89,31 @@ def generate(
     sheet = gallery.show(
         [row for row in rows if row["id"] in ids or generation.would_draw(row)],
         list(decoders),
-        note=f"{config.vlm}, guidance {generation.guidance:g}, seed {config.seed}; {steps_note(generation.steps)}",
+        note=f"{config.vlm}, {generation.guided}seed {config.seed}; {steps_note(generation.steps)}",
         confidence=generation.confidence if config.compare else None,
     )
     return Drawn(gallery, tuple(decoders), tuple(row for row in rows if row["id"] in ids), sheet)
 
 
 class Generation:
-    """A VLM, decoders, and the gallery they fill."""
+    """A VLM, if a decoder of tokens needs one, decoders, and the gallery they fill."""
 
-    def __init__(self, config: GenerateConfig, vlm: TokenVLM, decoders: Mapping[str, Drawer], gallery: Gallery) -> None:
+    def __init__(
+        self, config: GenerateConfig, vlm: TokenVLM | None, decoders: Mapping[str, Drawer], gallery: Gallery
+    ) -> None:
         self.config, self.vlm, self.decoders, self.gallery = config, vlm, decoders, gallery
         self.of_tokens = of_tokens(decoders)
         self.observers = observers_of(self.of_tokens)
         self.tokens = KeptTokens(gallery.folder)
-        self.guidance = vlm.guidance if config.guidance is None else config.guidance
-        self.vlm_weights = vlm.fingerprint()
+        self.guidance = vlm.guidance if vlm and config.guidance is None else config.guidance
+        self.vlm_weights = vlm.fingerprint() if vlm else None
         self.weights = {label: decoder.fingerprint() for label, decoder in decoders.items()}
         self.steps = steps_of(config.steps, decoders)
 
     def draw(self, items: Sequence[Item]) -> None:
         """Draw every picture that is not there yet."""
         self.gallery.expect([self.row(item) for item in items])
-        self.width = self.vlm.width([item.text for item in items])
+        self.width = self.vlm.width([item.text for item in items]) if self.vlm else 0
         self.rows = evenly(len(items), self.config.batch)
         self.decode_rows = evenly(len(items), self.config.decode_batch)
         open_items = [item for item in items if self.lacking(item)]
@@ -131,7 +137,7 @@ class Generation:
 
     def sample(self, items: Sequence[Item]) -> None:
         """Let the VLM sample the tokens of a batch, and keep them with what was observed for the decoders."""
-        if not items:
+        if not items or not self.vlm:
             return
         rows = filled(items, self.rows)
         tokens = self.vlm.generate(
@@ -168,14 +174,16 @@ class Generation:
 
     def facts(self, item: Item) -> dict[str, Any]:
         """What all pictures of an item share."""
-        return {
-            "prompt": item.text,
-            "seed": item.seed,
-            "vlm": self.config.vlm,
-            "vlm_weights": self.vlm_weights,
-            "guidance": self.guidance,
-            "temperature": self.config.temperature,
-        }
+        facts = {"prompt": item.text, "seed": item.seed, "vlm": self.config.vlm}
+        if not self.vlm:
+            return facts | {"guidance": self.guidance}
+        sampled = {"vlm_weights": self.vlm_weights, "guidance": self.guidance, "temperature": self.config.temperature}
+        return facts | sampled
+
+    @property
+    def guided(self) -> str:
+        """The guidance as a sheet shows it; nothing where every model takes its own."""
+        return "" if self.guidance is None else f"guidance {self.guidance:g}, "
 
     def notes(self, item: Item, label: str) -> dict[str, Any]:
         """What decides one picture."""

@@ -88,9 +88,7 @@ class DistilRun(CachedRun):
         def drawn(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
             return {DRAWN: teacher.of_rows(list(rows), condition(images)).half()} if self.kept else {}
 
-        kept = (
-            self.encoded("drawn", source, drawn, inputs | {"count": str(count)}, count=count) if self.kept else None
-        )
+        kept = self.encoded("drawn", source, drawn, inputs | {"count": str(count)}, count=count) if self.kept else None
 
         def batches(part: int, size: int) -> dict[str, Tensor]:
             rows = shuffled_rows(part, size, count)
