@@ -85,7 +85,7 @@ class VUGEN(nn.Module):
         """Draw one image per prompt, in [-1, 1]; `seeds` has one number per image, by default 0, 1, 2, ...
 
         Raises:
-            ValueError: as many seeds as prompts are needed, and words that the VLM knows.
+            ValueError: as many seeds as prompts are needed, and words of the VLM's vocabulary.
         """
         seeds = range(len(prompts)) if seeds is None else seeds
         if len(seeds) != len(prompts):
