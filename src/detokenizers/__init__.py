@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .decoder import CodeDecoder as CodeDecoder
     from .decoder import FlowDecoder as FlowDecoder
     from .papers import load as load
+    from .pipelines.loading import pipeline as pipeline
     from .pretrained.vlm.loading import load_vlm as load_vlm
     from .protocols import Decoder as Decoder
     from .protocols import Grid as Grid
@@ -45,6 +46,7 @@ _HOMES = {
     "VisualTokens": "protocols",
     "load": "papers",
     "load_vlm": "pretrained.vlm.loading",
+    "pipeline": "pipelines.loading",
 }
 
 __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

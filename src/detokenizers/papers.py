@@ -90,7 +90,7 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | T
     Raises:
         ValueError: nothing is there, nothing that draws, or its weights are damaged or do not fit.
     """
-    folder = resolve(name, ["*.yaml", "*.safetensors", "config.json", "*/config.json"])
+    folder = resolve(name, ["*.yaml", "*.safetensors", "*.txt", "config.json", "*/config.json"])
     kind = kind_of(folder)
     if kind not in KINDS:
         raise ValueError(f"{folder} is of kind {kind!r}; this version knows {', '.join(KINDS)}")

@@ -78,7 +78,7 @@ def test_a_saved_decoder_draws_the_same(tmp_path):
 
 def test_tokens_without_features_or_with_too_few_numbers_are_refused():
     model = decoder()
-    with pytest.raises(ValueError, match="these carry nothing"):
+    with pytest.raises(ValueError, match="come without lcdm"):
         model(replace(tokens(model), observed={}))
     with pytest.raises(ValueError, match=r"expected \[b 16 12\] observed features for a 4x4 grid, got \[2, 16, 5\]"):
         model(replace(tokens(model), observed={model.observation: torch.zeros(2, 16, 5)}))

@@ -21,8 +21,8 @@ from torch import Tensor
 from .. import checkpoint
 from ..checkpoint import EMBEDDED
 from ..config import Config
+from ..nn.ranking import rows_at_a_time
 from .calibration import Calibration, require_unit_rows
-from .ranking import rows_at_a_time
 from .search import CalibrationError, SearchConfig, Step, joint_search, paper_search
 from .token_statistics import Targets, TokenStatistics, normalized_entropy, pooled
 

@@ -103,7 +103,7 @@ class OneStepRun(DistilRun):
         tokenizer, decoder = load_tokenizer(self.vlm, device=device), PixelDCDD.load(resolve(self.folder)).to(device)
         decoder.require(tokenizer)
         fingerprint = decoder.fingerprint()
-        decoder.config = decoder.config.vary(steps=1)
+        decoder.config, decoder.steps = decoder.config.vary(steps=1), 1
         return Student(
             decoder.decoder,
             [side * decoder.config.token_stride for side in tokenizer.grid],

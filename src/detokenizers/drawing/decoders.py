@@ -48,8 +48,8 @@ def load_decoders(
     """Decoders by label; those that are given by name are loaded.
 
     Args:
-        tokenizer: of the VLM; only decoders of tokens ask for it.
-        vlm: its name, for models that draw from prompts with a VLM of their own, which must be the same.
+        tokenizer: of the VLM; it is asked for if one draws from tokens.
+        vlm: its name, which models that draw from prompts must have been made for.
 
     Raises:
         ValueError: no such decoder, one made for another codebook or VLM, or the same one twice.
@@ -61,11 +61,10 @@ def load_decoders(
                 f"a decoder cannot be called {label!r}, that folder is taken; name each once, or rename one"
             )
         decoder = load(one, tokenizer, device) if isinstance(one, str) else one
-        codes = tokenizer() if decoder.source == "tokens" else None
         try:
-            if decoder.source == "tokens" and codes is not None:
-                decoder.require(codes)
-            elif decoder.source == "prompts" and vlm is not None:
+            if decoder.source == "tokens":
+                decoder.require(tokenizer())
+            elif vlm is not None:
                 decoder.require(vlm)
         except ValueError as error:
             raise ValueError(f"{one if isinstance(one, str) else label}: {error}") from None
