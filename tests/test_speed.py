@@ -76,6 +76,16 @@ def test_the_decoder_is_timed_with_and_without_text(row):
     assert with_text["transformer_tflop"] > without["transformer_tflop"]
 
 
+def test_faster_ways_to_draw_with_madit_draw_the_same(row):
+    (patches,) = row("madit_drawing", "--rounds", 3, "--batch", 2, "--repeats", 1, "--device", "cpu")
+    assert set(patches) >= ROW
+    assert patches["largest_difference"] < 1e-3
+    assert patches["ratio"] > 1
+    (words,) = row("visual_words", "--layers", 1, "--grid", 3, "--batch", 2, "--device", "cpu")
+    assert set(words) >= ROW
+    assert words["tokens_equal"]
+
+
 def test_limits_of_the_machine_are_measured(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     module = importlib.import_module("row")

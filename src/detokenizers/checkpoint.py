@@ -222,10 +222,9 @@ def resolve(name: str | Path, patterns: Sequence[str] = ()) -> Path:
     Raises:
         ValueError: there is no such folder, and it cannot be had from the Hub; the message lists what is embedded.
     """
+    if (folder := here(name)) is not None:
+        return folder
     text = str(name)
-    for folder in (Path(name).expanduser() if text.startswith("~/") else Path(name), EMBEDDED / name):
-        if folder.exists():
-            return folder
     if not patterns or text.startswith(("mini/", ".", "/", "~")) or text.count("/") != 1:
         known = ", ".join(sorted(f"mini/{path.name}" for path in (EMBEDDED / "mini").glob("*/"))) or "nothing"
         remote = ", and a Hub id reads owner/name" if patterns else ""
@@ -238,6 +237,12 @@ def resolve(name: str | Path, patterns: Sequence[str] = ()) -> Path:
         raise ValueError(
             f"there is no folder {text!r} here, and it cannot be had from the Hub: {reason(error)}"
         ) from None
+
+
+def here(name: str | Path) -> Path | None:
+    """The folder behind a path or `mini/PART`; None where there is none, as behind other names."""
+    own = Path(name).expanduser() if str(name).startswith("~/") else Path(name)
+    return next((folder for folder in (own, EMBEDDED / name) if folder.exists()), None)
 
 
 def reason(error: Exception) -> str:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from transformers import (
-    AutoModelForCausalLM,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -21,10 +22,11 @@ from transformers import (
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from detokenizers.checkpoint import save_tensors
+from detokenizers.checkpoint import reason, resolve, save_tensors
 from detokenizers.config import Config
 from detokenizers.pretrained.vlm.visual_vocabulary import ChatPrompts, PlainPrompts, Prompts
 from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
+from detokenizers.pretrained.weights.models import PATTERNS, load_model
 
 
 class SmallQwen(Config):
@@ -71,25 +73,31 @@ class PublishedLanguageModel(Config):
         Raises:
             ValueError: nothing is there, or it is no language model.
         """
-        local = Path(self.name).is_dir()
-        try:
-            model = AutoModelForCausalLM.from_pretrained(self.name, dtype=torch.float32, local_files_only=local)
-            return model, load_words(self.name)
-        except (OSError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ValueError(f"cannot load a language model from {self.name}: {first}") from None
+        return load_language_model(resolve(self.name, PATTERNS))
 
 
-def load_words(name: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer that was saved beside a language model.
+def load_language_model(
+    folder: Path, *, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer from a folder.
 
-    For a generic one transformers takes the class of the language model's type instead, which splits words otherwise.
+    For a generic tokenizer transformers takes the class of the language model's type instead, which splits words
+    otherwise.
+
+    Raises:
+        ValueError: the folder holds none, or weights are missing or do not fit.
     """
-    local = Path(name).is_dir()
-    settings = get_tokenizer_config(str(name), local_files_only=local)
-    generic = settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
-    kind: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
-    return kind.from_pretrained(str(name), local_files_only=local)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        settings = get_tokenizer_config(str(folder), local_files_only=True)
+        generic = settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+        kind: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
+        words = kind.from_pretrained(folder, local_files_only=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{folder} holds no language model: {reason(error)}") from None
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(f"{folder} holds a {config.model_type!r} model, which writes no words")
+    return load_model(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], folder, dtype=dtype), words
 
 
 LanguageModel = Annotated[SmallQwen | PublishedLanguageModel, Field(discriminator="kind")]
