@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .decoder import FlowDecoder as FlowDecoder
     from .papers import load as load
     from .papers import load_vlm as load_vlm
+    from .pipelines.loading import pipeline as pipeline
     from .protocols import Decoder as Decoder
     from .protocols import Grid as Grid
     from .protocols import ImageSpace as ImageSpace
@@ -45,6 +46,7 @@ _HOMES = {
     "VisualTokens": "protocols",
     "load": "papers",
     "load_vlm": "papers",
+    "pipeline": "pipelines.loading",
 }
 
 __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

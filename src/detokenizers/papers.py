@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +28,8 @@ from .pretrained.spaces import VAE
 from .pretrained.vlm import loading
 from .protocols import Decoder, TextToImage, TokenVLM, VisualTokenizer
 from .training import Run
-from .training.run_folder import recipe_in
+from .training.distil_run import DistilRun, TeachingRun
+from .training.run_folder import RECORD, recipe_in
 from .vugen import KINDS as VUGEN_KINDS
 from .vugen.recipes import RECIPES as VUGEN_RECIPES
 
@@ -66,6 +68,21 @@ def run_of(name: str) -> Run:
     return type(find(recipe_in(path))()).from_yaml(path)
 
 
+def student_of(name: str | Path) -> DistilRun:
+    """The run that distils what a run folder holds to one step, with the settings that it learnt with.
+
+    Raises:
+        ValueError: no run is there, or one of something else than a decoder of many steps.
+    """
+    folder = resolve(name)
+    run = run_of(str(folder / RECORD))
+    if not isinstance(run, TeachingRun):
+        teaching = (recipe for recipe in RECIPES if isinstance(RECIPES[recipe](), TeachingRun))
+        raise ValueError(f"{name} is a run of {run.recipe}, which cannot be distilled; can be: {', '.join(teaching)}")
+    distilled: Any = find(run.distilled)()
+    return distilled.of(run, str(name))
+
+
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | TextToImage:
     """Load what draws: a trained decoder, or a model from prompts to images. Nothing is downloaded unless `name` is a
     Hub id, owner/name.
@@ -76,7 +93,7 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | T
     Raises:
         ValueError: nothing is there, nothing that draws, or its weights are damaged or do not fit.
     """
-    folder = resolve(name, ["*.yaml", "*.safetensors", "config.json", "*/config.json"])
+    folder = resolve(name, ["*.yaml", "*.safetensors", "*.txt", "config.json", "*/config.json"])
     kind = kind_of(folder)
     if kind not in KINDS:
         raise ValueError(f"{folder} is of kind {kind!r}; this version knows {', '.join(KINDS)}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -198,6 +198,21 @@ class Decoder(Protocol):
         ...
 
     def fingerprint(self) -> str: ...
+
+
+class Halves(Protocol):
+    """The two halves of a call of a `Decoder` or a `TextToImage`, for callers that want latents, or every step: the
+    pipelines do. `on_step` and `progress` are those of `flow.solvers`; what has no steps never calls them. What `latents`
+    takes beside them (`guidance`) is listed in a frozenset `options`, where there is any, and `captions` there says that
+    those of the tokens are read."""
+
+    def latents(self, given: Any, /, *, steps: int | None, seeds: Sequence[int], **more: Any) -> Tensor:
+        """What is drawn in the model's own space; `more` are `progress`, `on_step` and what the call itself takes."""
+        ...
+
+    def decode(self, latents: Tensor, /, *, seeds: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
+        """Images in [-1, 1] of what was drawn."""
+        ...
 
 
 class TextToImage(Protocol):

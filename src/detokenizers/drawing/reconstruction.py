@@ -68,7 +68,7 @@ def reconstruct(
     # Chunks of a size in which a picture does not depend on its company, and as many rows in the last one.
     size = evenly(config.decode_batch, config.decode_batch)
     found = pictures(config.images, config.world, tokenizer.image_size, size, config.split, config.smallest)
-    loaded = load_decoders(asked, tokenizer, device)
+    loaded = load_decoders(asked, lambda: tokenizer, device)
     decoders = of_tokens(loaded)
     if others := sorted(loaded.keys() - decoders.keys()):
         raise ValueError(f"{others[0]} draws from prompts, not from pictures; use it with generate")
@@ -134,10 +134,11 @@ class Reconstruction:
         for id, image in zip(*batch):
             if self.gallery.lacks(ORIGINAL, id, originals[id]):
                 self.gallery.keep(ORIGINAL, id, image, originals[id])
-        spoken = {id: {"caption": self.captions[id]} if id in self.captions else {} for id in batch.ids}
         for label, decoder in self.decoders.items():
+            told = self.captions if "captions" in getattr(decoder, "options", ()) else {}
+            texts = {id: {"caption": told[id]} if id in told else {} for id in batch.ids}
             notes = {
-                id: {"id": id, **one, **spoken[id], "seed": item_seed(self.seed, id), **self.how[label]}
+                id: {"id": id, **one, **texts[id], "seed": item_seed(self.seed, id), **self.how[label]}
                 for id, one in originals.items()
             }
             lacking = [row for row, id in enumerate(batch.ids) if self.gallery.lacks(label, id, notes[id])]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..flow.noise import noise as draw_noise
-from ..flow.solvers import Progress
+from ..flow.solvers import OnStep, Progress
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .distributions import Hard, TokenInput
 from .heads import Decoding, Flow, Head, HeadConfig
@@ -73,6 +73,7 @@ class MaDiT(nn.Module):
     """A decoder of tokens. Calling it gives images [b 3 h w] in [-1, 1]."""
 
     source: Literal["tokens"] = "tokens"
+    fp32 = ("codes.codewords",)
 
     def __init__(self, config: MaDiTConfig, codes: CodedPatches, vocabulary: Vocabulary | None) -> None:
         super().__init__()
@@ -97,7 +98,13 @@ class MaDiT(nn.Module):
 
         `steps` are rounds of Algorithm 1, by default those of the config.
         """
-        return self.codes.draw(self.latents(tokens, steps=steps, seeds=seeds, progress=progress))
+        return self.decode(self.latents(tokens, steps=steps, seeds=seeds, progress=progress))
+
+    def decode(
+        self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of patches of latents."""
+        return self.codes.draw(latents)
 
     def latents(
         self,
@@ -106,11 +113,14 @@ class MaDiT(nn.Module):
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
         progress: Progress | None = None,
+        guidance: float | None = None,
+        on_step: OnStep | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """The patches of latents that Algorithm 1 draws."""
-        rounds = self.rounds(tokens, steps=steps, seeds=seeds)
-        numbers = (progress or iter)(range(self.steps if steps is None else steps))
-        ((patches, _),) = deque(zip(rounds, numbers), maxlen=1)  # the last round's; a wrong number fails in the first
+        """The patches of latents that Algorithm 1 draws, with the config's guidance unless given; `on_step` is called after
+        every round, its t being the share of patches that were still to be drawn."""
+        rounds = self.rounds(tokens, steps=steps, seeds=seeds, guidance=guidance, on_step=on_step)
+        count = self.steps if steps is None else max(1, steps)  # none at all is refused by the first
+        ((_, patches),) = deque(zip((progress or iter)(range(count)), rounds), maxlen=1)
         if not bool(torch.isfinite(patches).all()):
             raise ValueError(
                 "the drawn latents are not finite: these weights are damaged, or their precision overflows"
@@ -124,6 +134,8 @@ class MaDiT(nn.Module):
         *,
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
+        guidance: float | None = None,
+        on_step: OnStep | None = None,
     ) -> Iterator[Float[Tensor, "b n d"]]:
         """The patches after each round of Algorithm 1; those not drawn yet are zero, the mean of latents."""
         sampling, codes = self.config.sampling, self.codes
@@ -136,12 +148,15 @@ class MaDiT(nn.Module):
         noise = draw_noise((codes.layout.patches.size, codes.patch_dim), seeds, device=device)  # by patch, not by order
         order = sampling.order(codes, tokens, seeds).to(device)
         patches = torch.zeros_like(noise)
-        for visible, chosen in reveal(order, sampling.rounds if steps is None else steps):
+        for number, (visible, chosen) in enumerate(reveal(order, sampling.rounds if steps is None else steps)):
             weight = sampling.guidance(visible.shape[1] + chosen.shape[1], order.shape[1])
+            weight = weight if guidance is None else guidance
             context, dummy = self._contexts(features, patches, visible, words, chosen, guided=weight != 1)
             where = chosen[..., None].expand(-1, -1, codes.patch_dim)
             drawn = sampling.decoding(self.head, context, dummy, weight, noise.gather(1, where))
             patches = patches.scatter(1, where, drawn.to(patches))  # visible from here on, and never drawn again
+            if on_step:
+                patches = on_step(number, torch.tensor(1 - visible.shape[1] / order.shape[1]), patches)
             yield patches
 
     def _contexts(
@@ -159,6 +174,11 @@ class MaDiT(nn.Module):
     @property
     def steps(self) -> int:
         return self.config.sampling.rounds
+
+    @property
+    def options(self) -> frozenset[str]:
+        """What `latents` takes beside steps and seeds, and whether captions of tokens are read."""
+        return frozenset({"guidance"} if self.vocabulary is None else {"guidance", "captions"})
 
     @property
     def observers(self) -> Mapping[str, Observe]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..decoder import FlowDecoder
+from ..flow.solvers import OnStep, Progress
 from ..pretrained.spaces import VAE, PretrainedVAE, save_vae
 from ..pretrained.vlm.feature_vlm import FeatureVLM, View
 from ..pretrained.vlm.load_features import load_feature_vlm
@@ -52,6 +53,7 @@ class AutoencoderConfig(Config):
 class Autoencoder(nn.Module):
     """What stage A trains, and what the generation tower samples in. The VLM is only read."""
 
+    fp32 = ("reducer", "norm")
     vlm: FeatureVLM
 
     def __init__(self, config: AutoencoderConfig, vlm: FeatureVLM, reducer: Reducer, decoder: FlowDecoder) -> None:
@@ -85,9 +87,22 @@ class Autoencoder(nn.Module):
         self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int], steps: int | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Normalised latents to images in [-1, 1]."""
-        steps = self.config.decoder.steps if steps is None else steps
+        return self.decoder.space.decode(self.drawn(latents, seeds=seeds, steps=steps))
+
+    @torch.no_grad()
+    def drawn(
+        self,
+        latents: Float[Tensor, "b n d"],
+        *,
+        seeds: Sequence[int],
+        steps: int | None = None,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Float[Tensor, "b c hl wl"]:
+        """What the decoder draws of normalised latents, in its own space."""
+        steps, size = self.config.decoder.steps if steps is None else steps, (self.size, self.size)
         condition = self.condition(self.norm.inverse(latents))
-        return self.decoder.sample(condition, size=(self.size, self.size), seeds=seeds, steps=steps)
+        return self.decoder.latents(condition, size=size, seeds=seeds, steps=steps, progress=progress, on_step=on_step)
 
     def condition(self, reduced: Float[Tensor, "b n d"]) -> Float[Tensor, "b d hc wc"]:
         """Reduced features, not normalised, as the map that the decoder is conditioned on."""

@@ -21,7 +21,7 @@ from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..flow.guidance import guided
 from ..flow.noise import noise
-from ..flow.solvers import Progress, euler
+from ..flow.solvers import OnStep, Progress, euler
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import SquareRootShift, TimeShift
 from ..pretrained.vlm.feature_vlm import FeatureVLM, View
@@ -63,6 +63,7 @@ class VUGEN(nn.Module):
     """A `TextToImage`. The VLM is only read: nothing here changes its weights, its code or its mode."""
 
     source: Literal["prompts"] = "prompts"
+    options = frozenset({"guidance"})
     vlm: FeatureVLM
     target: Target
 
@@ -95,13 +96,18 @@ class VUGEN(nn.Module):
         drawn = []
         for first in range(0, len(prompts), batch_size):
             some = slice(first, first + batch_size)
-            latents = self.sample(prompts[some], seeds=seeds[some], guidance=guidance, steps=steps, progress=progress)
-            # Latents and pixels start from noise of their own, though they share an item's seed.
-            drawn.append(self.target.decode(latents, seeds=[mixed("pixels", seed) for seed in seeds[some]]))
+            latents = self.latents(prompts[some], seeds=seeds[some], guidance=guidance, steps=steps, progress=progress)
+            drawn.append(self.decode(latents, seeds=seeds[some]))
         return torch.cat(drawn)
 
     @torch.no_grad()
-    def sample(
+    def decode(self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
+        """Images of normalised latents."""
+        # Latents and pixels start from noise of their own, though they share an item's seed.
+        return self.target.decode(latents, seeds=[mixed("pixels", seed) for seed in seeds])
+
+    @torch.no_grad()
+    def latents(
         self,
         prompts: Sequence[str],
         *,
@@ -109,8 +115,9 @@ class VUGEN(nn.Module):
         guidance: float | None = None,
         steps: int | None = None,
         progress: Progress | None = None,
+        on_step: OnStep | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """Normalised latents of prompts."""
+        """Normalised latents of prompts; `on_step` is called after every step."""
         guidance = self.config.guidance if guidance is None else guidance
         text = self.vlm.text_cache(prompts)
         nothing = self.vlm.text_cache([""]).expanded(len(prompts))
@@ -118,7 +125,7 @@ class VUGEN(nn.Module):
         shape = (self.target.grid.size, self.target.channels)
         start = noise(shape, seeds, device=self.tower.positions.device)
         times = TimeGrid(shift=self.config.shift)(self.steps if steps is None else steps, shape).to(start.device)
-        return euler(velocity, start, times, progress)
+        return euler(velocity, start, times, progress, on_step)
 
     def fingerprint(self) -> str:
         """Changes when weights or settings that decide pixels change."""

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..decoder import needed
+from ..flow.solvers import OnStep, Progress
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .autoencoder import Autoencoder
 
@@ -64,8 +65,29 @@ class Reconstruction(nn.Module):
         Raises:
             ValueError: these tokens were drawn, not read from a picture.
         """
+        return self.decode(self.latents(tokens, steps=steps, seeds=seeds))
+
+    @torch.no_grad()
+    def latents(
+        self,
+        tokens: VisualTokens,
+        *,
+        steps: int | None = None,
+        seeds: Sequence[int] | None = None,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Float[Tensor, "b c hl wl"]:
+        """What the autoencoder's decoder draws in its own space; `on_step` is called after every step."""
         seeds = range(len(tokens)) if seeds is None else seeds
-        return self.autoencoder.decode(needed(tokens, OBSERVED), seeds=seeds, steps=steps)
+        kept = needed(tokens, OBSERVED)
+        return self.autoencoder.drawn(kept, seeds=seeds, steps=steps, progress=progress, on_step=on_step)
+
+    @torch.no_grad()
+    def decode(
+        self, latents: Float[Tensor, "b c hl wl"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of what was drawn."""
+        return self.autoencoder.decoder.space.decode(latents)
 
     def fingerprint(self) -> str:
         return self.autoencoder.fingerprint()

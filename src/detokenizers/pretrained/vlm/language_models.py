@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    AutoConfig,
+    AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,14 +21,15 @@ from transformers import (
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from detokenizers.checkpoint import reason, resolve, save_tensors
-from detokenizers.config import Config
-from detokenizers.pretrained.vlm.visual_vocabulary import ChatPrompts, PlainPrompts, Prompts
-from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
-from detokenizers.pretrained.weights.models import PATTERNS, load_model
+from ...checkpoint import resolve, save_tensors
+from ...config import Config
+from ..weights.models import PATTERNS, load_model, readable
+from .transformer_size import TransformerSize
+from .visual_vocabulary import ChatPrompts, PlainPrompts, Prompts
+from .word_tokenizer import word_tokenizer
 
 
-class SmallQwen(Config):
+class SmallQwen(TransformerSize):
     """A `Qwen2ForCausalLM` with random weights, over a closed vocabulary of words."""
 
     kind: Literal["small_qwen"] = "small_qwen"
@@ -48,13 +48,9 @@ class SmallQwen(Config):
         }
         config = Qwen2Config(
             vocab_size=len(tokenizer),
-            hidden_size=self.hidden,
-            intermediate_size=self.intermediate,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            num_key_value_heads=self.heads,
             max_position_embeddings=self.longest,
             tie_word_embeddings=True,
+            **self.blocks(),
             **special,
         )
         return Qwen2ForCausalLM(config), tokenizer
@@ -79,25 +75,21 @@ class PublishedLanguageModel(Config):
 def load_language_model(
     folder: Path, *, dtype: torch.dtype = torch.float32
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model and its tokenizer from a folder.
+    """A language model and the tokenizer that was saved beside it.
 
     For a generic tokenizer transformers takes the class of the language model's type instead, which splits words
     otherwise.
 
     Raises:
-        ValueError: the folder holds none, or weights are missing or do not fit.
+        ValueError: the folder holds no such model.
     """
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    kind: Any = AutoModelForCausalLM
+    model = load_model(kind, folder, dtype=dtype)
+    with readable(f"{folder} has no readable tokenizer"):
         settings = get_tokenizer_config(str(folder), local_files_only=True)
         generic = settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
-        kind: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
-        words = kind.from_pretrained(folder, local_files_only=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{folder} holds no language model: {reason(error)}") from None
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ValueError(f"{folder} holds a {config.model_type!r} model, which writes no words")
-    return load_model(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], folder, dtype=dtype), words
+        words: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
+        return model, words.from_pretrained(str(folder), local_files_only=True)
 
 
 LanguageModel = Annotated[SmallQwen | PublishedLanguageModel, Field(discriminator="kind")]

@@ -47,6 +47,8 @@ class VisualWordsVLM(LlamaTokenVLM):
         ValueError: model, vocabulary and tokenizer do not fit each other.
     """
 
+    fp32 = ("project",)
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -93,7 +95,8 @@ class VisualWordsVLM(LlamaTokenVLM):
         """
         folder = Path(folder)
         vocabulary = VisualVocabulary.from_yaml(folder / VOCABULARY)
-        return cls(*load_language_model(folder, dtype=dtype), vocabulary, tokenizer, **more)
+        model, words = load_language_model(folder, dtype=dtype)
+        return cls(model, words, vocabulary, tokenizer, **more)
 
     def columns(self, prompt: str) -> int:
         """Words of the prompt in its form, or of the empty one, which stands beside it and may be longer."""
