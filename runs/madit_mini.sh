@@ -8,25 +8,32 @@
 # Makes: out/madit/*; `ship` copies what the package carries into src/detokenizers/embedded/mini.
 #
 #     runs/madit_mini.sh codes flow
-#     TRAIN='--train.steps 20 --images.count 64' runs/madit_mini.sh    # a trial of all of it
+#     TRAIN='--train.steps 20 --images.count 64' runs/madit_mini.sh    # a trial of all of it; DECODER and WRITER are further
+#                                                                      # options of decoders, and of the language model
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 out=out/madit
+embedded=${EMBEDDED:-src/detokenizers/embedded/mini}
 read -ra more <<<"${TRAIN:-}"
+read -ra decoder <<<"${DECODER:-}"
+read -ra writer <<<"${WRITER:-}"
 
-# part FOLDER RECIPE OPTIONS...: train unless it is done.
+# part FOLDER RECIPE OPTIONS...: train a decoder unless it is there.
 part() {
   local folder=$out/$1
   shift
-  [ -e "$folder/decoder.yaml" ] || [ -e "$folder/visual_vocabulary.yaml" ] || detok train "$@" "${more[@]}" --out "$folder"
+  [ -e "$folder/decoder.yaml" ] || detok train "$@" "${more[@]}" "${decoder[@]}" --out "$folder"
 }
 
 # One token a patch, as the paper has it.
 codes() { part mini madit.mini; }
 flow() { part mini_flow madit.mini_flow; }
 full() { part mini_full madit.mini_full; }
-language() { part mini_language madit.mini_language; }
+language() {
+  [ -e $out/mini_language/visual_vocabulary.yaml ] ||
+    detok train madit.mini_language "${more[@]}" "${writer[@]}" --out $out/mini_language
+}
 
 # Fewer tokens than patches, where context, order and words have work to do: 16 over 64.
 sixteen() {
@@ -50,7 +57,7 @@ janus() { part mini_janus madit.mini_janus; }
 ship() {
   local pair target
   for pair in mini_flow:madit mini_language:madit-llm mini_janus:madit-janus; do
-    target=src/detokenizers/embedded/mini/${pair#*:}
+    target=$embedded/${pair#*:}
     rm -rf "$target"
     mkdir -p "$target"
     tar -C "$out/${pair%:*}" --exclude='./state*' --exclude=./log.jsonl --exclude='*.png' -cf - . | tar -C "$target" -xf -

@@ -1,6 +1,7 @@
 """The scripts of the paper's tables run to their end, tiny, as they are: every command does its work on random
 checkpoints and on pictures like ImageNet's (tests/paper_stack.py). Every command of the other scripts, which train for
-hours, is at least one that `detok` understands: they run with stand-ins that only take notes."""
+hours, is at least one that `detok` understands: they run with stand-ins that only take notes. The scripts of VUGEN run in
+tests/test_vugen_scripts.py, those of MaDiT in tests/test_madit_scripts.py."""
 
 from __future__ import annotations
 
@@ -8,8 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from . import paper_stack, script_server
 
 RUNS = Path(__file__).parent.parent / "runs"
 SCRIPTS = sorted(RUNS.glob("*.sh"))
-OTHERS = [path for path in SCRIPTS if not path.name.startswith("table")]
+OTHERS = [path for path in SCRIPTS if not path.name.startswith(("table", "vugen", "madit"))]
 NEEDS = {
     "table2_janus.sh": ("table1_janus.sh",),
     "table4_janus.sh": ("table1_janus.sh",),
@@ -89,35 +88,17 @@ def paper(tmp_path_factory):
     """Runs a table's script, and before it those that it needs, on the tiny stack; returns the folder they share."""
     place = tmp_path_factory.mktemp("paper")
     paper_stack.build(place)
-    shutil.copytree(RUNS, place / "runs")
-    (place / "benchmarks").symlink_to(RUNS.parent / "benchmarks")
-    script_server.install(place / "bin", place / "socket")
-    environment = {
-        **os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "DEVICE": "cpu",
-        "TRAIN": paper_stack.TRAIN, "ACCELERATE_USE_CPU": "1", "DETOK_WEIGHTS": str(place), "HF_HUB_OFFLINE": "1",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "tests.script_server", str(place / "socket")]
     finished = set()
+    with script_server.running(place, TRAIN=paper_stack.TRAIN) as script_run:
 
-    def run(script: str) -> Path:
-        for needed in (*NEEDS.get(script, ()), script):
-            if needed in finished:
-                continue
-            done = subprocess.run(
-                ["bash", place / "runs" / needed], env=environment, capture_output=True, text=True, timeout=600
-            )
-            assert done.returncode == 0, f"{needed}: {done.stderr[-3000:]}"
-            finished.add(needed)
-        return place
+        def run(script: str) -> Path:
+            for needed in (*NEEDS.get(script, ()), script):
+                if needed not in finished:
+                    script_run(needed)
+                    finished.add(needed)
+            return place
 
-    with subprocess.Popen(command, cwd=RUNS.parent, env=environment) as server:
-        while not (place / "socket").exists():
-            assert server.poll() is None
-            time.sleep(0.05)
-        try:
-            yield run
-        finally:
-            server.terminate()
+        yield run
 
 
 def metrics_in(folder: Path) -> dict[str, dict]:
