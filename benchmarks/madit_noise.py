@@ -1,4 +1,4 @@
-"""E1 of MaDiT with distributions: what does reading a language model's doubt add, when some of its tokens are wrong?
+"""E1 of MaDiT with distributions: what does reading a language model's distributions add when some tokens are wrong?
 
 Scenes' true tokens; the language model's guided distributions about them, given caption and true tokens before. In a share
 of the cells the token is a sample of its distribution, elsewhere the true one, decided. All arms draw from the same tokens
@@ -10,7 +10,7 @@ tokens read by the weights of `both`). The oracle draws the true tokens.
         --both out/madit/mini_distributions [--world 300] [--shares 0 0.1 0.3 1]
 
 scenes -teacher forcing-> tokens, distributions -each arm-> latents, pixels -> error an image and arm, paired intervals;
-by quartile of the cells' entropy: if it is doubt that helps, the gain grows with it. A table in Markdown on stdout.
+by quartile of the cells' entropy: if it is the distributions that help, the gain grows with it. A table in Markdown on stdout.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What a language model thinks possible at each token of real images, given their captions: the distributions that a
-decoder reads when it draws, about tokens whose image is known (spec 4.1.3).
+"""The distributions that a language model computes at each token of real images, given their captions: what a decoder
+reads when it draws, for tokens whose image is known (spec 4.1.3).
 
 images, captions -tokenizer-> ids -teacher forcing-> guided distributions -summary-> [b l o]
 """
