@@ -16,6 +16,7 @@ SEEDS=${SEEDS:-0}
 DEVICE=${DEVICE:-auto}
 BATCH=${BATCH:-16} # pictures a decoder draws at once
 trained=${MADIT:-out/madit}
+read -ra beside <<<"${BESIDE:-}" # more decoders for Tables 1 and 3, VUGEN's for instance
 tables=out/madit_tables
 how=(--world "$N" --decode-batch "$BATCH" --device "$DEVICE")
 
@@ -37,10 +38,10 @@ reconstructed() {
 table1() {
   local seed out=$tables/table1
   for seed in $SEEDS; do
-    detok reconstruct --decoder vq mini/dcdd mini/vae "${how[@]}" --seed "$seed" --out "$out/$seed/mini"
+    detok reconstruct --decoder vq mini/dcdd mini/vae "${beside[@]}" "${how[@]}" --seed "$seed" --out "$out/$seed/mini"
     detok reconstruct --vlm "$trained/mini_flow" --decoder vq "$trained/mini_flow" "${how[@]}" --seed "$seed" \
       --out "$out/$seed/madit"
-    detok evaluate "$out/$seed"/mini/{vq,dcdd,vae} "$out/$seed/madit/mini_flow" --world "$N" --seed "$seed" \
+    detok evaluate "$out/$seed/mini" "$out/$seed/madit/mini_flow" --world "$N" --seed "$seed" \
       --out "$out/$seed/evaluated"
     detok evaluate "$out/$seed/madit/vq" --world "$N" --seed "$seed" --out "$out/$seed/codewords"
   done
@@ -81,9 +82,9 @@ table2b() {
 table3() {
   local seed out=$tables/table3
   for seed in $SEEDS; do
-    detok generate --decoder vq mini/dcdd "${how[@]}" --seed "$seed" --out "$out/$seed/mini"
+    detok generate --decoder vq mini/dcdd "${beside[@]}" "${how[@]}" --seed "$seed" --out "$out/$seed/mini"
     detok generate --vlm "$trained/mini_language" --decoder "$trained/mini_flow" "${how[@]}" --seed "$seed" --out "$out/$seed/madit"
-    detok evaluate "$out/$seed"/mini/{vq,dcdd} "$out/$seed/madit/mini_flow" --world "$N" --split prompts --seed "$seed" \
+    detok evaluate "$out/$seed/mini" "$out/$seed/madit/mini_flow" --world "$N" --split prompts --seed "$seed" \
       --out "$out/$seed/evaluated"
     detok evaluate "$out/$seed/madit" --world "$N" --split prompts --metrics codebook fd-world --seed "$seed" --out "$out/$seed/usage"
   done
