@@ -182,7 +182,9 @@ class CodeDecoder(nn.Module):
         return codebook[tokens.ids.to(codebook.device)]
 
     @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int] | None = None) -> Float[Tensor, "b 3 h w"]:
+    def decode(
+        self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """Images of codes, or of features."""
         return self.tokenizer.decode(latents)
 

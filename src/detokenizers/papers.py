@@ -18,6 +18,7 @@ from .dcdd.pixel_runs import KINDS as PIXEL_KINDS
 from .dcdd.pixel_runs import RECIPES as PIXEL_RECIPES
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
+from .hub.sharing import OnHub
 from .madit.model import MaDiT
 from .madit.recipes import RECIPES as MADIT_RECIPES
 from .mini.recipes import RECIPES as MINI_RECIPES
@@ -78,6 +79,8 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | T
     if kind not in KINDS:
         raise ValueError(f"{folder} is of kind {kind!r}; this version knows {', '.join(KINDS)}")
     loaded = KINDS[kind](folder)
+    if isinstance(loaded, OnHub):
+        loaded.origin = folder
     if isinstance(loaded, nn.Module):
         loaded.to(device)
     return loaded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from detokenizers.pipelines import TextToImagePipeline, TokenDecoderPipeline
 from detokenizers.pipelines.base import next_seed, seeds_of
 from detokenizers.pipelines.components import Drawer, FrozenVLM
 from detokenizers.pixels import to_levels
-from detokenizers.protocols import VisualTokens
 
 from ..madit import tiny as madit
 from ..stack import PIXELS
@@ -94,7 +92,9 @@ def test_pictures_of_vugen_and_madit_equal_those_of_the_models(text_to_image, of
 def test_a_batch_draws_what_single_calls_draw(pipe, text_to_image):
     for one, prompts in ((pipe, [PROMPT, OTHER]), (text_to_image, ["a red apple", "two green dog"])):
         both = one(prompts, generator=[generator(1), generator(2)], output_type="pt").images
-        single = [one(prompt, generator=generator(seed), output_type="pt").images for prompt, seed in zip(prompts, (1, 2))]
+        single = [
+            one(prompt, generator=generator(seed), output_type="pt").images for prompt, seed in zip(prompts, (1, 2))
+        ]
         assert torch.allclose(both, torch.cat(single), atol=1e-4)
         assert not torch.allclose(both[0], both[1], atol=1e-2)
 
@@ -113,7 +113,9 @@ def test_pictures_of_one_prompt_have_seeds_of_their_own_and_a_generator_goes_on(
 
 
 def test_kinds_of_output_are_one_picture(pipe):
-    kinds = {kind: pipe(PROMPT, generator=generator(0), output_type=kind).images for kind in ("pil", "np", "pt", "latent")}
+    kinds = {
+        kind: pipe(PROMPT, generator=generator(0), output_type=kind).images for kind in ("pil", "np", "pt", "latent")
+    }
     assert kinds["pil"][0].size == SIZE
     assert kinds["np"].shape == (1, PIXELS, PIXELS, 3)
     assert np.array_equal(kinds["np"], kinds["pt"].permute(0, 2, 3, 1).numpy())
@@ -154,7 +156,11 @@ def test_bare_ids_are_enough_where_nothing_else_is_needed(embedded, of_madit):
 
 def test_a_callback_sees_every_step_and_may_change_it_or_end_it(pipe, text_to_image, of_madit):
     tokens = madit.tokens(of_madit.decoder.model.codes, 1)
-    cases = ((pipe, {"prompt": PROMPT}), (text_to_image, {"prompt": "a red apple"}), (of_madit, {"visual_tokens": tokens}))
+    cases = (
+        (pipe, {"prompt": PROMPT}),
+        (text_to_image, {"prompt": "a red apple"}),
+        (of_madit, {"visual_tokens": tokens}),
+    )
     for one, given in cases:
         call = {**given, "num_inference_steps": 3, "output_type": "latent"}
         seen, last = [], {}
@@ -220,7 +226,7 @@ def test_a_saved_pipeline_draws_the_same(pipe, text_to_image, of_madit, tmp_path
     assert index["_class_name"] == "TokenDecoderPipeline"
     assert index["decoder"] == ["detokenizers.pipelines.components", "Drawer"]
     written = {path.suffix for folder in ("dcdd", "madit") for path in (tmp_path / folder).rglob("*") if path.is_file()}
-    assert written == {".json", ".yaml", ".safetensors", ".txt"}  # .txt: the words of MaDiT
+    assert written == {".json", ".yaml", ".safetensors", ".txt", ".md"}  # .txt: the words of MaDiT
     for one, folder, given in ((pipe, "dcdd", {"prompt": PROMPT}), (of_madit, "madit", {"visual_tokens": tokens})):
         seeds = [generator(seed) for seed in range(2 if folder == "madit" else 1)]
         before = one(**given, generator=seeds, output_type="pt").images
@@ -385,5 +391,5 @@ def test_names_that_lead_nowhere_or_elsewhere_are_refused(embedded, pipe, tmp_pa
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     with pytest.raises(ValueError, match="is of a StableDiffusionPipeline"):
         dt.pipeline(tmp_path)
-    with pytest.raises(ValueError, match="trained for 12 codes|another codebook|decodes"):
+    with pytest.raises(ValueError, match=r"this MaDiT decodes (the 12 codes|4x4 tokens)"):
         TokenDecoderPipeline(pipe.vlm, Drawer(madit.model(madit.tokenizer(madit.vae_folder(tmp_path / "vae")))))

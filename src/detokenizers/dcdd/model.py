@@ -21,6 +21,7 @@ from ..checkpoint import DECODER, load_tensors, save_tensors, settings_in, weigh
 from ..config import Config
 from ..decoder import FlowDecoder, require_same_codes
 from ..flow.solvers import OnStep, Progress, Solver, euler
+from ..hub.sharing import OnHub
 from ..pretrained.flux.scope import Attention, Scope
 from ..pretrained.flux.transformer import FluxNet, PretrainedFlux
 from ..pretrained.spaces import PretrainedVAE, Space
@@ -88,7 +89,7 @@ class DCDDConfig(Config):
         )
 
 
-class DCDD(nn.Module):
+class DCDD(nn.Module, OnHub):
     """The decoder. Calling it with tokens that were observed by `self.observers` gives images [b 3 h w] in [-1, 1].
 
     Args:

@@ -24,6 +24,7 @@ from ..decoder import FlowDecoder, require_same_codes
 from ..flow.solvers import OnStep, Progress
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import FixedShift
+from ..hub.sharing import OnHub
 from ..nn.uvit import UViT, UViTConfig
 from ..pretrained.spaces import Pixels
 from ..protocols import Grid, VisualTokenizer, VisualTokens
@@ -61,7 +62,7 @@ class PixelDCDDConfig(Config):
         return PixelDCDD(self, codebook, FlowDecoder(Pixels(), net, TimeGrid(shift=FixedShift(), power=self.power)))
 
 
-class PixelDCDD(nn.Module):
+class PixelDCDD(nn.Module, OnHub):
     """A decoder of tokens that were observed by `self.observers`."""
 
     source: Literal["tokens"] = "tokens"
@@ -170,7 +171,9 @@ class PixelDCDD(nn.Module):
         )
 
     @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "b 3 h w"], *, seeds: Sequence[int] | None = None) -> Float[Tensor, "b 3 h w"]:
+    def decode(
+        self, latents: Float[Tensor, "b 3 h w"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """Images of drawn pixels."""
         return self.decoder.space.decode(latents)
 

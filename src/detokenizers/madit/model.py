@@ -19,6 +19,7 @@ from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..flow.noise import noise as draw_noise
 from ..flow.solvers import OnStep, Progress
+from ..hub.sharing import OnHub
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .distributions import Hard, TokenInput
 from .heads import Decoding, Flow, Head, HeadConfig
@@ -68,7 +69,7 @@ class MaDiTConfig(Config):
         return MaDiT(self, self.codes.build() if codes is None else codes, vocabulary)
 
 
-class MaDiT(nn.Module):
+class MaDiT(nn.Module, OnHub):
     """A decoder of tokens. Calling it gives images [b 3 h w] in [-1, 1]."""
 
     source: Literal["tokens"] = "tokens"
@@ -100,7 +101,9 @@ class MaDiT(nn.Module):
         """
         return self.decode(self.latents(tokens, steps=steps, seeds=seeds, captions=captions, progress=progress))
 
-    def decode(self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int] | None = None) -> Float[Tensor, "b 3 h w"]:
+    def decode(
+        self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """Images of patches of latents."""
         return self.codes.draw(latents)
 
@@ -115,8 +118,8 @@ class MaDiT(nn.Module):
         guidance: float | None = None,
         on_step: OnStep | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """The patches of latents that Algorithm 1 draws, with the config's guidance unless given; `on_step` is called after every round, its t being the share
-        of patches that were still to be drawn."""
+        """The patches of latents that Algorithm 1 draws, with the config's guidance unless one is given; `on_step` is
+        called after every round, its t being the share of patches that were still to be drawn."""
         rounds = self.rounds(tokens, steps=steps, seeds=seeds, captions=captions, guidance=guidance, on_step=on_step)
         count = self.steps if steps is None else max(1, steps)  # none at all is refused by the first
         patches = torch.empty(0)

@@ -19,6 +19,7 @@ from torch import nn
 
 from .. import papers
 from ..checkpoint import write_text
+from ..hub.sharing import keep_records
 from ..nn.precision import cast
 from ..pretrained.vlm.loading import load_vlm
 from ..pretrained.weights.models import PATTERNS
@@ -70,9 +71,10 @@ class Component(ModelMixin):
         return self
 
     def save_pretrained(self, save_directory: str | Path, **unused: Any) -> None:
-        """Write the model as a run folder."""
+        """Write the model as a run folder, with the records of its training."""
         model: Any = self.model
         model.save(save_directory)
+        keep_records(getattr(model, "origin", None), Path(save_directory))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, torch_dtype: torch.dtype | None = None, **loading: Any) -> Self:

@@ -6,11 +6,11 @@ prompt, seeds -latents, by a guided flow-> latents -its own decoder-> images
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers.utils import BaseOutput
-from dataclasses import dataclass
 
 from .base import Callback, DrawingPipeline, Generators, OutputType, prompts_of, seeds_of
 from .components import Drawer

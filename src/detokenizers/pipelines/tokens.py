@@ -58,7 +58,9 @@ class TokenDecoderPipeline(DrawingPipeline):
     @property
     def drawer(self) -> Drawer:
         if self.decoder is None and self.vlm is None:
-            raise ValueError("this pipeline has neither a decoder nor a VLM with a decoder of its own; load one of them")
+            raise ValueError(
+                "this pipeline has neither a decoder nor a VLM with a decoder of its own; load one of them"
+            )
         return self.decoder or Drawer(CodeDecoder(self.tokenizer))
 
     @property
