@@ -114,9 +114,7 @@ def card_of(
         "## Training",
         training(settings[run], run.relative_to(folder).as_posix()) if run else "No record of a training is here.",
         "## Evaluation",
-        f"This model is the row `{numbers.row}`; {numbers.how}.\n\n{numbers.table}"
-        if numbers
-        else "No measured numbers are here.",
+        numbers.text if numbers else "No measured numbers are here.",
         "## Limits",
         LIMITS,
         "## Licences",
@@ -151,9 +149,7 @@ def parts_in(settings: Mapping[str, Any], within: str = "") -> Iterator[Part]:
 class Numbers(NamedTuple):
     """What an evaluation found: for readers, and for the Hub's index."""
 
-    row: str
-    how: str
-    table: str
+    text: str
     entries: list[EvalResult]
 
 
@@ -184,7 +180,8 @@ def measured(path: Path, row: str | None) -> Numbers:
         if one["value"] is not None
     ]
     how = f"protocol {tag}, N = {found['n']}, judged by {', '.join(judges) or 'no network'}"
-    return Numbers(row, how, text_in(path.parent / TABLE, "table of the results").strip(), entries)
+    table = text_in(path.parent / TABLE, "table of the results").strip()
+    return Numbers(f"This model is the row `{row}`; {how}.\n\n{table}", entries)
 
 
 def samples(folder: Path, sheet: str | Path | None) -> str | None:
