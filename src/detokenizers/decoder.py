@@ -262,10 +262,17 @@ class SpaceDecoder(nn.Module):
         return self.space.fingerprint()
 
 
-def needed(tokens: VisualTokens, name: str) -> Float[Tensor, "b n o"]:
-    """What was observed under a name, which only pictures that were read have."""
+def needed(
+    tokens: VisualTokens, name: str, how: str = "only pictures that were read have them"
+) -> Float[Tensor, "b n o"]:
+    """What was observed of tokens under a name.
+
+    Raises:
+        ValueError: nothing was; `how` is the way to tokens of which something is.
+    """
     if name not in tokens.observed:
-        raise ValueError(f"these tokens come without {name}; only pictures that were read have them")
+        has = f"have {', '.join(tokens.observed)}, not" if tokens.observed else "come without"
+        raise ValueError(f"these tokens {has} {name}; {how}")
     return tokens.observed[name]
 
 

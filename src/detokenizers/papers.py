@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,8 @@ from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
 from .protocols import Decoder, TextToImage
 from .training import Run
-from .training.run_folder import recipe_in
+from .training.distil_run import DistilRun, TeachingRun
+from .training.run_folder import RECORD, recipe_in
 from .vugen import KINDS as VUGEN_KINDS
 from .vugen.recipes import RECIPES as VUGEN_RECIPES
 
@@ -62,6 +64,21 @@ def run_of(name: str) -> Run:
     if path.suffix.lower() not in (".yaml", ".yml"):
         return find(name)()
     return type(find(recipe_in(path))()).from_yaml(path)
+
+
+def student_of(name: str | Path) -> DistilRun:
+    """The run that distils what a run folder holds to one step, with the settings that it learnt with.
+
+    Raises:
+        ValueError: no run is there, or one of something else than a decoder of many steps.
+    """
+    folder = resolve(name)
+    run = run_of(str(folder / RECORD))
+    if not isinstance(run, TeachingRun):
+        teaching = (recipe for recipe in RECIPES if isinstance(RECIPES[recipe](), TeachingRun))
+        raise ValueError(f"{name} is a run of {run.recipe}, which cannot be distilled; can be: {', '.join(teaching)}")
+    distilled: Any = find(run.distilled)()
+    return distilled.of(run, str(name))
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | TextToImage:

@@ -25,8 +25,8 @@ from torch.nn import functional as F
 
 from ..checkpoint import fingerprint
 from ..config import Config
+from ..nn.ranking import largest, precise, rows_at_a_time
 from .lcdm import LCDM
-from .ranking import largest, precise, rows_at_a_time
 
 
 def cosine(features: Float[Tensor, "... d"], codebook: Float[Tensor, "v d"]) -> Float[Tensor, "... v"]:

@@ -8,8 +8,6 @@ tokens with observed features [b n o] -map-> [b o h w] -FlowDecoder(pixels, U-Vi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,20 +16,18 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..checkpoint import fingerprint, load_into, load_tensors, save_tensors, write_text
+from ..checkpoint import DECODER, fingerprint, load_into, load_tensors, save_tensors, write_text
 from ..config import Config
-from ..decoder import FlowDecoder, require_same_codes
-from ..flow.solvers import OnStep, Progress
+from ..decoder import FlowDecoder
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import FixedShift
-from ..hub.sharing import OnHub
 from ..nn.uvit import UViT, UViTConfig
 from ..pretrained.spaces import Pixels
-from ..protocols import Grid, VisualTokenizer, VisualTokens
-from .calibration import Calibration, Observer, proxy_features, require_unit_rows
+from ..protocols import Grid
+from .calibration import Calibration
+from .condition import require_observed
+from .distribution_decoder import CODEBOOK, WEIGHTS, DistributionDecoder
 from .lcdm import LCDM, Expectation
-
-CONFIG, WEIGHTS, CODEBOOK = "decoder.yaml", "decoder.safetensors", "codebook.safetensors"
 
 
 class PixelDCDDConfig(Config):
@@ -57,125 +53,44 @@ class PixelDCDDConfig(Config):
         Raises:
             ValueError: codebook rows are not unit vectors.
         """
-        require_unit_rows(codebook)
-        net = UViT(self.net.vary(condition=self.lcdm.num_features(codebook.shape[1])))
-        return PixelDCDD(self, codebook, FlowDecoder(Pixels(), net, TimeGrid(shift=FixedShift(), power=self.power)))
+        features = self.lcdm.num_features(codebook.shape[1])
+        net = UViT(self.net.vary(condition=features))
+        return PixelDCDD(
+            codebook,
+            RasterMap(features),
+            FlowDecoder(Pixels(), net, TimeGrid(shift=FixedShift(), power=self.power)),
+            lcdm=self.lcdm,
+            calibration=self.calibration,
+            token_stride=self.token_stride,
+            steps=self.steps,
+            config=self,
+        )
 
 
-class PixelDCDD(nn.Module, OnHub):
-    """A decoder of tokens that were observed by `self.observers`."""
+class RasterMap(nn.Module):
+    """Observed features laid out on their grid, as they are."""
 
-    source: Literal["tokens"] = "tokens"
-    fp32 = ("codebook",)
-    codebook: Float[Tensor, "v d"]
-
-    def __init__(self, config: PixelDCDDConfig, codebook: Tensor, decoder: FlowDecoder) -> None:
+    def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.config, self.decoder = config, decoder
-        self.register_buffer("codebook", codebook.detach().float().clone(), persistent=False)
-        self.steps = config.steps
+        self.num_features = num_features
 
-    @property
-    def observer(self) -> Observer:
-        """LCDM and the VLM's side of the calibration, for the token loop (DCDD Eqs. 5-8)."""
-        return Observer(self.config.lcdm, self.codebook, self.config.calibration)
+    def forward(
+        self, observed: Float[Tensor, "b n o"], grid: Grid, latents: tuple[int, int]
+    ) -> Float[Tensor, "b o h w"]:
+        require_observed(observed, grid, self.num_features)
+        return observed.mT.unflatten(2, tuple(grid))
 
-    @cached_property
-    def observation(self) -> str:
-        """The name under which its observer's numbers are kept."""
-        return self.observer.name
 
-    @property
-    def observers(self) -> Mapping[str, Observer]:
-        """For `vlm.generate(..., observe=decoder.observers)`."""
-        return {self.observation: self.observer}
+class PixelDCDD(DistributionDecoder):
+    """A U-ViT over pixels, conditioned on the features' own map."""
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({self.observation})
+    config: PixelDCDDConfig
 
     @property
     def net(self) -> nn.Module:
         """The U-ViT."""
         net: Any = self.decoder.net
         return net
-
-    def proxy(self, features: Float[Tensor, "b n d"]) -> Float[Tensor, "b n o"]:
-        """LCDM of the encoder's calibrated distributions, which training uses in the VLM's place (DCDD Eqs. 9-15)."""
-        return proxy_features(features, self.config.calibration, self.config.lcdm, self.codebook)
-
-    def condition(self, tokens: VisualTokens) -> Float[Tensor, "b o h w"]:
-        """The condition map of observed tokens.
-
-        Raises:
-            ValueError: they were not observed, or not as this decoder needs it.
-        """
-        if self.observation not in tokens.observed:
-            found = ", ".join(tokens.observed) or "nothing"
-            raise ValueError(
-                f"this decoder needs {self.observation} of its tokens, these carry {found}; "
-                "generate them with observe=decoder.observers, or read images"
-            )
-        return self.encode(tokens.observed[self.observation], tokens.grid)
-
-    def encode(self, observed: Float[Tensor, "b n o"], grid: Grid) -> Float[Tensor, "b o h w"]:
-        """Observed features as a map.
-
-        Raises:
-            ValueError: there is another number of them, or they do not fill the grid.
-        """
-        wanted = self.config.lcdm.num_features(self.codebook.shape[1])
-        if observed.shape[1:] != (grid.size, wanted):
-            raise ValueError(
-                f"expected [b {grid.size} {wanted}] observed features for a {grid} grid, got {list(observed.shape)}; "
-                "were the tokens observed by this decoder's `observers`?"
-            )
-        return observed.to(self.codebook).mT.unflatten(2, tuple(grid))
-
-    @torch.no_grad()
-    def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
-        """Images to tokens, as if a VLM had sampled them."""
-        features = tokenizer.features(images)
-        observed = {self.observation: self.proxy(features.to(self.codebook))}
-        return VisualTokens(tokenizer.tokens(features), tokenizer.grid, observed)
-
-    def require(self, tokenizer: VisualTokenizer) -> None:
-        require_same_codes(self.codebook, tokenizer)
-
-    @torch.no_grad()
-    def forward(
-        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Draw from tokens and what was observed of them; `seeds` has one number per image, by default 0, 1, 2, ..."""
-        return self.decode(self.latents(tokens, steps=steps, seeds=seeds))
-
-    @torch.no_grad()
-    def latents(
-        self,
-        tokens: VisualTokens,
-        *,
-        steps: int | None = None,
-        seeds: Sequence[int] | None = None,
-        progress: Progress | None = None,
-        on_step: OnStep | None = None,
-    ) -> Float[Tensor, "b 3 h w"]:
-        """The pixels that are drawn from tokens, before they are cut to [-1, 1]; `on_step` is called after every step."""
-        stride, seeds = self.config.token_stride, range(len(tokens)) if seeds is None else seeds
-        return self.decoder.latents(
-            self.condition(tokens),
-            size=(tokens.grid.height * stride, tokens.grid.width * stride),
-            seeds=seeds,
-            steps=self.config.steps if steps is None else steps,
-            progress=progress,
-            on_step=on_step,
-        )
-
-    @torch.no_grad()
-    def decode(
-        self, latents: Float[Tensor, "b 3 h w"], *, seeds: Sequence[int] | None = None
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Images of drawn pixels."""
-        return self.decoder.space.decode(latents)
 
     def fingerprint(self) -> str:
         """Changes when weights or settings that decide pixels change."""
@@ -188,7 +103,7 @@ class PixelDCDD(nn.Module, OnHub):
         folder = Path(folder)
         save_tensors(folder / CODEBOOK, {"codebook": self.codebook})
         save_tensors(folder / WEIGHTS, self.net.state_dict(), dtype=dtype)
-        write_text(folder / CONFIG, self.config.to_yaml())
+        write_text(folder / DECODER, self.config.to_yaml())
 
     @classmethod
     def load(cls, folder: str | Path) -> PixelDCDD:
@@ -198,6 +113,6 @@ class PixelDCDD(nn.Module, OnHub):
             ValueError: a file is missing, damaged, or of another config.
         """
         folder = Path(folder)
-        built = PixelDCDDConfig.from_yaml(folder / CONFIG).build(load_tensors(folder / CODEBOOK)["codebook"])
+        built = PixelDCDDConfig.from_yaml(folder / DECODER).build(load_tensors(folder / CODEBOOK)["codebook"])
         load_into(built.net, folder / WEIGHTS)
         return built.requires_grad_(False).eval()

@@ -5,7 +5,7 @@ names | objects -load_decoders-> {label: decoder} -observers_of-> {name: observe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
 import torch
@@ -40,9 +40,9 @@ def labelled(decoders: Named) -> list[tuple[str, str | Drawer]]:
 
 
 def load_decoders(
-    asked: Sequence[tuple[str, str | Drawer]], tokenizer: VisualTokenizer, device: torch.device
+    asked: Sequence[tuple[str, str | Drawer]], tokenizer: Callable[[], VisualTokenizer], device: torch.device
 ) -> dict[str, Drawer]:
-    """Decoders by label; those that are given by name are loaded.
+    """Decoders by label; those that are given by name are loaded. The tokenizer is, too, if one draws from tokens.
 
     Raises:
         ValueError: no such decoder, one made for another codebook, or the same one twice.
@@ -56,7 +56,7 @@ def load_decoders(
         decoder = load(one, tokenizer, device) if isinstance(one, str) else one
         if decoder.source == "tokens":
             try:
-                decoder.require(tokenizer)
+                decoder.require(tokenizer())
             except ValueError as error:
                 raise ValueError(f"{one if isinstance(one, str) else label}: {error}") from None
         decoders[label] = decoder
@@ -65,9 +65,9 @@ def load_decoders(
     return decoders
 
 
-def load(name: str, tokenizer: VisualTokenizer, device: torch.device) -> Drawer:
+def load(name: str, tokenizer: Callable[[], VisualTokenizer], device: torch.device) -> Drawer:
     """The VLM's own decoder, its ceiling, or whatever `papers.load` finds."""
-    return PLAIN[name](tokenizer) if name in PLAIN else papers.load(name, device=device)
+    return PLAIN[name](tokenizer()) if name in PLAIN else papers.load(name, device=device)
 
 
 def of_tokens(decoders: Mapping[str, Drawer]) -> dict[str, Decoder]:

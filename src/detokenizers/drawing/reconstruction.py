@@ -67,7 +67,7 @@ def reconstruct(
     # Chunks of a size in which a picture does not depend on its company, and as many rows in the last one.
     size = evenly(config.decode_batch, config.decode_batch)
     found = pictures(config.images, config.world, tokenizer.image_size, size, config.split, config.smallest)
-    loaded = load_decoders(asked, tokenizer, device)
+    loaded = load_decoders(asked, lambda: tokenizer, device)
     decoders = of_tokens(loaded)
     if others := sorted(loaded.keys() - decoders.keys()):
         raise ValueError(f"{others[0]} draws from prompts, not from pictures; use it with generate")

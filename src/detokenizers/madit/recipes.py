@@ -138,20 +138,20 @@ MINI_TRAIN = TrainConfig(
     weight_decay=0.0,
     ema_decay=0.99,
 )
-MINI_FLOW = MINI_TRAIN.vary({"steps": MINI_FLOW_STEPS, "optimizer.lr": 1e-3})
+MINI_FLOW = MINI_TRAIN.vary({"steps": MINI_FLOW_STEPS, "lr": 5e-4, "optimizer.lr": 1e-3})
 MINI_MODEL = MaDiTConfig(
     codes=TokenizerConfig(
         space=PretrainedVAE(name="mini/vae"),
         image_size=64,
         patch=2,
         codes=1024,
-        dim=16,
+        dim=32,
         rule=Averages(),
         adapter=AdapterConfig(width=128, blocks=2, groups=16),
     ),
     words="mini/words",
     word_length=32,
-    trunk=TrunkConfig(width=160, encoder=3, decoder=3, heads=5, dropout=0.0, text="none"),
+    trunk=TrunkConfig(width=128, encoder=3, decoder=3, heads=4, dropout=0.0, text="none"),
     head=HeadConfig(width=256, blocks=3),
     sampling=Sampling(rounds=8, guidance=ConstantWeight(weight=1.5), decoding=Flow(steps=10)),
 )
@@ -176,6 +176,7 @@ def mini_flow() -> StageTwoRun:
         images=WorldImages(count=32_768),
         model=MINI_MODEL,
         repeats=1,
+        head_pace=3.0,
         train=MINI_FLOW,
     )
 

@@ -21,6 +21,7 @@ from ..nn.codebook import alarm
 from ..pretrained.vlm.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
 from ..training import CachedRun, Job
+from ..training.job import Pace
 from .distributions import widened
 from .heads import Regression
 from .model import MaDiT, MaDiTConfig
@@ -43,7 +44,13 @@ class MaDiTRun(CachedRun):
     def _latents(self, model: MaDiT, source: Source, tokenizer: VisualTokenizer | None = None) -> Images:
         return Images(model, source, self.encoded, self.device, tokenizer)
 
-    def _job(self, objective: nn.Module, images: Images, export: Callable[[nn.Module, Path], None]) -> Job:
+    def _job(
+        self,
+        objective: nn.Module,
+        images: Images,
+        export: Callable[[nn.Module, Path], None],
+        pace: Pace = lambda name: 1.0,
+    ) -> Job:
         others = self.images.held_out(HELD)
 
         def held_out() -> dict[str, Tensor]:
@@ -56,6 +63,7 @@ class MaDiTRun(CachedRun):
             lambda part, size: images[shuffled_rows(part, size, len(images.source))],
             export,
             images.preview,
+            pace,
             held_out=None if others is None else held_out,
             inputs=images.inputs,
         )
@@ -178,6 +186,8 @@ class StageTwoRun(MaDiTRun):
     """Times and noises for every context."""
     regression: float = Field(default=1.0, ge=0)
     """Weight of the regression beside the flow."""
+    head_pace: float = Field(default=1.0, gt=0)
+    """How many times the learning rates the flow's net learns with, which starts from nothing where the trunk does not."""
     time_law: TimeLaw = Uniform()
 
     def job(self) -> Job:
@@ -192,7 +202,12 @@ class StageTwoRun(MaDiTRun):
         )
         if tokenizer is not None:
             model.codes.measure(images.measured(self.exact))
-        return self._job(objective, images, lambda _, folder: model.save(folder, dtype=torch.float16))
+        return self._job(
+            objective,
+            images,
+            lambda _, folder: model.save(folder, dtype=torch.float16),
+            lambda name: self.head_pace if name.startswith("model.head.net.") else 1.0,
+        )
 
     def _borrowing(self, tokenizer: VisualTokenizer) -> MaDiT:
         codebook = tokenizer.codebook.cpu()

@@ -251,4 +251,5 @@ class VLMRun(CachedRun):
             save_tensors(folder / "model.safetensors", model.state_dict(), dtype=torch.float16)
 
         special = {name: ids[name] for name in ("pad", "bos", "eos", "boi")}
-        return Job(VLMObjective(model, weight=self.describe_weight, **special), batches, export, held_out=held_out)
+        objective = VLMObjective(model, weight=self.describe_weight, **special)
+        return Job(objective, batches, export, held_out=held_out, inputs=inputs)

@@ -9,6 +9,7 @@ z [... d] -unit-> cosines with rows [v d] -argmax-> ids ; codes = z + sg(rows[id
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -78,7 +79,7 @@ class Quantized(NamedTuple):
     loss: Float[Tensor, ""]
 
 
-class Codebook(nn.Module):
+class Codebook(nn.Module, ABC):
     """What the three have in common: a nearest-code search, the straight-through estimator, and counts of use."""
 
     window: Tensor
@@ -90,9 +91,9 @@ class Codebook(nn.Module):
         self.register_buffer("window", torch.zeros(codes))
         self.register_buffer("whole", torch.zeros(codes))
 
+    @abstractmethod
     def rows(self) -> Float[Tensor, "v d"]:
         """The codes: unit rows, fp32."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def nearest(self, z: Float[Tensor, "... d"]) -> Int[Tensor, "..."]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..data.sources import FolderImages, WorldImages
+from ..data.sources import FolderImages
 from ..flow.loss import VPrediction
 from ..flow.time_laws import LogitNormal
 from ..flow.time_shifts import FixedShift
@@ -53,6 +53,7 @@ def autoencoder(vlm: str = PLM, view: View = PLM_VIEW, ratio: float = 16) -> Aut
         alignment=DINOv2Alignment(),
         start_images=2048,
         statistics_images=50_000,
+        distilled="vugen.distil",
         # PAPER GAP (docs/vugen.md#optimisers): SSDD's are published in conflicting copies; batch 256, 200 epochs.
         train=TrainConfig(steps=1_000_000, batch_size=256, lr=3e-4, warmup=5000, clip=0.1, precision="bf16", workers=8),
     )
@@ -185,6 +186,7 @@ def mini_autoencoder() -> AutoencoderRun:
     return AutoencoderRun(
         recipe="vugen.mini_autoencoder",
         autoencoder=AutoencoderConfig(reducer=WhitenedMLP(ratio=8), decoder=PixelDecoder(net=MINI_NET), size=64),
+        distilled="vugen.mini_distil",
         train=MINI,
     )
 
@@ -228,8 +230,7 @@ def mini_distil() -> DistillationRun:
     return DistillationRun(
         recipe="vugen.mini_distil",
         folder="out/vugen/mini_autoencoder",
-        images=WorldImages(count=2048),
-        kept=True,
+        kept=2048,
         train=MINI.vary(steps=1000, lr=5e-4, optimizer=Muon(lr=1e-3)),
     )
 
