@@ -165,8 +165,8 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             raise ValueError(f"these are no LoRA weights: their first tensor is {next(iter(tensors), None)!r}")
         # The input layer has been widened for the condition; what LoRA knows of it is within.
         tensors = {name.replace("x_embedder.lora", "x_embedder.base.lora"): x for name, x in tensors.items()}
-        before = list(transformer.active_adapters()) if getattr(transformer, "peft_config", None) else []
         known = set(getattr(transformer, "peft_config", ()))
+        before = self.get_active_adapters() if known else []
         self.load_lora_into_transformer(
             tensors, alphas, transformer, adapter_name=adapter_name, metadata=notes, _pipeline=self
         )
