@@ -10,7 +10,7 @@ tokens read by the weights of `both`). The oracle draws the true tokens.
         --both out/madit/mini_distributions [--world 300] [--shares 0 0.1 0.3 1]
 
 scenes -teacher forcing-> tokens, distributions -each arm-> latents, pixels -> error an image and arm, paired intervals;
-by quartile of the cells' entropy: if it is the distributions that help, the gain grows with it. A table in Markdown on stdout.
+by quartile of the cells' entropy: if it is the distributions that help, the gain grows with it. Markdown on stdout.
 """
 
 from __future__ import annotations

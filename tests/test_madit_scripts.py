@@ -1,4 +1,4 @@
-"""MaDiT's scripts run to their end as they are, tiny: on the embedded stack from nothing to shipped weights, and all tables."""
+"""MaDiT's scripts run to their end tiny: the embedded stack from nothing to shipped weights, and all tables."""
 
 from __future__ import annotations
 

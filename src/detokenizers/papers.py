@@ -20,6 +20,7 @@ from .dcdd.pixel_runs import KINDS as PIXEL_KINDS
 from .dcdd.pixel_runs import RECIPES as PIXEL_RECIPES
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
+from .hub.sharing import OnHub
 from .madit.loading import load_language, load_own_codes, speaks, tokenizes
 from .madit.model import MaDiT
 from .madit.recipes import RECIPES as MADIT_RECIPES
@@ -98,6 +99,8 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | T
     if kind not in KINDS:
         raise ValueError(f"{folder} is of kind {kind!r}; this version knows {', '.join(KINDS)}")
     loaded = KINDS[kind](folder)
+    if isinstance(loaded, OnHub):
+        loaded.origin = folder
     if isinstance(loaded, nn.Module):
         loaded.to(device)
     return loaded

@@ -20,6 +20,7 @@ from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..flow.noise import noise as draw_noise
 from ..flow.solvers import OnStep, Progress
+from ..hub.sharing import OnHub
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .distributions import Hard, TokenInput
 from .heads import Decoding, Flow, Head, HeadConfig
@@ -69,7 +70,7 @@ class MaDiTConfig(Config):
         return MaDiT(self, self.codes.build() if codes is None else codes, vocabulary)
 
 
-class MaDiT(nn.Module):
+class MaDiT(nn.Module, OnHub):
     """A decoder of tokens. Calling it gives images [b 3 h w] in [-1, 1]."""
 
     source: Literal["tokens"] = "tokens"
