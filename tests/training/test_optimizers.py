@@ -8,11 +8,11 @@ from torch import nn
 
 from detokenizers.checkpoint import save_tensors
 from detokenizers.training import Job, TrainConfig, train
-from detokenizers.training.config import lr_factor
 from detokenizers.training.optimizers import Muon, matrices
 from detokenizers.training.report import read_log
 from detokenizers.training.schedules import Constant, Trapezoid
 from detokenizers.training.state import whole_state
+from detokenizers.training.train_settings import lr_factor
 
 from . import toy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import drawing
 from ..device import is_first
-from ..drawing.settings import ReconstructConfig
+from ..drawing.drawing_settings import ReconstructConfig
 from .command_line import greedy_options
 
 

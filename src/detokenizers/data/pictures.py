@@ -1,28 +1,32 @@
 """Pictures that a command names: files and folders, or scenes of the embedded world.
 
-paths | a number of scenes -pictures-> ids and batches of (ids, images [b 3 s s])
+paths | a number of scenes -pictures-> ids and batches of (ids, images [b 3 s s]), captions where there are some
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..pixels import to_tensor
+from ..tars import exists
+from ..texts import text_in
 from .canonical import batches
 from .images import Images, find
-from .world.scenes import Truth
+from .world.scenes import Truth, caption
 from .world.world import Split, World, WorldConfig
 
 
 class Pictures(NamedTuple):
-    """Ids, and the pictures themselves, read a batch at a time."""
+    """Ids and captions, and the pictures themselves, read a batch at a time."""
 
     chunks: list[list[str]]
     """Ids of each batch."""
     read: Callable[[int], Images]
     """A batch by its number."""
+    captions: Mapping[str, str]
+    """By id: of scenes, and of pictures with a `NAME.txt` beside them."""
 
     @property
     def ids(self) -> list[str]:
@@ -45,11 +49,16 @@ def pictures(
         return Pictures(
             [[file.id for file in some] for some in few],
             lambda number: next(batches(few[number], size, batch, smallest=smallest)),
+            {file.id: text_in(path).strip() for file in files if exists(path := file.path.with_suffix(".txt"))},
         )
     seeds = [range(first, min(first + batch, world)) for first in range(0, world, batch)]
     chunks = [[f"{split}-{seed:05d}" for seed in few] for few in seeds]
-    drawn = World(WorldConfig(resolution=size))
-    return Pictures(chunks, lambda number: Images(chunks[number], to_tensor(drawn.batch(seeds[number], split)[0])))
+    scenes, ids = World(WorldConfig(resolution=size)), [id for chunk in chunks for id in chunk]
+    return Pictures(
+        chunks,
+        lambda number: Images(chunks[number], to_tensor(scenes.batch(seeds[number], split)[0])),
+        {id: caption(truth) for id, truth in zip(ids, truths(scenes, world, split))},
+    )
 
 
 def truths(world: World, number: int, split: Split | Literal["prompts"]) -> list[Truth]:

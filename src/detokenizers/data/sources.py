@@ -23,6 +23,7 @@ from .. import tars
 from ..config import Config
 from ..digests import sha256s_of
 from ..pixels import to_tensor
+from ..texts import text_in
 from .canonical import RULE, Prepared
 from .images import find
 from .streams import Dataset, Stream, Webdataset, kept
@@ -77,7 +78,7 @@ class Folder:
         texts = [self.files[row].path.with_suffix(".txt") for row in rows]
         if missing := [path for path in texts if not tars.exists(path)]:
             raise ValueError(f"this needs captions, but there is no {missing[0]}; put a text file beside every image")
-        return [tars.opened(path).read().decode().strip() for path in texts]
+        return [text_in(path).strip() for path in texts]
 
     def fingerprint(self) -> str:
         """Of names, contents, captions and the preparation: any change gives another one, a copy elsewhere the same.

@@ -7,6 +7,7 @@ picture -tokenizer, distributions by proxy-> tokens -each decoder-> DECODER/ITEM
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,16 @@ from ..data.marks import RESULTS, SHEET, require_ours
 from ..data.pictures import Pictures, pictures
 from ..device import device_of
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
+from ..evaluation.reporting import finite_list
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
-from ..pretrained.vlm.loading import load_tokenizer
+from ..papers import load_tokenizer
 from ..protocols import Decoder, TokenVLM, VisualTokenizer
 from ..seeds import item_seed
 from ..tars import exists
 from .batching import chunks, evenly, filled
 from .decoders import Drawer, Named, labelled, load_decoders, of_tokens, steps_note, steps_of
+from .drawing_settings import ReconstructConfig
 from .gallery import ORIGINAL, Drawn, Gallery
-from .settings import ReconstructConfig
 from .sharing import Progress, drawn_together
 
 MEASURES = {"psnr": Metric("PSNR", "higher", "dB"), "ssim": Metric("SSIM-uniform7", "higher")}
@@ -92,7 +94,7 @@ def reconstruct(
             "decoders": {
                 label: {
                     "metrics": scores[label],
-                    "per_image": {name: finite(column) for name, column in values[label].items()},
+                    "per_image": {name: finite_list(column) for name, column in values[label].items()},
                 }
                 for label in decoders
             },
@@ -116,7 +118,7 @@ def prepared(
     # Chunks of a size in which a picture does not depend on its company, and as many rows in the last one.
     size = evenly(config.decode_batch, config.decode_batch)
     found = pictures(config.images, config.world, tokenizer.image_size, size, config.split, config.smallest)
-    loaded = load_decoders(asked, tokenizer, device)
+    loaded = load_decoders(asked, lambda: tokenizer, device)
     decoders = of_tokens(loaded)
     if others := sorted(loaded.keys() - decoders.keys()):
         raise ValueError(f"{others[0]} draws from prompts, not from pictures; use it with generate")
@@ -178,9 +180,11 @@ class Reconstruction:
         originals = [{"picture": fingerprint(image)[:16]} for image in batch.images]
         if label == ORIGINAL:
             return originals
+        told = self.found.captions if "captions" in getattr(self.decoders[label], "options", ()) else {}
+        texts = [{"caption": told[id]} if id in told else {} for id in batch.ids]
         return [
-            {"id": id, **one, "seed": item_seed(self.config.seed, id), **self.how[label]}
-            for id, one in zip(batch.ids, originals)
+            {"id": id, **one, **text, "seed": item_seed(self.config.seed, id), **self.how[label]}
+            for id, one, text in zip(batch.ids, originals, texts)
         ]
 
     def lacking(self, batch: Images, label: str) -> list[int]:
@@ -198,7 +202,9 @@ class Reconstruction:
                 continue
             notes, rows = self.notes(batch, label), filled(lacking, self.rows)
             tokens = decoder.read(batch.images[rows].to(self.device), self.tokenizer)
-            images = decoder(tokens, steps=self.steps.get(label), seeds=[notes[row]["seed"] for row in rows])
+            captions = [self.found.captions.get(batch.ids[row], "") for row in rows]
+            seeds = [notes[row]["seed"] for row in rows]
+            images = decoder(replace(tokens, captions=captions), steps=self.steps.get(label), seeds=seeds)
             for row, image in zip(lacking, images):
                 self.gallery.keep(label, batch.ids[row], image, notes[row])
 
@@ -210,8 +216,3 @@ def summary(columns: Mapping[str, Float[Tensor, "n"]], seed: int) -> dict[str, R
         return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, values.item())
 
     return {name: mean(MEASURES[name], values) for name, values in columns.items()}
-
-
-def finite(values: Float[Tensor, "n"]) -> list[float | None]:
-    """JSON has no infinity: the PSNR of identical pictures is null."""
-    return [value if value != float("inf") else None for value in values.tolist()]

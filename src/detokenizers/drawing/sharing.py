@@ -36,7 +36,7 @@ class Work(Protocol):
         ...
 
     def done(self, unit: int) -> bool:
-        """Whether all of a unit is there, whoever drew it."""
+        """Whether all of a unit is there, whoever drew it; a picture that was made otherwise is an error."""
         ...
 
 
@@ -58,8 +58,12 @@ def drawn_together(work: Work, folder: Path, what: str, recipe: Recipe, ray: int
     sizes = work.sizes
     mine = range(rank(), len(sizes), world_size())
     with Peers(folder) as peers:
-        with tqdm(total=sum(sizes[unit] for unit in mine), desc=what, disable=None if is_first() else True) as bar:
-            for unit in mine:
+        # All are looked at before the first is drawn: one that was made otherwise is an error then.
+        left = [unit for unit in mine if not work.done(unit)]
+        every, to_do = (sum(sizes[unit] for unit in some) for some in (mine, left))
+        quiet = None if is_first() else True
+        with tqdm(total=every, initial=every - to_do, desc=what, disable=quiet) as bar:
+            for unit in left:
                 work.draw(unit, bar.update)
         if is_first():
             others = [unit for unit in range(len(sizes)) if unit not in mine]
