@@ -69,5 +69,5 @@ def test_a_run_goes_on_with_inputs_that_its_record_does_not_name_and_refuses_oth
     (tmp_path / INPUTS).write_text('{"images": "a"}')
     require_same_inputs({"images": "a", "tokenizer": "b"}, tmp_path)
     for others in ({"images": "c"}, {"tokenizer": "b"}):
-        with pytest.raises(ValueError, match="the images that .+ was trained with changed since"):
+        with pytest.raises(ValueError, match=r"the images that .+ was trained with changed since"):
             require_same_inputs(others, tmp_path)
