@@ -1,7 +1,9 @@
-"""What VUGEN's parts cost: the text cache beside reading the prompt again at every step, and a U-ViT laid out
-channels-last beside the net as it was trained. Both pairs compute the same.
+"""What VUGEN's parts cost: the text cache beside reading the prompt again at every step, and a U-ViT's rewrites for
+sampling beside the net as it was trained. Both pairs compute the same, which their tests hold. With `--decoders`, the
+folders of trained autoencoders, their images/s instead, all in one run and each in its own number of steps.
 
     python benchmarks/vugen.py [--uvit mini|S|B|M] [--pixels 64] [--steps 4] [--batch 8]
+    python benchmarks/vugen.py --decoders out/vugen/latent out/vugen/autoencoder out/vugen/autoencoder-1
 
 the embedded VLM, a random tower -euler, guided-> ms ; a random U-ViT, one step -> ms ; one JSON row each
 """
@@ -9,7 +11,6 @@ the embedded VLM, a random tower -euler, guided-> ms ; a random U-ViT, one step 
 from __future__ import annotations
 
 import argparse
-import copy
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from row import limits, report, setting, taking_turns
 
 from detokenizers.flow import FixedShift, TimeGrid, euler, guided
 from detokenizers.nn.uvit import UViT, uvit_size
+from detokenizers.nn.uvit_fast import for_sampling
 from detokenizers.pretrained.vlm.load_features import load_feature_vlm
+from detokenizers.vugen.autoencoder import Autoencoder
 from detokenizers.vugen.recipes import MINI_NET
 from detokenizers.vugen.tower import Tower
 
@@ -33,8 +36,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--decoders", nargs="+", help="folders of autoencoders, the first of which the others are put beside"
+    )
     args = parser.parse_args()
     with torch.no_grad():
+        if args.decoders:
+            decoders(args)
+            return
         text_cache(args)
         one_step(args)
 
@@ -67,17 +76,19 @@ def text_cache(args: Any) -> None:
 
 
 def one_step(args: Any) -> None:
-    """One call of a U-ViT as trained, and laid out channels-last."""
+    """One call of a U-ViT as trained, rewritten, and laid out channels-last."""
     device = torch.device(args.device)
     config = MINI_NET if args.uvit == "mini" else uvit_size(args.uvit, 64)
     net = UViT(config).to(device).eval()
-    last = copy.deepcopy(net).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    fast, last = for_sampling(net, t=1.0), for_sampling(net, t=1.0)
+    last.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     noisy = torch.randn(args.batch, 3, args.pixels, args.pixels, device=device)
     condition = torch.randn(args.batch, config.condition, args.grid, args.grid, device=device)
     t, wide = torch.ones(args.batch, device=device), noisy.contiguous(memory_format=torch.channels_last)
     runs = {
         "trained": lambda: net(noisy, t, condition),
-        "channels_last": lambda: last(wide, t, condition),
+        "rewritten": lambda: fast(noisy, t, condition),
+        "rewritten_channels_last": lambda: last(wide, t, condition),
     }
     found = taking_turns(runs, device, args.repeats)
     timed = {f"{name}_cpu_ms": round(thread, 2) for name, (_, thread) in found.items()}
@@ -85,10 +96,36 @@ def one_step(args: Any) -> None:
         "vugen one step", device, torch.float32, batch=args.batch, resolution=args.pixels, repeats=args.repeats
     )
     report(
-        row,
-        timed,
-        {"uvit": args.uvit, "ratio": ratio(found, "trained", "channels_last")},
-        limits(device, torch.float32),
+        row, timed, {"uvit": args.uvit, "ratio": ratio(found, "trained", "rewritten")}, limits(device, torch.float32)
+    )
+
+
+def decoders(args: Any) -> None:
+    """Images a second from random latents: a batch, in the decoder's own steps."""
+    device = torch.device(args.device)
+    loaded = {folder: Autoencoder.load(folder).to(device) for folder in args.decoders}
+    generator = torch.Generator().manual_seed(0)
+
+    def run(one: Autoencoder) -> Any:
+        latents = torch.randn(args.batch, one.grid.size, one.channels, generator=generator).to(device)
+        return lambda: one.decode(latents, seeds=range(args.batch))
+
+    found = taking_turns({folder: run(one) for folder, one in loaded.items()}, device, args.repeats)
+    first = next(iter(loaded))
+    rows = {
+        folder: {
+            "parameters": sum(weight.numel() for weight in one.net.parameters()),
+            "steps": one.config.decoder.steps,
+            "images_per_s": round(1e3 * args.batch / found[folder][0], 2),
+            "images_per_cpu_s": round(1e3 * args.batch / found[folder][1], 2),
+            "times_faster": ratio(found, first, folder),
+        }
+        for folder, one in loaded.items()
+    }
+    size = next(iter(loaded.values())).size
+    report(
+        setting("vugen decoders", device, torch.float32, batch=args.batch, resolution=size, repeats=args.repeats),
+        {"decoders": rows},
     )
 
 

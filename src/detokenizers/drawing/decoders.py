@@ -40,12 +40,19 @@ def labelled(decoders: Named) -> list[tuple[str, str | Drawer]]:
 
 
 def load_decoders(
-    asked: Sequence[tuple[str, str | Drawer]], tokenizer: Callable[[], VisualTokenizer], device: torch.device
+    asked: Sequence[tuple[str, str | Drawer]],
+    tokenizer: Callable[[], VisualTokenizer],
+    device: torch.device,
+    vlm: str | None = None,
 ) -> dict[str, Drawer]:
-    """Decoders by label; those that are given by name are loaded. The tokenizer is, too, if one draws from tokens.
+    """Decoders by label; those that are given by name are loaded.
+
+    Args:
+        tokenizer: of the VLM; it is asked for if one draws from tokens.
+        vlm: its name, which models that draw from prompts must have been made for.
 
     Raises:
-        ValueError: no such decoder, one made for another codebook, or the same one twice.
+        ValueError: no such decoder, one made for another codebook or VLM, or the same one twice.
     """
     decoders: dict[str, Drawer] = {}
     for label, one in asked:
@@ -54,11 +61,13 @@ def load_decoders(
                 f"a decoder cannot be called {label!r}, that folder is taken; name each once, or rename one"
             )
         decoder = loaded(one, tokenizer, device) if isinstance(one, str) else one
-        if decoder.source == "tokens":
-            try:
+        try:
+            if decoder.source == "tokens":
                 decoder.require(tokenizer())
-            except ValueError as error:
-                raise ValueError(f"{one if isinstance(one, str) else label}: {error}") from None
+            elif vlm is not None:
+                decoder.require(vlm)
+        except ValueError as error:
+            raise ValueError(f"{one if isinstance(one, str) else label}: {error}") from None
         decoders[label] = decoder
     if not decoders:
         raise ValueError(f"there is no decoder; --decoder takes {', '.join(PLAIN)}, mini/dcdd and run folders")

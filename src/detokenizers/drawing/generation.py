@@ -76,7 +76,7 @@ def generate(
     model = cache(lambda: load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm)
     if config.compare:
         asked = [(BASELINE, BASELINE), *(pair for pair in asked if pair[1] != BASELINE)]
-    decoders = load_decoders(asked, lambda: model().tokenizer, device)
+    decoders = load_decoders(asked, lambda: model().tokenizer, device, vlm if isinstance(vlm, str) else None)
     sampler = model() if of_tokens(decoders) else None
     if sampler is not None:
         sampler.check([item.text for item in items])
