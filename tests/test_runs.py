@@ -1,7 +1,7 @@
 """The scripts of the paper's tables run to their end, tiny, as they are: every command does its work on random
 checkpoints and on pictures like ImageNet's (tests/paper_stack.py). Every command of the other scripts, which train for
 hours, is at least one that `detok` understands: they run with stand-ins that only take notes. The scripts of VUGEN run in
-tests/test_vugen_scripts.py."""
+tests/test_vugen_scripts.py, those of MaDiT in tests/test_madit_scripts.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from . import paper_stack, script_server
 
 RUNS = Path(__file__).parent.parent / "runs"
 SCRIPTS = sorted(RUNS.glob("*.sh"))
-OTHERS = [path for path in SCRIPTS if not path.name.startswith(("table", "vugen"))]
+OTHERS = [path for path in SCRIPTS if not path.name.startswith(("table", "vugen", "madit"))]
 NEEDS = {
     "table2_janus.sh": ("table1_janus.sh",),
     "table4_janus.sh": ("table1_janus.sh",),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..decoder import FlowDecoder, needed, require_same_codes
 from ..flow.solvers import OnStep, Progress, Solver, euler
+from ..hub.sharing import OnHub
 from ..protocols import Grid, VisualTokenizer, VisualTokens
 from .calibration import Calibration, Observer, proxy_features, require_unit_rows
 from .lcdm import LCDM, Expectation
@@ -32,7 +33,7 @@ class ConditionEncoder(Protocol):
     ) -> Float[Tensor, "b k hc wc"]: ...
 
 
-class DistributionDecoder(nn.Module):
+class DistributionDecoder(nn.Module, OnHub):
     """Calling it with tokens that were observed by `self.observers` gives images [b 3 h w] in [-1, 1].
 
     Args:

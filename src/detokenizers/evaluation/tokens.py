@@ -31,8 +31,10 @@ def codebook_scores(home: Path, ids: Sequence[str], decoders: Sequence[str]) -> 
     if tokens is None:
         raise ValueError(f"codebook counts tokens, and {home} keeps none; measure a folder that `detok generate` left")
     paths = [tokens / f"{id}.safetensors" for id in ids]
-    codebook = load_tokenizer(notes_in(paths[0]).get("vlm", "mini")).codebook
-    counts = torch.stack([counted(load_tensors(path)["ids"], len(codebook)) for path in paths]).sum(0)
+    notes = notes_in(paths[0])
+    # Tokens of before there was such a note name their VLM, which has to be loaded for it.
+    size = notes["codes"] if "codes" in notes else len(load_tokenizer(notes.get("vlm", "mini")).codebook)
+    counts = torch.stack([counted(load_tensors(path)["ids"], size) for path in paths]).sum(0)
     total = int(counts.sum())
     scores = {
         "codebook_usage": measured(Metric("codes used", "higher"), usage(counts), tokens=total),

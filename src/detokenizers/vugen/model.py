@@ -24,6 +24,7 @@ from ..flow.noise import noise
 from ..flow.solvers import OnStep, Progress, euler
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import SquareRootShift, TimeShift
+from ..hub.sharing import OnHub
 from ..pretrained.vlm.feature_vlm import FeatureVLM, View
 from ..pretrained.vlm.load_features import load_feature_vlm
 from ..seeds import mixed
@@ -59,7 +60,7 @@ class VUGENConfig(Config):
         return VUGEN(self, vlm, target, Tower(vlm.language_model, target.channels, target.grid, self.tower))
 
 
-class VUGEN(nn.Module):
+class VUGEN(nn.Module, OnHub):
     """A `TextToImage`. The VLM is only read: nothing here changes its weights, its code or its mode."""
 
     source: Literal["prompts"] = "prompts"
