@@ -136,8 +136,8 @@ class Reconstruction:
             if self.gallery.lacks(ORIGINAL, id, originals[id]):
                 self.gallery.keep(ORIGINAL, id, image, originals[id])
         for label, decoder in self.decoders.items():
-            told = self.captions if "captions" in getattr(decoder, "options", ()) else {}
-            texts = {id: {"caption": told[id]} if id in told else {} for id in batch.ids}
+            given = self.captions if "captions" in getattr(decoder, "options", ()) else {}
+            texts = {id: {"caption": given[id]} if id in given else {} for id in batch.ids}
             notes = {
                 id: {"id": id, **one, **texts[id], "seed": item_seed(self.seed, id), **self.how[label]}
                 for id, one in originals.items()
