@@ -89,6 +89,16 @@ def test_optimisers_are_given_equal_time_on_equal_batches_and_held_out_scenes(ro
     assert 0 < muon["held_out"] != adamw["held_out"] > 0
 
 
+def test_faster_ways_to_draw_with_madit_draw_the_same(row):
+    (patches,) = row("madit_drawing", "--rounds", 3, "--batch", 2, "--repeats", 1, "--device", "cpu")
+    assert set(patches) >= ROW
+    assert patches["largest_difference"] < 1e-3
+    assert patches["ratio"] > 1
+    (words,) = row("visual_words", "--layers", 1, "--grid", 3, "--batch", 2, "--device", "cpu")
+    assert set(words) >= ROW
+    assert words["tokens_equal"]
+
+
 def test_limits_of_the_machine_are_measured(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     module = importlib.import_module("row")

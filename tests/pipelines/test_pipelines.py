@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from detokenizers.pipelines import TextToImagePipeline, TokenDecoderPipeline
 from detokenizers.pipelines.base import next_seed, seeds_of
 from detokenizers.pipelines.components import Drawer, FrozenVLM
 from detokenizers.pixels import to_levels
+from detokenizers.pretrained.flux.scope import LoRA
 
+from ..dcdd import tiny as dcdd
+from ..dcdd.test_pixels import decoder as pixel_decoder
 from ..madit import tiny as madit
 from ..stack import PIXELS
 from ..vugen.tiny import feature_vlm, vugen
@@ -61,9 +65,9 @@ def test_a_generator_stands_for_its_own_seed_and_then_for_seeds_that_it_draws():
 
 def test_pictures_equal_those_of_the_same_vlm_and_decoder_to_the_bit(pipe):
     drawn = pipe(PROMPT, generator=generator(3), num_inference_steps=4)
-    vlm, dcdd = dt.load_vlm("mini"), dt.load("mini/dcdd")
-    tokens = vlm.generate([PROMPT], seeds=[3], observe=dcdd.observers)
-    images = dcdd(tokens, steps=4, seeds=[3])
+    vlm, decoder = dt.load_vlm("mini"), dt.load("mini/dcdd")
+    tokens = vlm.generate([PROMPT], seeds=[3], observe=decoder.observers)
+    images = decoder(tokens, steps=4, seeds=[3])
     assert torch.equal(drawn.visual_tokens.ids, tokens.ids)
     assert np.array_equal(np.asarray(drawn.images[0]), to_levels(images)[0])
     plain = dt.pipeline("mini", decoder="vq")(PROMPT, generator=generator(3), output_type="pt").images
@@ -80,7 +84,7 @@ def test_pictures_of_vugen_and_madit_equal_those_of_the_models(text_to_image, of
     tokens, words = madit.tokens(decoder.codes), ["a red apple", "green pear", "on wood"]
     seeds = [generator(seed) for seed in (4, 5, 6)]
     drawn = of_madit(visual_tokens=tokens, generator=seeds, captions=words, num_inference_steps=3, output_type="pt")
-    images = decoder(tokens, seeds=[4, 5, 6], captions=words, steps=3)
+    images = decoder(replace(tokens, captions=words), seeds=[4, 5, 6], steps=3)
     assert torch.equal(drawn.images, (images / 2 + 0.5).clamp(0, 1))
     stronger = of_madit(
         visual_tokens=tokens, generator=[generator(seed) for seed in (4, 5, 6)], captions=words, num_inference_steps=3,
@@ -137,8 +141,8 @@ def test_tokens_of_one_call_go_into_another_and_pictures_into_tokens(pipe):
     assert again.images.shape == (2, 3, *SIZE)
     assert torch.equal(again.visual_tokens.ids[0], again.visual_tokens.ids[1])
     levels = torch.rand(1, 3, *SIZE, generator=generator(0))
-    dcdd, tokenizer = pipe.decoder.model, pipe.tokenizer
-    expected = dcdd(dcdd.read(2 * levels - 1, tokenizer), seeds=[5]) / 2 + 0.5
+    decoder, tokenizer = pipe.decoder.model, pipe.tokenizer
+    expected = decoder(decoder.read(2 * levels - 1, tokenizer), seeds=[5]) / 2 + 0.5
     assert torch.equal(pipe(images=levels, generator=generator(5), output_type="pt").images, expected)
     arrays = levels.permute(0, 2, 3, 1).numpy()
     assert torch.equal(pipe(images=arrays, generator=generator(5), output_type="pt").images, expected)
@@ -148,7 +152,7 @@ def test_bare_ids_are_enough_where_nothing_else_is_needed(embedded, of_madit):
     plain = dt.pipeline("mini", decoder="vq")
     ids = torch.randint(64, (2, 16), generator=generator(0))
     images = plain(visual_tokens=ids, output_type="pt").images
-    assert torch.equal(images, plain.tokenizer.decode_ids(ids) / 2 + 0.5)
+    assert torch.equal(images, plain.tokenizer.decode(plain.tokenizer.codebook[ids]) / 2 + 0.5)
     codes = of_madit.decoder.model.codes
     assert of_madit(visual_tokens=madit.tokens(codes).ids, generator=generator(0)).images[0].size == (madit.SIZE,) * 2
     assert len(of_madit(images=(madit.images(2) + 1) / 2, generator=generator(0)).images) == 2
@@ -226,7 +230,7 @@ def test_a_saved_pipeline_draws_the_same(pipe, text_to_image, of_madit, tmp_path
     assert index["_class_name"] == "TokenDecoderPipeline"
     assert index["decoder"] == ["detokenizers.pipelines.components", "Drawer"]
     written = {path.suffix for folder in ("dcdd", "madit") for path in (tmp_path / folder).rglob("*") if path.is_file()}
-    assert written == {".json", ".yaml", ".safetensors", ".txt"}  # .txt: the words of MaDiT
+    assert written == {".json", ".yaml", ".safetensors", ".txt", ".md"}  # .txt: the words of MaDiT
     for one, folder, given in ((pipe, "dcdd", {"prompt": PROMPT}), (of_madit, "madit", {"visual_tokens": tokens})):
         seeds = [generator(seed) for seed in range(2 if folder == "madit" else 1)]
         before = one(**given, generator=seeds, output_type="pt").images
@@ -282,8 +286,8 @@ def test_half_precision_is_for_the_nets_and_draws_nearly_the_same(pipe, text_to_
     assert half.dtype == torch.bfloat16
     assert half.transformer.proj_out.weight.dtype == half.vae.dtype == torch.bfloat16
     assert half.vlm.model.model.model.language_model.norm.weight.dtype == torch.bfloat16
-    dcdd = half.decoder.model
-    assert {dcdd.codebook.dtype, dcdd.encoder.fc.weight.dtype, half.tokenizer.codebook.dtype} == {torch.float32}
+    decoder = half.decoder.model
+    assert {decoder.codebook.dtype, decoder.encoder.fc.weight.dtype, half.tokenizer.codebook.dtype} == {torch.float32}
     assert half.vlm.model.model.model.generation_head.vision_head.weight.dtype == torch.float32
     assert half(PROMPT, generator=generator(0)).images[0].size == SIZE
     drawn = half(visual_tokens=before.visual_tokens, generator=generator(0), output_type="pt").images
@@ -361,6 +365,39 @@ def test_lora_weights_are_added_weighed_and_taken_out(pipe, text_to_image, tmp_p
         pipe.load_lora_weights({"transformer.proj_out.weight": torch.zeros(1)})
 
 
+def test_a_decoder_that_was_trained_as_lora_keeps_its_adapter(tmp_path):
+    trained = dcdd.build(dcdd.config(tmp_path / "vae").vary(scope=LoRA(rank=2, alpha=2)))
+    with torch.no_grad():
+        for name, weight in trained.named_parameters():
+            if "lora_B" in name:
+                weight.normal_()
+    trained.requires_grad_(False)
+    tokens = trained.read(torch.rand(1, 3, 32, 32, generator=generator(0)) * 2 - 1, dcdd.Tokenizer())
+    pipe = TokenDecoderPipeline(decoder=trained)
+    draw = lambda: pipe(visual_tokens=tokens, generator=generator(0), output_type="pt").images  # noqa: E731
+    before = draw()
+    pipe.load_lora_weights(lora_for(pipe.transformer), adapter_name="style")
+    assert pipe.get_active_adapters() == ["default", "style"]
+    assert not torch.allclose(draw(), before, atol=1e-2)
+    pipe.unload_lora_weights()
+    assert pipe.get_active_adapters() == ["default"]
+    assert torch.equal(draw(), before)
+
+
+def test_a_decoder_of_pixels_has_steps_to_watch_and_no_autoencoder(tmp_path):
+    built = pixel_decoder()
+    tokens = built.read(torch.rand(2, 3, 32, 32, generator=generator(0)) * 2 - 1, dcdd.Tokenizer())
+    TokenDecoderPipeline(decoder=built).save_pretrained(tmp_path)
+    pipe, seen = TokenDecoderPipeline.from_pretrained(tmp_path, device_map="cpu"), []
+    images = pipe(
+        visual_tokens=tokens, generator=[generator(0), generator(1)], output_type="pt",
+        callback_on_step_end=lambda pipe, step, timestep, tensors: seen.append(tensors["latents"].shape),
+    ).images  # fmt: skip
+    assert torch.equal(images, built(tokens, seeds=[0, 1]) / 2 + 0.5)
+    assert seen == [(2, 3, 32, 32)] * 2
+    assert pipe.vae is pipe.transformer is None
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -391,5 +428,5 @@ def test_names_that_lead_nowhere_or_elsewhere_are_refused(embedded, pipe, tmp_pa
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     with pytest.raises(ValueError, match="is of a StableDiffusionPipeline"):
         dt.pipeline(tmp_path)
-    with pytest.raises(ValueError, match=r"trained for 12 codes|another codebook|decodes"):
+    with pytest.raises(ValueError, match=r"this MaDiT decodes (the 12 codes|4x4 tokens)"):
         TokenDecoderPipeline(pipe.vlm, Drawer(madit.model(madit.tokenizer(madit.vae_folder(tmp_path / "vae")))))

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, FluxTransformer2DModel
 from diffusers.loaders import FluxLoraLoaderMixin
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from ..device import is_first
 from ..flow.solvers import OnStep
+from ..hub.card import card_of
+from ..hub.sharing import FILES
 from ..pixels import to_levels
 from .components import Drawer
 
@@ -27,8 +30,6 @@ OutputType = Literal["pil", "np", "pt", "latent"]
 Generators = torch.Generator | Sequence[torch.Generator] | None
 Callback = Callable[[Any, int, Tensor, dict[str, Tensor]], Mapping[str, Tensor] | None]
 """`callback(pipe, step, timestep, {"latents": ...})`; latents in what it returns replace those of the step."""
-FILES = ("*.json", "*.yaml", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md")
-"""What is fetched of a pipeline's repository: settings, words and safetensors, never pickles or code."""
 
 
 class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
@@ -164,8 +165,8 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             raise ValueError(f"these are no LoRA weights: their first tensor is {next(iter(tensors), None)!r}")
         # The input layer has been widened for the condition; what LoRA knows of it is within.
         tensors = {name.replace("x_embedder.lora", "x_embedder.base.lora"): x for name, x in tensors.items()}
-        before = list(transformer.active_adapters()) if getattr(transformer, "peft_config", None) else []
         known = set(getattr(transformer, "peft_config", ()))
+        before = self.get_active_adapters() if known else []
         self.load_lora_into_transformer(
             tensors, alphas, transformer, adapter_name=adapter_name, metadata=notes, _pipeline=self
         )
@@ -184,8 +185,20 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             super().unload_lora_weights()
         self._loras = []
 
-    def save_pretrained(self, save_directory: str | Path, **saving: Any) -> None:
-        """Write model_index.json and a folder for each component; weights are safetensors.
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict[str, Any] | None = None,
+        **saving: Any,
+    ) -> None:
+        """Write model_index.json, a model card and a folder for each component; weights are safetensors.
+
+        Args:
+            push_to_hub: whether it is pushed, too, to the `repo_id` among `saving`, or to the folder's name.
+            model_card_kwargs: what `hub.card.card_of` takes: `results`, `row`, `sheet`, `license`.
+            saving: what `push_to_hub` takes.
 
         Raises:
             ValueError: LoRA weights are loaded, which are not part of the pipeline.
@@ -195,7 +208,32 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
                 f"LoRA weights ({', '.join(self._loras)}) are no part of this pipeline and are not saved with it; "
                 "call unload_lora_weights() first, and load them again where they are needed"
             )
-        super().save_pretrained(save_directory, **saving)
+        folder = Path(save_directory)
+        super().save_pretrained(folder)
+        card_of(folder, **(model_card_kwargs or {})).save(folder / "README.md")
+        if push_to_hub:
+            saving = {"repo_id": folder.name, **saving}
+            self.push_to_hub(model_card_kwargs=model_card_kwargs, **saving)
+
+    def push_to_hub(
+        self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, private: bool | None = None,
+        token: str | None = None, **committing: Any,
+    ) -> str:  # fmt: skip
+        """Push the saved pipeline to a repository, which is made if it is not there; returns the address of the commit.
+
+        Args:
+            repo_id: owner/name.
+            model_card_kwargs: what `hub.card.card_of` takes: `results`, `row`, `sheet`, `license`.
+            private: whether a new repository is private.
+            token: the Hub's; the one of `hf auth login` unless given.
+            committing: what `HfApi.upload_folder` takes, such as `commit_message` and `create_pr`.
+        """
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, model_card_kwargs={"repo_id": repo_id, **(model_card_kwargs or {})})
+            committing = {"commit_message": f"Upload {type(self).__name__}", **committing}
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **committing))
 
 
 def seeds_of(generator: Generators, count: int) -> list[int]:
@@ -225,7 +263,7 @@ def next_seed(generator: torch.Generator) -> int:
     return first if new else drawn
 
 
-def prompts_of(prompt: str | Sequence[str], each: int) -> list[str]:
+def texts_of(prompt: str | Sequence[str], each: int) -> list[str]:
     """Every prompt so many times in a row, as diffusers orders them."""
     if each < 1:
         raise ValueError(f"num_images_per_prompt is {each}; it must be at least 1")
@@ -233,7 +271,8 @@ def prompts_of(prompt: str | Sequence[str], each: int) -> list[str]:
 
 
 def as_output(images: Float[Tensor, "b 3 h w"], kind: OutputType) -> list[Image.Image] | np.ndarray | Tensor:
-    """Images in [-1, 1] as diffusers hands them out: PIL, or numbers in [0, 1], `[b h w 3]` in NumPy, `[b 3 h w]` in torch."""
+    """Images in [-1, 1] as diffusers hands them out: PIL, or numbers in [0, 1], `[b h w 3]` in NumPy or `[b 3 h w]` in
+    torch."""
     if kind == "pil":
         return [Image.fromarray(levels) for levels in to_levels(images)]  # the very levels that `detok` writes
     numbers = (images / 2 + 0.5).clamp(0, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,8 +20,8 @@ from torch import nn
 
 from .. import papers
 from ..checkpoint import write_text
+from ..hub.sharing import keep_records
 from ..nn.precision import cast
-from ..pretrained.vlm.loading import load_vlm
 from ..pretrained.weights.models import PATTERNS
 from ..texts import json_of, text_in
 
@@ -28,19 +29,14 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 class Component(ModelMixin):
-    """A model of the house.
-
-    Args:
-        model: what is called.
-        name: where it came from, as given to the loader; None for an object that somebody built.
-    """
+    """A model of the house, `component.model`."""
 
     mixes: ClassVar[bool] = True
     """Whether it needs autocast to compute with weights of half precision."""
 
-    def __init__(self, model: nn.Module, name: str | None = None) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.name = model, name
+        self.model = model
         self.asked: torch.dtype | None = None
 
     @classmethod
@@ -50,8 +46,8 @@ class Component(ModelMixin):
 
     def forward(self, method: str, *arguments: Any, **more: Any) -> Any:
         """Call a method of the model."""
-        device, half = self.device.type, self.mixes and self.asked in HALF
-        with torch.autocast(device, self.asked if half else None, enabled=half):
+        half = self.mixes and self.asked in HALF
+        with torch.autocast(self.device.type, self.asked) if half else nullcontext():
             return getattr(self.model, method)(*arguments, **more)
 
     @property
@@ -70,9 +66,10 @@ class Component(ModelMixin):
         return self
 
     def save_pretrained(self, save_directory: str | Path, **unused: Any) -> None:
-        """Write the model as a run folder."""
+        """Write the model as a run folder, with the records of its training."""
         model: Any = self.model
         model.save(save_directory)
+        keep_records(getattr(model, "origin", None), Path(save_directory))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, torch_dtype: torch.dtype | None = None, **loading: Any) -> Self:
@@ -87,16 +84,14 @@ class Component(ModelMixin):
         """
         if loading.get("quantization_config") is not None:
             raise ValueError("the models of this package are not quantised; leave quantization_config out")
-        component = cls.loaded(Path(folder))
         device = loading.get("device_map")
-        if isinstance(device, (str, torch.device)):
-            component.to(device)
+        component = cls.loaded(Path(folder), device if isinstance(device, (str, torch.device)) else "cpu")
         return component if torch_dtype is None else component.to(dtype=torch_dtype)
 
     @classmethod
-    def loaded(cls, folder: Path) -> Self:
+    def loaded(cls, folder: Path, device: str | torch.device = "cpu") -> Self:
         """The component of a folder that `save_pretrained` left."""
-        return cls(papers.load(folder))  # pyright: ignore[reportArgumentType]
+        return cls(papers.load(folder, device=device))  # pyright: ignore[reportArgumentType]
 
 
 class Drawer(Component):
@@ -107,14 +102,23 @@ REFERENCE = "vlm.json"
 
 
 class FrozenVLM(Component):
-    """A VLM that samples tokens. It is saved as its name; one from a folder of this machine is copied along."""
+    """A VLM that samples tokens. It is saved as its name; one from a folder of this machine is copied along.
+
+    Args:
+        model: what `load_vlm` returns.
+        name: what it was loaded by; None for an object that somebody built.
+    """
 
     mixes = False
+
+    def __init__(self, model: nn.Module, name: str | None = None) -> None:
+        super().__init__(model)
+        self.name = name
 
     @classmethod
     def named(cls, name: str, device: str | torch.device = "cpu") -> Self:
         """The VLM that `dt.load_vlm` finds under a name."""
-        return cls(load_vlm(name, device=device), name)
+        return cls(papers.load_vlm(name, device=device), name)
 
     def save_pretrained(self, save_directory: str | Path, **unused: Any) -> None:
         """Write the name of the VLM; and its files, if the name is a folder's.
@@ -140,9 +144,10 @@ class FrozenVLM(Component):
         write_text(folder / REFERENCE, json.dumps({"vlm": name}) + "\n")
 
     @classmethod
-    def loaded(cls, folder: Path) -> Self:
+    def loaded(cls, folder: Path, device: str | torch.device = "cpu") -> Self:
+        """The VLM whose name is in a folder, or whose files are."""
         path = folder / REFERENCE
         known = json_of(text_in(path, "name of a VLM"), str(path))
         if not isinstance(known, dict) or not isinstance(known.get("vlm"), str):
             raise ValueError(f'{path} should read like {{"vlm": "mini"}}')
-        return cls.named(str(folder) if known["vlm"] == "." else known["vlm"])
+        return cls.named(str(folder) if known["vlm"] == "." else known["vlm"], device)

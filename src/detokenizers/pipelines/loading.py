@@ -13,7 +13,7 @@ from .. import papers
 from ..checkpoint import resolve
 from ..texts import json_of, text_in
 from .base import FILES, DrawingPipeline
-from .components import Drawer, FrozenVLM
+from .components import REFERENCE, Drawer, FrozenVLM
 from .prompts import TextToImagePipeline
 from .tokens import TokenDecoderPipeline
 
@@ -39,16 +39,18 @@ def pipeline(
     """
     if decoder is not None:
         vlm = FrozenVLM.named(str(name), device)
-        drawer = None if str(decoder) == OWN else Drawer(_loaded(decoder, device, "tokens"), str(decoder))
+        drawer = None if str(decoder) == OWN else Drawer(_loaded(decoder, device, "tokens"))
         return TokenDecoderPipeline(vlm, drawer)
     folder = resolve(name, FILES)
     if not (folder / INDEX).is_file():
-        return TextToImagePipeline(Drawer(_loaded(folder, device, "prompts"), str(name)))
+        return TextToImagePipeline(Drawer(_loaded(folder, device, "prompts")))
     index = json_of(text_in(folder / INDEX), str(folder / INDEX))
     kind = index.get("_class_name") if isinstance(index, dict) else None
     if kind not in CLASSES:
         raise ValueError(f"{folder / INDEX} is of a {kind}; this package has {' and '.join(CLASSES)}")
-    return CLASSES[kind].from_pretrained(str(folder)).to(device)
+    # VLMs are loaded on their device, which decides their precision.
+    vlms = {path.parent.name: FrozenVLM.loaded(path.parent, device) for path in folder.glob(f"*/{REFERENCE}")}
+    return CLASSES[kind].from_pretrained(str(folder), **vlms).to(device)
 
 
 def _loaded(name: str | Path, device: str | torch.device, source: str) -> torch.nn.Module:

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from ..decoder import needed
 from ..flow.solvers import OnStep, Progress
+from ..hub.sharing import OnHub
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .autoencoder import Autoencoder
 
 OBSERVED = "understanding"
 
 
-class Reconstruction(nn.Module):
+class Reconstruction(nn.Module, OnHub):
     """Reducer and pixel decoder of VUGEN, without its tower."""
 
     source: Literal["tokens"] = "tokens"
@@ -40,6 +41,10 @@ class Reconstruction(nn.Module):
     def load(cls, folder: str | Path) -> Reconstruction:
         """From the folder of stage A or of a distillation."""
         return cls(Autoencoder.load(folder))
+
+    def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write the autoencoder."""
+        self.autoencoder.save(folder, dtype=dtype)
 
     def require(self, tokenizer: VisualTokenizer) -> None:
         """Raise a ValueError when tokens and features of an image are not on one raster."""
