@@ -19,7 +19,7 @@ from detokenizers.pixels import to_levels
 from detokenizers.pretrained.flux.scope import LoRA
 
 from ..dcdd import tiny as dcdd
-from ..dcdd.test_pixels import decoder as pixel_decoder
+from ..dcdd.test_pixel_model import decoder as pixel_decoder
 from ..madit import tiny as madit
 from ..stack import PIXELS
 from ..vugen.tiny import feature_vlm, vugen
