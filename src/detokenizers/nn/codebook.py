@@ -267,7 +267,7 @@ def spherical_means(vectors: Float[Tensor, "m d"], count: int, rounds: int = 10)
 
 def usage(counts: Float[Tensor, "v"]) -> float:
     """Share of the codes that occur. On few tokens it is small for any codebook: count over ten tokens a code."""
-    return float((counts > 0).float().mean())
+    return float((counts > 0).double().mean())
 
 
 def perplexity(counts: Float[Tensor, "v"]) -> float:
