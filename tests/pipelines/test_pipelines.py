@@ -275,6 +275,10 @@ def test_a_vlm_from_a_folder_is_copied_and_one_without_a_name_is_not_saved(embed
     assert (tmp_path / "third" / "vlm" / "model.safetensors").is_file()
     with pytest.raises(ValueError, match="was handed over as an object"):
         TokenDecoderPipeline(dt.load_vlm("mini")).save_pretrained(tmp_path / "none")
+    with pytest.raises(ValueError, match="weights are written as safetensors and nothing else"):
+        pipe.save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    with pytest.raises(ValueError, match="saving takes no variant"):
+        pipe.save_pretrained(tmp_path / "variant", variant="fp16")
 
 
 def test_half_precision_is_for_the_nets_and_draws_nearly_the_same(pipe, text_to_image, of_madit, tmp_path):

@@ -114,12 +114,15 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
     def _steps(self, numbers: Sequence[int]) -> Iterator[int]:
         """The loop over steps with its bar, which ends early when a callback asked for it."""
         self._num_timesteps = len(numbers)
-        with self.progress_bar(total=len(numbers)) as bar:
+        with self._bar(len(numbers)) as bar:
             for number in numbers:
                 if self._interrupt:
                     return
                 yield number
                 bar.update()
+
+    def _bar(self, total: int) -> Any:
+        return self.progress_bar(total=total)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _on_step(self, callback: Callback, tensors: Sequence[str] | None) -> OnStep:
         def on_step(number: int, t: Tensor, latents: Tensor) -> Tensor:
@@ -136,7 +139,7 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         asked = {name: fetching[name] for name in known if fetching.get(name) is not None}
         return snapshot_download(pretrained_model_name, allow_patterns=list(FILES), **asked)
 
-    def load_lora_weights(
+    def load_lora_weights(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         pretrained_model_name_or_path_or_dict: str | dict[str, Tensor],
         adapter_name: str | None = None,
@@ -175,17 +178,17 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         if before:
             transformer.set_adapters([*before, added])
 
-    def unload_lora_weights(self) -> None:
+    def unload_lora_weights(self, reset_to_overwritten_params: bool = False) -> None:
         """Take out what `load_lora_weights` added; adapters that the decoder was trained with stay."""
         transformer: Any = self.transformer
         if trained := [name for name in getattr(transformer, "peft_config", ()) if name not in self._loras]:
             transformer.delete_adapters(self._loras)
             transformer.set_adapters(trained)
         else:
-            super().unload_lora_weights()
+            super().unload_lora_weights(reset_to_overwritten_params)
         self._loras = []
 
-    def save_pretrained(
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         save_directory: str | Path,
         *,
@@ -201,8 +204,12 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             saving: what `push_to_hub` takes.
 
         Raises:
-            ValueError: LoRA weights are loaded, which are not part of the pipeline.
+            ValueError: LoRA weights are loaded, which are not part of the pipeline, or pickles are asked for.
         """
+        if not saving.pop("safe_serialization", True):
+            raise ValueError("weights are written as safetensors and nothing else; leave safe_serialization out")
+        if saving and not push_to_hub:
+            raise ValueError(f"saving takes no {', '.join(saving)}")
         if self._loras:
             raise ValueError(
                 f"LoRA weights ({', '.join(self._loras)}) are no part of this pipeline and are not saved with it; "
@@ -215,7 +222,7 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             saving = {"repo_id": folder.name, **saving}
             self.push_to_hub(model_card_kwargs=model_card_kwargs, **saving)
 
-    def push_to_hub(
+    def push_to_hub(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, private: bool | None = None,
         token: str | None = None, **committing: Any,
     ) -> str:  # fmt: skip

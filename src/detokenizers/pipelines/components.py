@@ -56,9 +56,9 @@ class Component(ModelMixin):
         """Of most weights; the parts that a model keeps in fp32 do not count."""
         return max(self.parameters(), key=torch.numel).dtype
 
-    def to(self, *arguments: Any, **more: Any) -> Self:
+    def to(self, *arguments: Any, **more: Any) -> Self:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Move it, and cast what may be cast."""
-        device, dtype, *_ = torch._C._nn._parse_to(*arguments, **more)
+        device, dtype, *_ = torch._C._nn._parse_to(*arguments, **more)  # pyright: ignore[reportAttributeAccessIssue]
         if device is not None:
             nn.Module.to(self, device)
         if dtype is not None:
@@ -66,14 +66,18 @@ class Component(ModelMixin):
             self.asked = dtype
         return self
 
-    def save_pretrained(self, save_directory: str | Path, **unused: Any) -> None:
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | Path, **unused: Any
+    ) -> None:
         """Write the model as a run folder, with the records of its training."""
         model: Any = self.model
         model.save(save_directory)
         keep_records(getattr(model, "origin", None), Path(save_directory))
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, torch_dtype: torch.dtype | None = None, **loading: Any) -> Self:
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, folder: str | Path, *, torch_dtype: torch.dtype | None = None, **loading: Any
+    ) -> Self:
         """Read it back.
 
         Args:

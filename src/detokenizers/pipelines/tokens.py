@@ -153,7 +153,7 @@ class TokenDecoderPipeline(DrawingPipeline):
                 f"a {type(decoder).__name__} draws from the {', '.join(sorted(lacking))} of pictures, which a VLM does "
                 "not sample; give images instead of a prompt"
             )
-        with self.progress_bar(total=len(prompts) * self.tokenizer.grid.size) as bar:
+        with self._bar(len(prompts) * self.tokenizer.grid.size) as bar:
             return self.vlm(
                 "generate",
                 prompts,
