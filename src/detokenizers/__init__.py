@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .decoder import CodeDecoder as CodeDecoder
     from .decoder import FlowDecoder as FlowDecoder
     from .papers import load as load
+    from .papers import load_vlm as load_vlm
     from .pipelines.loading import pipeline as pipeline
-    from .pretrained.vlm.loading import load_vlm as load_vlm
     from .protocols import Decoder as Decoder
     from .protocols import Grid as Grid
     from .protocols import ImageSpace as ImageSpace
@@ -45,7 +45,7 @@ _HOMES = {
     "VisualTokenizer": "protocols",
     "VisualTokens": "protocols",
     "load": "papers",
-    "load_vlm": "pretrained.vlm.loading",
+    "load_vlm": "papers",
     "pipeline": "pipelines.loading",
 }
 

@@ -228,14 +228,9 @@ def resolve(name: str | Path, patterns: Sequence[str] = ()) -> Path:
     Raises:
         ValueError: there is no such folder, and it cannot be had from the Hub; the message lists what is embedded.
     """
+    if (folder := here(name)) is not None:
+        return folder
     text = str(name)
-    here = Path(name).expanduser() if text.startswith("~/") else Path(name)
-    if text.startswith("mini/") and (EMBEDDED / name).exists():
-        if here.exists():
-            log.warning("%s is the embedded one; the folder here is ./%s", text, text)
-        return EMBEDDED / name
-    if here.exists():
-        return here
     if not patterns or text.startswith(("mini/", ".", "/", "~")) or text.count("/") != 1:
         known = ", ".join(sorted(f"mini/{path.name}" for path in (EMBEDDED / "mini").glob("*/"))) or "nothing"
         remote = ", and a Hub id reads owner/name" if patterns else ""
@@ -248,6 +243,17 @@ def resolve(name: str | Path, patterns: Sequence[str] = ()) -> Path:
         raise ValueError(
             f"there is no folder {text!r} here, and it cannot be had from the Hub: {reason(error)}"
         ) from None
+
+
+def here(name: str | Path) -> Path | None:
+    """The folder behind `mini/PART` or a path; None where there is none, as behind other names."""
+    text = str(name)
+    own = Path(name).expanduser() if text.startswith("~/") else Path(name)
+    if text.startswith("mini/") and (EMBEDDED / name).exists():
+        if own.exists():
+            log.warning("%s is the embedded one; the folder here is ./%s", text, text)
+        return EMBEDDED / name
+    return own if own.exists() else None
 
 
 def reason(error: Exception) -> str:

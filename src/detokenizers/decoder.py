@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -67,20 +67,9 @@ class FlowDecoder(nn.Module):
         return lambda noisy, t: self.net(noisy, t, condition)
 
     @torch.no_grad()
-    def sample(
-        self,
-        condition: Float[Tensor, "b k hc wc"],
-        *,
-        size: tuple[int, int],
-        seeds: Sequence[int],
-        steps: int = 30,
-        solver: Solver = euler,
-        progress: Progress | None = None,
-    ) -> Float[Tensor, "b 3 h w"]:
+    def sample(self, condition: Float[Tensor, "b k hc wc"], **sampling: Any) -> Float[Tensor, "b 3 h w"]:
         """Draw one image per condition; arguments and errors are those of `latents`."""
-        return self.space.decode(
-            self.latents(condition, size=size, seeds=seeds, steps=steps, solver=solver, progress=progress)
-        )
+        return self.space.decode(self.latents(condition, **sampling))
 
     @torch.no_grad()
     def latents(

@@ -1,6 +1,7 @@
 """All papers of the house, and nothing else knows the list: their recipes, and how what they train is loaded.
 
 name -find-> a recipe ; folder | name | Hub id -load, by the folder's kind-> Decoder | TextToImage
+                                               -load_vlm-> TokenVLM -its tokenizer alone: load_tokenizer-> VisualTokenizer
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpoint import kind_of, resolve
+from .checkpoint import here, kind_of, resolve
 from .dcdd.model import DCDD
 from .dcdd.pixel_runs import KINDS as PIXEL_KINDS
 from .dcdd.pixel_runs import RECIPES as PIXEL_RECIPES
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
 from .hub.sharing import OnHub
+from .madit.loading import load_language, load_own_codes, speaks, tokenizes
 from .madit.model import MaDiT
 from .madit.recipes import RECIPES as MADIT_RECIPES
 from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
-from .protocols import Decoder, TextToImage
+from .pretrained.vlm import loading
+from .protocols import Decoder, TextToImage, TokenVLM, VisualTokenizer
 from .training import Run
 from .training.distil_run import DistilRun, TeachingRun
 from .training.run_folder import RECORD, recipe_in
@@ -101,3 +104,20 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | T
     if isinstance(loaded, nn.Module):
         loaded.to(device)
     return loaded
+
+
+def load_vlm(name: str | Path = "mini", *, device: str | torch.device = "cpu") -> TokenVLM:
+    """Load a frozen VLM that draws: a language model that a paper here trained, or one that
+    `pretrained.vlm.loading.load_vlm` knows, with its names and errors."""
+    folder = here(name)
+    if folder is not None and speaks(folder):
+        return load_language(folder, device=device)
+    return loading.load_vlm(name, device=device)
+
+
+def load_tokenizer(name: str | Path = "mini", *, device: str | torch.device = "cpu") -> VisualTokenizer:
+    """Load the visual tokenizer of a VLM without the VLM, or that of a decoder which has one of its own."""
+    folder = here(name)
+    if folder is not None and tokenizes(folder):
+        return load_own_codes(folder, device=device)
+    return loading.load_tokenizer(name, device=device)

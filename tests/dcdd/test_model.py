@@ -233,14 +233,14 @@ def test_weights_of_another_config_are_refused(dcdd, tmp_path):
     dcdd.save(tmp_path / "run")
     text = (tmp_path / "run" / "decoder.yaml").read_text().replace("width: 16", "width: 32")
     (tmp_path / "run" / "decoder.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"decoder.safetensors does not fit decoder.yaml beside it"):
+    with pytest.raises(ValueError, match=r"decoder.safetensors does not fit a DCDD: "):
         DCDD.load(tmp_path / "run")
     dcdd.save(tmp_path / "run")
     whole = load_tensors(tmp_path / "run" / "decoder.safetensors")
     hole = {name: tensor for name, tensor in whole.items() if name != "encoder.fc.bias"}
-    for name, tensors in (("encoder.fc.bias", hole), ("foreign", whole | {"foreign": torch.zeros(1)})):
+    for name, tensors in (("missing encoder.fc.bias", hole), ("unknown foreign", whole | {"foreign": torch.zeros(1)})):
         save_tensors(tmp_path / "run" / "decoder.safetensors", tensors)
-        with pytest.raises(ValueError, match=rf"does not fit decoder.yaml beside it: {name} \(1 tensors in all\)"):
+        with pytest.raises(ValueError, match=rf"does not fit a DCDD: {name} \(1 in all\)"):
             DCDD.load(tmp_path / "run")
     with pytest.raises(ValueError, match="there is no config file"):
         DCDD.load(tmp_path / "nowhere")

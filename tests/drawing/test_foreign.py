@@ -52,6 +52,12 @@ def test_a_model_without_tokens_needs_no_vlm_and_cannot_reconstruct(tmp_path, mo
         drawing.reconstruct(drawn.paths("poster"), vlm=Painter(), decoder={"poster": Poster()}, out=tmp_path / "r")
 
 
+def test_a_model_without_tokens_draws_with_the_vlm_it_was_made_for_only(tmp_path):
+    with pytest.raises(ValueError, match="poster: it was made for mini, not for another"):
+        drawing.generate(PROMPTS[0], vlm="another", decoder={"poster": Poster()}, out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_call_goes_on_and_refuses_what_was_made_otherwise(tmp_path, monkeypatch):
     drawing.generate(PROMPTS, vlm=Painter(), decoder={"mine": Mixer()}, out=tmp_path)
     monkeypatch.setattr(Painter, "generate", None)

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detokenizers.mini.autoencoder import AutoencoderObjective
-from detokenizers.mini.judge import WorldNetObjective
+from detokenizers.mini.autoencoder_objective import AutoencoderObjective
 from detokenizers.mini.perceptual import perceptual_loss, pixel_loss
-from detokenizers.mini.tokenizer import TokenizerObjective
+from detokenizers.mini.tokenizer_objective import TokenizerObjective
 from detokenizers.mini.vlm_objective import VLMObjective
+from detokenizers.mini.world_net_objective import WorldNetObjective
 from detokenizers.nn.codebook import Averages, Restarts
 from detokenizers.nn.world_net import WorldNet, WorldNetConfig
 from detokenizers.pixels import to_tensor
@@ -153,7 +153,7 @@ def test_the_judge_learns_from_scenes_without_any_of_its_labels():
 
 
 def test_a_centre_belongs_to_the_cell_it_lies_in():
-    from detokenizers.mini.judge import _cells
+    from detokenizers.mini.world_net_objective import _cells
 
     centres = torch.tensor([[0.0, 0.0], [0.99, 0.0], [0.3, 0.6], [1.0, 1.0], [-1.0, -1.0]])
     assert _cells(centres, 16).tolist() == [0, 3, 9, 15, -1]

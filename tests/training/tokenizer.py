@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from detokenizers.checkpoint import save_tensors
-from detokenizers.mini.tokenizer import TokenizerObjective
+from detokenizers.mini.tokenizer_objective import TokenizerObjective
 from detokenizers.nn.codebook import Averages, Restarts
 from detokenizers.nn.world_net import WorldNet, WorldNetConfig
 from detokenizers.training import Job, TrainConfig

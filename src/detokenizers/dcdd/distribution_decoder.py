@@ -71,17 +71,9 @@ class DistributionDecoder(nn.Module, OnHub):
         self.token_stride, self.steps, self.config = token_stride, steps, config
 
     @torch.no_grad()
-    def forward(
-        self,
-        tokens: VisualTokens,
-        *,
-        steps: int | None = None,
-        seeds: Sequence[int] | None = None,
-        solver: Solver = euler,
-        progress: Progress | None = None,
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Draw from tokens and what was observed of them; `seeds` has one number per image, by default 0, 1, 2, ..."""
-        return self.decode(self.latents(tokens, steps=steps, seeds=seeds, solver=solver, progress=progress))
+    def forward(self, tokens: VisualTokens, **sampling: Any) -> Float[Tensor, "b 3 h w"]:
+        """Draw from tokens and what was observed of them; the arguments are those of `latents`."""
+        return self.decode(self.latents(tokens, **sampling))
 
     @torch.no_grad()
     def latents(
@@ -94,7 +86,8 @@ class DistributionDecoder(nn.Module, OnHub):
         progress: Progress | None = None,
         on_step: OnStep | None = None,
     ) -> Float[Tensor, "b c hl wl"]:
-        """The latents that are drawn from tokens; `on_step` is called after every step."""
+        """The latents that are drawn from tokens; `seeds` has one number per image, by default 0, 1, 2, ..., and
+        `on_step` is called after every step."""
         condition = self.condition(tokens)  # Eqs. 19-20
         size = (tokens.grid.height * self.token_stride, tokens.grid.width * self.token_stride)
         seeds = range(len(tokens)) if seeds is None else seeds

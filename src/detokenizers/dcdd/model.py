@@ -15,7 +15,15 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ..checkpoint import DECODER, load_tensors, save_tensors, settings_in, weights_fingerprint, write_text
+from ..checkpoint import (
+    DECODER,
+    load_strictly,
+    load_tensors,
+    save_tensors,
+    settings_in,
+    weights_fingerprint,
+    write_text,
+)
 from ..config import Config
 from ..decoder import FlowDecoder
 from ..pretrained.flux.scope import Attention, Scope
@@ -138,19 +146,8 @@ class DCDD(DistributionDecoder):
         codebook = load_tensors(folder / CODEBOOK)["codebook"]
         dcdd = config.vary(net=config.net.stored()).build(codebook)
         dcdd.config = config
-        tensors, expected = load_tensors(folder / WEIGHTS), dcdd.learned()
-        odd = sorted(
-            name for name in tensors.keys() | expected.keys() if _shape(tensors, name) != _shape(expected, name)
-        )
-        if odd:
-            raise ValueError(
-                f"{folder / WEIGHTS} does not fit {settings.name} beside it: {odd[0]} ({len(odd)} tensors in all)"
-            )
-        dcdd.load_state_dict(tensors, strict=False)
+        given = dcdd.state_dict().keys() - dcdd.learned().keys()
+        load_strictly(dcdd, load_tensors(folder / WEIGHTS), folder / WEIGHTS, optional=given)
         net: Any = dcdd.decoder.net
         net.freeze()
         return dcdd.requires_grad_(False).eval()
-
-
-def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(tensors[name].shape) if name in tensors else None

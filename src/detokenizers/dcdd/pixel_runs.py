@@ -28,7 +28,7 @@ from ..training.flow_networks import DINOv2Alignment, LPIPSPerceptual, terms_of
 from ..training.optimizers import Muon
 from ..training.schedules import Trapezoid
 from .calibrate import calibrated
-from .pixels import PixelDCDD, PixelDCDDConfig
+from .pixel_model import PixelDCDD, PixelDCDDConfig
 from .recipes import MINI_CALIBRATION
 
 

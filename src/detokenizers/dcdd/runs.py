@@ -25,9 +25,9 @@ from ..pretrained.vlm.loading import load_tokenizer, load_vlm
 from ..protocols import ImageSpace, VisualTokens
 from ..training import CachedRun, Job
 from .calibrate import calibrated
-from .distributions import Distribution, Proxy, TeacherForced
 from .model import CODEBOOK, DCDD, WEIGHTS, DCDDConfig
 from .objectives import DCDDObjective
+from .proxies import Distribution, Proxy, TeacherForced
 
 PREVIEW = 8
 HELD = 64

@@ -11,6 +11,7 @@ change a byte; what is there already is not drawn again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..device import device_of
-from ..pretrained.vlm.loading import load_vlm
+from ..papers import load_vlm
 from ..protocols import TokenVLM, VisualTokens
 from ..seeds import item_seed
 from .batching import chunks, evenly, filled
@@ -35,11 +36,11 @@ from .decoders import (
     steps_note,
     steps_of,
 )
+from .drawing_settings import GenerateConfig
 from .gallery import Drawn, Gallery
 from .items import Item, items_of, prompts_of
 from .kept_tokens import KeptTokens
 from .layouts import layout_of
-from .settings import GenerateConfig
 
 
 def generate(
@@ -76,7 +77,7 @@ def generate(
     model = cache(lambda: load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm)
     if config.compare:
         asked = [(BASELINE, BASELINE), *(pair for pair in asked if pair[1] != BASELINE)]
-    decoders = load_decoders(asked, lambda: model().tokenizer, device)
+    decoders = load_decoders(asked, lambda: model().tokenizer, device, vlm if isinstance(vlm, str) else None)
     sampler = model() if of_tokens(decoders) else None
     if sampler is not None:
         sampler.check([item.text for item in items])
@@ -160,19 +161,18 @@ class Generation:
             batch_size=self.rows,
         )
         for row, item in enumerate(items):
-            self.tokens.write(item.id, tokens, row, self.facts(item))
+            self.tokens.write(item.id, tokens, row, {**self.facts(item), "codes": len(self.vlm.tokenizer.codebook)})
 
     def decode(self, label: str, items: Sequence[Item]) -> None:
         """Draw some items at once by one decoder, from their kept tokens or from their prompts."""
         if not items:
             return
         rows, decoder, steps = filled(items, self.decode_rows), self.decoders[label], self.steps.get(label)
-        seeds = [item.seed for item in rows]
+        seeds, prompts = [item.seed for item in rows], [item.text for item in rows]
         if decoder.source == "tokens":
             tokens = VisualTokens.join([self.tokens.read(item.id, decoder.needs) for item in rows])
-            images = decoder(tokens, steps=steps, seeds=seeds)
+            images = decoder(replace(tokens, captions=prompts), steps=steps, seeds=seeds)
         else:
-            prompts = [item.text for item in rows]
             images = decoder(prompts, seeds=seeds, guidance=self.config.guidance, steps=steps)
         for item, image in zip(items, images):
             self.gallery.keep(label, item.id, image, self.notes(item, label))

@@ -6,6 +6,7 @@ tokens (and captions) -order, rounds-> context of the next patches -head-> their
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -92,14 +93,13 @@ class MaDiT(nn.Module, OnHub):
         *,
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
-        captions: Sequence[str] | None = None,
         progress: Progress | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
-        """Draw tokens; image i depends on its tokens, its caption and `seeds[i]` alone.
+        """Draw tokens; image i depends on its tokens, their caption if words are read, and `seeds[i]` alone.
 
         `steps` are rounds of Algorithm 1, by default those of the config.
         """
-        return self.decode(self.latents(tokens, steps=steps, seeds=seeds, captions=captions, progress=progress))
+        return self.decode(self.latents(tokens, steps=steps, seeds=seeds, progress=progress))
 
     def decode(
         self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int] | None = None
@@ -113,18 +113,15 @@ class MaDiT(nn.Module, OnHub):
         *,
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
-        captions: Sequence[str] | None = None,
         progress: Progress | None = None,
         guidance: float | None = None,
         on_step: OnStep | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """The patches of latents that Algorithm 1 draws, with the config's guidance unless one is given; `on_step` is
-        called after every round, its t being the share of patches that were still to be drawn."""
-        rounds = self.rounds(tokens, steps=steps, seeds=seeds, captions=captions, guidance=guidance, on_step=on_step)
+        """The patches of latents that Algorithm 1 draws, with the config's guidance unless given; `on_step` is called after
+        every round, its t being the share of patches that were still to be drawn."""
+        rounds = self.rounds(tokens, steps=steps, seeds=seeds, guidance=guidance, on_step=on_step)
         count = self.steps if steps is None else max(1, steps)  # none at all is refused by the first
-        patches = torch.empty(0)
-        for _ in (progress or iter)(range(count)):
-            patches = next(rounds)
+        ((_, patches),) = deque(zip((progress or iter)(range(count)), rounds), maxlen=1)
         if not bool(torch.isfinite(patches).all()):
             raise ValueError(
                 "the drawn latents are not finite: these weights are damaged, or their precision overflows"
@@ -138,17 +135,17 @@ class MaDiT(nn.Module, OnHub):
         *,
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
-        captions: Sequence[str] | None = None,
         guidance: float | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Float[Tensor, "b n d"]]:
         """The patches after each round of Algorithm 1; those not drawn yet are zero, the mean of latents."""
         sampling, codes = self.config.sampling, self.codes
-        self._require_fit(tokens, captions)
+        self._require_fit(tokens)
         seeds = range(len(tokens.ids)) if seeds is None else seeds
         device = self.trunk.patch_positions.device
         features = self.config.input(codes, tokens).to(device)
-        words = self._words(captions)
+        read, texts = self.vocabulary, tokens.captions
+        words = None if read is None or texts is None else read(texts)
         noise = draw_noise((codes.layout.patches.size, codes.patch_dim), seeds, device=device)  # by patch, not by order
         order = sampling.order(codes, tokens, seeds).to(device)
         patches = torch.zeros_like(noise)
@@ -181,7 +178,7 @@ class MaDiT(nn.Module, OnHub):
 
     @property
     def options(self) -> frozenset[str]:
-        """What `latents` takes beside steps and seeds."""
+        """What `latents` takes beside steps and seeds, and whether captions of tokens are read."""
         return frozenset({"guidance"} if self.vocabulary is None else {"guidance", "captions"})
 
     @property
@@ -252,10 +249,7 @@ class MaDiT(nn.Module, OnHub):
         load_into(nn.ModuleDict({"trunk": model.trunk, "head": model.head}), folder / WEIGHTS)
         return model.requires_grad_(False).eval()
 
-    def _words(self, captions: Sequence[str] | None) -> Words | None:
-        return None if captions is None or self.vocabulary is None else self.vocabulary(captions)
-
-    def _require_fit(self, tokens: VisualTokens, captions: Sequence[str] | None) -> None:
+    def _require_fit(self, tokens: VisualTokens) -> None:
         if tokens.grid != self.codes.grid:
             raise ValueError(f"this MaDiT decodes {self.codes.grid} tokens, these are {tokens.grid}")
         ids, known = tokens.ids, self.codes.config.codes
@@ -263,5 +257,3 @@ class MaDiT(nn.Module, OnHub):
             raise ValueError(
                 f"token ids run from {int(ids.min())} to {int(ids.max())}; this codebook has {known} codes"
             )
-        if captions is not None and len(captions) != len(ids):
-            raise ValueError(f"{len(ids)} images but {len(captions)} captions; give one per image, or none")

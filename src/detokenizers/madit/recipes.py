@@ -224,11 +224,14 @@ def mini_sixteen_both_flow() -> StageTwoRun:
 
 
 def mini_distributions() -> StageTwoRun:
-    """Beyond the paper: `mini_flow` goes on with distributions beside its tokens (spec 4), equal to it at step 0."""
+    """Beyond the paper: `mini_flow` goes on with distributions beside its tokens (spec 4), equal to it at step 0; part of
+    them are those of `mini_language` about the images' own tokens."""
     return mini_flow().vary(
         {
             "recipe": "madit.mini_distributions",
             "start": "out/madit/mini_flow",
+            "language": "out/madit/mini_language",
+            "images.count": 16_384,
             "model.input": Both(),
             "train.steps": 1_000,
         }
@@ -237,7 +240,7 @@ def mini_distributions() -> StageTwoRun:
 
 def mini_more() -> StageTwoRun:
     """The control of `mini_distributions`: as many more steps on hard tokens."""
-    return mini_distributions().vary({"recipe": "madit.mini_more", "model.input": {"kind": "hard"}})
+    return mini_distributions().vary({"recipe": "madit.mini_more", "language": None, "model.input": {"kind": "hard"}})
 
 
 def mini_janus() -> StageTwoRun:
@@ -291,9 +294,9 @@ PARTS = (
     mini_sixteen_encoder,
     mini_sixteen_both,
     mini_sixteen_both_flow,
+    mini_language,
     mini_distributions,
     mini_more,
     mini_janus,
-    mini_language,
 )
 RECIPES = {f"madit.{recipe.__name__}": recipe for recipe in PARTS}

@@ -270,7 +270,7 @@ def next_seed(generator: torch.Generator) -> int:
     return first if new else drawn
 
 
-def prompts_of(prompt: str | Sequence[str], each: int) -> list[str]:
+def texts_of(prompt: str | Sequence[str], each: int) -> list[str]:
     """Every prompt so many times in a row, as diffusers orders them."""
     if each < 1:
         raise ValueError(f"num_images_per_prompt is {each}; it must be at least 1")
@@ -278,7 +278,8 @@ def prompts_of(prompt: str | Sequence[str], each: int) -> list[str]:
 
 
 def as_output(images: Float[Tensor, "b 3 h w"], kind: OutputType) -> list[Image.Image] | np.ndarray | Tensor:
-    """Images in [-1, 1] as diffusers returns them: PIL, or numbers in [0, 1], `[b h w 3]` in NumPy, `[b 3 h w]` in torch."""
+    """Images in [-1, 1] as diffusers hands them out: PIL, or numbers in [0, 1], `[b h w 3]` in NumPy or `[b 3 h w]` in
+    torch."""
     if kind == "pil":
         return [Image.fromarray(levels) for levels in to_levels(images)]  # the very levels that `detok` writes
     numbers = (images / 2 + 0.5).clamp(0, 1)

@@ -22,7 +22,6 @@ from .. import papers
 from ..checkpoint import write_text
 from ..hub.sharing import keep_records
 from ..nn.precision import cast
-from ..pretrained.vlm.loading import load_vlm
 from ..pretrained.weights.models import PATTERNS
 from ..texts import json_of, text_in
 
@@ -123,7 +122,7 @@ class FrozenVLM(Component):
     @classmethod
     def named(cls, name: str, device: str | torch.device = "cpu") -> Self:
         """The VLM that `dt.load_vlm` finds under a name."""
-        return cls(load_vlm(name, device=device), name)
+        return cls(papers.load_vlm(name, device=device), name)
 
     def save_pretrained(self, save_directory: str | Path, **unused: Any) -> None:
         """Write the name of the VLM; and its files, if the name is a folder's.

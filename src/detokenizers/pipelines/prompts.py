@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers.utils import BaseOutput
 
-from .base import Callback, DrawingPipeline, Generators, OutputType, prompts_of, seeds_of
+from .base import Callback, DrawingPipeline, Generators, OutputType, seeds_of, texts_of
 from .components import Drawer
 
 
@@ -72,7 +72,7 @@ class TextToImagePipeline(DrawingPipeline):
             ValueError: an argument does not fit, as its message says.
         """
         names = self._begin(output_type, callback_on_step_end, callback_on_step_end_tensor_inputs)
-        prompts, self._guidance_scale = prompts_of(prompt, num_images_per_prompt), guidance_scale
+        prompts, self._guidance_scale = texts_of(prompt, num_images_per_prompt), guidance_scale
         drawn = self._draw(
             prompts,
             seeds_of(generator, len(prompts)),

@@ -6,7 +6,7 @@ prompt -VLM, observed for the decoder-> VisualTokens ; images -tokenizer-> Visua
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..data.canonical import PREPARATIONS, RULE
 from ..decoder import CodeDecoder
 from ..pixels import to_tensor
 from ..protocols import Decoder, TokenVLM, VisualTokenizer, VisualTokens
-from .base import Callback, DrawingPipeline, Generators, OutputType, prompts_of, seeds_of
+from .base import Callback, DrawingPipeline, Generators, OutputType, seeds_of, texts_of
 from .components import Drawer, FrozenVLM
 
 Pictures = Image.Image | np.ndarray | Tensor | Sequence[Image.Image]
@@ -121,14 +121,16 @@ class TokenDecoderPipeline(DrawingPipeline):
         self._guidance_scale, model = guidance_scale, self.drawer.model
         decoder = cast(Decoder, model)
         if prompt is not None:
-            prompts = prompts_of(prompt, num_images_per_prompt)
+            prompts = texts_of(prompt, num_images_per_prompt)
             seeds = seeds_of(generator, len(prompts))
             tokens = self._sampled(prompts, seeds, decoder, guidance_scale, temperature)
-            if captions is None and "captions" in getattr(model, "options", ()):
-                captions = prompts
+            spoken = prompts
         else:
             tokens = repeated(self._given(visual_tokens, images), num_images_per_prompt)
-            seeds = seeds_of(generator, len(tokens))
+            seeds, spoken = seeds_of(generator, len(tokens)), tokens.captions
+        if captions is not None and "captions" not in getattr(model, "options", ()):
+            raise ValueError(f"a {type(model).__name__} takes no captions")
+        tokens = replace(tokens, captions=spoken if captions is None else captions)
         drawn = self._draw(
             tokens,
             seeds,
@@ -136,7 +138,6 @@ class TokenDecoderPipeline(DrawingPipeline):
             output_type=output_type,
             callback=callback_on_step_end,
             tensors=names,
-            captions=captions,
             guidance=decoder_guidance_scale,
         )
         self.maybe_free_model_hooks()
@@ -180,7 +181,8 @@ def repeated(tokens: VisualTokens, each: int) -> VisualTokens:
         raise ValueError(f"num_images_per_prompt is {each}; it must be at least 1")
     rows = torch.arange(len(tokens)).repeat_interleave(each)
     observed = {name: numbers[rows.to(numbers.device)] for name, numbers in tokens.observed.items()}
-    return VisualTokens(tokens.ids[rows.to(tokens.ids.device)], tokens.grid, observed)
+    captions = None if tokens.captions is None else [tokens.captions[row] for row in rows.tolist()]
+    return VisualTokens(tokens.ids[rows.to(tokens.ids.device)], tokens.grid, observed, captions)
 
 
 def as_images(images: Any, size: int) -> Float[Tensor, "b 3 s s"]:

@@ -1,6 +1,6 @@
 """The training behind `detok distill`: the decoder of a finished run learns to draw in one step what it draws in many.
 
-A paper says what its decoder is and how a condition is computed from images; the rest is the same for all.
+A paper gives its decoder, and how a condition is computed from images; the rest is the same for all.
 
 TeachingRun's folder -DistilRun.student-> Student ; images -condition-> map ; the student's copy draws pairs -> Job
 """

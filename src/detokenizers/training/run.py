@@ -14,9 +14,9 @@ import torch
 from ..config import Config
 from ..data.encoded import Encode, Encoded, encoded, is_whole
 from ..data.sources import Source
-from .config import TrainConfig
 from .job import Job
 from .processes import computing_device
+from .train_settings import TrainConfig
 
 
 class Run(Config):

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ..checkpoint import resolve
+from ..checkpoint import DECODER, resolve
 from ..config import Config
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.loss import LossWeight, One
@@ -29,7 +29,7 @@ from ..training.conditioned_flow import ConditionedFlow
 from ..training.distil_run import HELD, PREVIEW, DistilRun, Student, TeachingRun
 from ..training.flow_networks import NoTerm, terms_of
 from ..training.flow_terms import Alignment
-from .autoencoder import CONFIG, Autoencoder, AutoencoderConfig
+from .autoencoder import Autoencoder, AutoencoderConfig
 from .decoders import LatentDecoder
 from .model import VUGENConfig
 from .objectives import ReducedFeatures, TowerObjective
@@ -208,5 +208,5 @@ def _reconstructed(autoencoder: Autoencoder, clean: Tensor) -> Tensor:
 
 
 def _vlm_of(folder: Path, device: torch.device) -> FeatureVLM:
-    config = AutoencoderConfig.from_yaml(folder / CONFIG)
+    config = AutoencoderConfig.from_yaml(folder / DECODER)
     return load_feature_vlm(config.vlm, view=config.view, device=device)

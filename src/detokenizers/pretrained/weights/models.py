@@ -28,14 +28,14 @@ LONG = 2**30
 """Bytes of weights whose loading shows a bar."""
 
 
-class Source(NamedTuple):
+class ModelFolder(NamedTuple):
     """Where a model comes from; `identity` names it and the sha256 of its weights."""
 
     folder: Path
     identity: str
 
 
-def source_of(name: str | Path) -> Source:
+def source_of(name: str | Path) -> ModelFolder:
     """The folder of a published network, of a path, or of a Hub id; published ones are verified.
 
     Raises:
@@ -48,7 +48,7 @@ def source_of(name: str | Path) -> Source:
     digest, *more = sha256s_of(files)
     if more:
         digest = hashlib.sha256("".join([digest, *more]).encode()).hexdigest()
-    return Source(folder, f"{str(name).rstrip('/').split('/')[-1]}@sha256:{digest}")
+    return ModelFolder(folder, f"{str(name).rstrip('/').split('/')[-1]}@sha256:{digest}")
 
 
 def load_model(

@@ -13,7 +13,7 @@ from pydantic import Field
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from ..config import Config
-from ..evaluation.settings import AtLeastOne, Bench, Captions, NotNegative
+from ..evaluation.evaluation_settings import AtLeastOne, Bench, Captions, NotNegative
 
 Scenes = Literal["validation", "new-captions", "held-out"]
 

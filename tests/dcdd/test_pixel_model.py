@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from detokenizers import checkpoint
+from detokenizers.checkpoint import fingerprint
 from detokenizers.data.sources import WorldImages
 from detokenizers.dcdd.calibration import Calibration
+from detokenizers.dcdd.pixel_model import PixelDCDD, PixelDCDDConfig
 from detokenizers.dcdd.pixel_runs import RECIPES, OneStepRun
-from detokenizers.dcdd.pixels import PixelDCDD, PixelDCDDConfig
 from detokenizers.nn.uvit import UViT, UViTConfig
 from detokenizers.pretrained.vlm.loading import load_tokenizer
 from detokenizers.protocols import Grid
@@ -21,6 +25,7 @@ from .tiny import Tokenizer, codebook
 
 NET = UViTConfig(widths=(8, 16), blocks=1, heads=2, radius=2, groups=4)
 CONFIG = PixelDCDDConfig(calibration=Calibration(kappa=20.0), net=NET, token_stride=8, steps=2)
+REPORT = Path(checkpoint.__file__).parent / "embedded/mini/dcdd/calibration.json"
 IMAGES = WorldImages(world=WORLD.config, count=12)
 
 
@@ -99,6 +104,35 @@ def test_the_embedded_recipes_lead_to_a_decoder_of_one_step(embedded, tmp_path):
     assert loaded.steps == 1
     assert loaded(loaded.read(IMAGES.open().images([0]), tokenizer)).shape == (1, 3, PIXELS, PIXELS)
     assert (tmp_path / "one" / "preview.png").exists()
+
+
+def test_it_learns_with_the_calibration_of_a_report_and_with_no_other_vlms(embedded, tmp_path):
+    own, report = fingerprint(load_tokenizer("mini").codebook), json.loads(REPORT.read_text())
+    (tmp_path / "own.json").write_text(json.dumps(report | {"codebook_sha256": own}))
+    run = pixels(tmp_path, **{"calibration": str(tmp_path / "own.json"), "decoder.calibration.kappa": 1.0})
+    train(run.job(), run.train, tmp_path / "run")
+    assert PixelDCDD.load(tmp_path / "run").config.calibration.kappa == report["calibration"]["kappa"] == 284.21875
+    with pytest.raises(ValueError, match="the calibration is given twice"):
+        run.vary({"decoder.calibration.kappa": 20.0}).job()
+    with pytest.raises(ValueError, match="this calibration belongs to codebook"):
+        run.vary(calibration=str(REPORT)).job()
+    for name in ("dcdd.mini_pixels", "dcdd.janus_pixel_m"):
+        recipe = RECIPES[name]()
+        assert recipe.calibration
+        assert recipe.decoder.calibration == Calibration()  # nothing stands in for a report
+
+
+def test_its_features_are_those_that_other_decoders_have_kept(embedded, tmp_path):
+    run = pixels(tmp_path)
+    (kept,) = made(run.job(), tmp_path)
+    kept.rename(tmp_path / "cache" / f"{kept.name}-space-scale")
+    assert made(run.job(), tmp_path) == [tmp_path / "cache" / f"{kept.name}-space-scale"]
+
+
+def made(job, place):
+    """The folders of the cache, once a batch has been asked for."""
+    assert job.batches(0, 4)["features"].shape[0] == 4
+    return list((place / "cache").iterdir())
 
 
 def test_a_teacher_of_another_tokenizer_is_refused(embedded, tmp_path):
