@@ -1,6 +1,6 @@
-"""What the pipelines have in common: seeds, steps that can be watched, kinds of output, the parts that users reach for.
+"""What the pipelines have in common: steps that can be watched, the parts that users reach for, LoRA, saving, the Hub.
 
-generators -seeds_of-> one seed a picture ; given, seeds -drawn-> latents -> images [-1, 1] -as_output-> pil | np | pt
+given, seeds -latents, step by step-> latents -decode-> images
 """
 
 from __future__ import annotations
@@ -8,26 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, FluxTransformer2DModel
 from diffusers.loaders import FluxLoraLoaderMixin
 from huggingface_hub import HfApi, snapshot_download
-from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from ..device import is_first
 from ..flow.solvers import OnStep
 from ..hub.card import card_of
-from ..hub.sharing import FILES
-from ..pixels import to_levels
+from ..hub.on_hub import FILES
 from .components import Drawer
+from .given import OutputType, as_output
 
-OutputType = Literal["pil", "np", "pt", "latent"]
-Generators = torch.Generator | Sequence[torch.Generator] | None
 Callback = Callable[[Any, int, Tensor, dict[str, Tensor]], Mapping[str, Tensor] | None]
 """`callback(pipe, step, timestep, {"latents": ...})`; latents in what it returns replace those of the step."""
 
@@ -241,46 +235,3 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             self.save_pretrained(folder, model_card_kwargs={"repo_id": repo_id, **(model_card_kwargs or {})})
             committing = {"commit_message": f"Upload {type(self).__name__}", **committing}
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **committing))
-
-
-def seeds_of(generator: Generators, count: int) -> list[int]:
-    """The seeds of so many pictures, one each, as everything in this house is drawn.
-
-    A generator stands for a row of seeds. The first is the seed that it was given itself, so that
-    `torch.Generator().manual_seed(7)` means `seeds=[7]`; the others are drawn from it, and it goes on from there in the
-    next call. A list has one generator a picture. Without one, seeds are drawn from torch's global generator.
-
-    Raises:
-        ValueError: a list of another length.
-    """
-    if generator is None:
-        return torch.randint(2**63 - 1, (count,)).tolist()
-    if isinstance(generator, torch.Generator):
-        return [next_seed(generator) for _ in range(count)]
-    if len(generator) != count:
-        raise ValueError(f"{count} pictures are to be drawn, but there are {len(generator)} generators; give one each")
-    return [next_seed(one) for one in generator]
-
-
-def next_seed(generator: torch.Generator) -> int:
-    """The next of a generator's row of seeds."""
-    first = generator.initial_seed()
-    new = torch.equal(generator.get_state(), torch.Generator(generator.device).manual_seed(first).get_state())
-    drawn = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
-    return first if new else drawn
-
-
-def texts_of(prompt: str | Sequence[str], each: int) -> list[str]:
-    """Every prompt so many times in a row, as diffusers orders them."""
-    if each < 1:
-        raise ValueError(f"num_images_per_prompt is {each}; it must be at least 1")
-    return [text for text in ([prompt] if isinstance(prompt, str) else prompt) for _ in range(each)]
-
-
-def as_output(images: Float[Tensor, "b 3 h w"], kind: OutputType) -> list[Image.Image] | np.ndarray | Tensor:
-    """Images in [-1, 1] as diffusers hands them out: PIL, or numbers in [0, 1], `[b h w 3]` in NumPy or `[b 3 h w]` in
-    torch."""
-    if kind == "pil":
-        return [Image.fromarray(levels) for levels in to_levels(images)]  # the very levels that `detok` writes
-    numbers = (images / 2 + 0.5).clamp(0, 1)
-    return numbers if kind == "pt" else numbers.float().cpu().permute(0, 2, 3, 1).numpy()

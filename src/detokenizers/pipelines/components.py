@@ -20,10 +20,10 @@ from torch import nn
 
 from .. import papers
 from ..checkpoint import write_text
-from ..hub.sharing import keep_records
+from ..hub.on_hub import keep_records
 from ..nn.precision import cast
-from ..pretrained.weights.models import PATTERNS
 from ..texts import json_of, text_in
+from ..training.state import STATE
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -103,6 +103,8 @@ class Drawer(Component):
 
 
 REFERENCE = "vlm.json"
+COPIED = frozenset({".json", ".yaml", ".safetensors", ".txt", ".jinja", ".model"})
+"""Files of a VLM's folder that are copied: settings, words, weights."""
 
 
 class FrozenVLM(Component):
@@ -138,10 +140,11 @@ class FrozenVLM(Component):
         folder, name = Path(save_directory), self.name
         if Path(name).is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            files = {path for pattern in PATTERNS for path in Path(name).glob(pattern)}
-            for path in files:
-                if path.resolve() != (folder / path.name).resolve():
-                    shutil.copyfile(path, folder / path.name)
+            for path in sorted(Path(name).rglob("*")):
+                copy = folder / path.relative_to(name)
+                if path.suffix in COPIED and path.name != STATE and path.resolve() != copy.resolve():
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, copy)
             name = "."
         elif "@" in name:
             raise ValueError(f"{name} is loaded from files of another format, which are not copied; load it by hand")
