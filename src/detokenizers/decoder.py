@@ -11,7 +11,8 @@ condition [b k hc wc], seeds -noise, euler(net)-> latents -space.decode-> images
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
@@ -23,9 +24,9 @@ from torch import Tensor, nn
 from .flow.loss import velocity_error
 from .flow.noise import noise as draw_noise
 from .flow.path import clean_from, interpolate, velocity
-from .flow.solvers import Progress, Solver, euler
+from .flow.solvers import Progress, Solver, euler, watched
 from .flow.time_grids import TimeGrid
-from .protocols import ImageSpace, Observe, VelocityNet, VisualTokenizer, VisualTokens
+from .protocols import ImageSpace, Observe, Stage, VelocityNet, VisualTokenizer, VisualTokens
 
 
 class ConditionedNet(Protocol):
@@ -121,6 +122,13 @@ def flow_error(
 ) -> Float[Tensor, "b"]:
     """How wrong a predicted velocity is (DCDD Eq. 26 before its average), in fp32."""
     return velocity_error(prediction.velocity, velocity(clean, noise))
+
+
+def stages_of(space: ImageSpace, draw: Callable[[Solver], Float[Tensor, "b 3 h w"]]) -> list[Stage]:
+    """What each step of a flow in this space points to, and last what it draws."""
+    seen: list[Tensor] = []
+    drawn = draw(watched(euler, seen.append))
+    return [*(partial(space.decode, latents) for latents in seen[:-1]), lambda: drawn]
 
 
 class CodeDecoder(nn.Module):

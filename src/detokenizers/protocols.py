@@ -193,6 +193,20 @@ class Decoder(Protocol):
     def fingerprint(self) -> str: ...
 
 
+Stage = Callable[[], Float[Tensor, "b 3 h w"]]
+"""Images as they were after one step of drawing, decoded when it is called."""
+
+
+class Staged(Protocol):
+    """What a `Decoder` that draws in steps may offer beside: a page that shows its steps asks whether it is there."""
+
+    def stages(
+        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
+    ) -> Sequence[Stage]:
+        """How images come to be, one stage a step; the last is what a call returns."""
+        ...
+
+
 class TextToImage(Protocol):
     """Prompts in, images out, no tokens in between."""
 

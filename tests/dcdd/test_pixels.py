@@ -48,6 +48,15 @@ def test_distributions_decide_the_image():
     assert not torch.allclose(model(replace(some, observed=others)), drawn, atol=1e-2)
 
 
+def test_its_stages_end_with_what_it_draws():
+    model = decoder()
+    some = tokens(model)
+    stages = [stage() for stage in model.stages(some, steps=3, seeds=[0, 1])]
+    assert len(stages) == 3
+    assert torch.equal(stages[-1], model(some, steps=3, seeds=[0, 1]))
+    assert not torch.allclose(stages[0], stages[-1], atol=1e-3)
+
+
 def test_a_feature_lands_on_its_tokens_cell():
     model, observed = decoder(), torch.arange(16.0).view(1, 16, 1).expand(-1, -1, 12)
     placed = model.encode(observed, Grid(4, 4))

@@ -151,6 +151,14 @@ def test_images_come_out_and_steps_are_rounds(codes, tokens):
     assert seen == [0, 1, 2]
 
 
+def test_its_stages_are_the_images_after_every_round(codes, tokens):
+    model = tiny.model(codes)
+    stages = model.stages(tokens, seeds=[1, 2, 3])
+    for patches, stage in zip(model.rounds(tokens, seeds=[1, 2, 3]), stages, strict=True):
+        assert torch.equal(codes.draw(patches), stage())
+    assert torch.equal(stages[-1](), model(tokens, seeds=[1, 2, 3]))
+
+
 def test_reading_images_gives_their_tokens_and_the_oracle_its_order(codes):
     model, images = tiny.model(codes, **{"sampling.order": Order(score=PosteriorKL())}), tiny.images(2)
     tokens = model.read(images, codes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..config import Config
 from .calibrate import Calibrate
+from .demo import Demo
 from .describe import Describe
 from .evaluate import Evaluate
 from .generate import Generate
@@ -16,5 +17,6 @@ from .reconstruct import Reconstruct
 from .train import Train
 
 VERBS: dict[str, type[Config]] = {
-    kind.__name__.lower(): kind for kind in (Generate, Reconstruct, Describe, Calibrate, Train, Recipes, Evaluate, Info)
+    kind.__name__.lower(): kind
+    for kind in (Generate, Reconstruct, Describe, Demo, Calibrate, Train, Recipes, Evaluate, Info)
 }

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from ..checkpoint import DECODER, load_tensors, save_tensors, settings_in, weights_fingerprint, write_text
 from ..config import Config
-from ..decoder import FlowDecoder, require_same_codes
+from ..decoder import FlowDecoder, require_same_codes, stages_of
 from ..flow.solvers import Progress, Solver, euler
 from ..pretrained.flux.scope import Attention, Scope
 from ..pretrained.flux.transformer import FluxNet, PretrainedFlux
 from ..pretrained.spaces import PretrainedVAE, Space
-from ..protocols import Grid, VisualTokenizer, VisualTokens
+from ..protocols import Grid, Stage, VisualTokenizer, VisualTokens
 from .calibration import Calibration, Observer, proxy_features, require_unit_rows
 from .condition import CondConfig, CondEncoder
 from .lcdm import LCDM, Expectation
@@ -140,6 +140,12 @@ class DCDD(nn.Module):
         seeds = range(len(tokens)) if seeds is None else seeds
         steps = self.steps if steps is None else steps
         return self.decoder.sample(condition, size=size, seeds=seeds, steps=steps, solver=solver, progress=progress)
+
+    def stages(
+        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
+    ) -> list[Stage]:
+        """The images that each sampling step points to; the last are what is drawn."""
+        return stages_of(self.decoder.space, lambda solver: self(tokens, steps=steps, seeds=seeds, solver=solver))
 
     @property
     def observer(self) -> Observer:

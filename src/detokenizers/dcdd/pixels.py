@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, load_into, load_tensors, save_tensors, write_text
 from ..config import Config
-from ..decoder import FlowDecoder, require_same_codes
+from ..decoder import FlowDecoder, require_same_codes, stages_of
+from ..flow.solvers import Solver, euler
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import FixedShift
 from ..nn.uvit import UViT, UViTConfig
 from ..pretrained.spaces import Pixels
-from ..protocols import Grid, VisualTokenizer, VisualTokens
+from ..protocols import Grid, Stage, VisualTokenizer, VisualTokens
 from .calibration import Calibration, Observer, proxy_features, require_unit_rows
 from .lcdm import LCDM, Expectation
 
@@ -141,7 +142,12 @@ class PixelDCDD(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
+        self,
+        tokens: VisualTokens,
+        *,
+        steps: int | None = None,
+        seeds: Sequence[int] | None = None,
+        solver: Solver = euler,
     ) -> Float[Tensor, "b 3 h w"]:
         """Draw from tokens and what was observed of them; `seeds` has one number per image, by default 0, 1, 2, ..."""
         stride, seeds = self.config.token_stride, range(len(tokens)) if seeds is None else seeds
@@ -150,7 +156,14 @@ class PixelDCDD(nn.Module):
             size=(tokens.grid.height * stride, tokens.grid.width * stride),
             seeds=seeds,
             steps=self.config.steps if steps is None else steps,
+            solver=solver,
         )
+
+    def stages(
+        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
+    ) -> list[Stage]:
+        """The images that each sampling step points to; the last are what is drawn."""
+        return stages_of(self.decoder.space, lambda solver: self(tokens, steps=steps, seeds=seeds, solver=solver))
 
     def fingerprint(self) -> str:
         """Changes when weights or settings that decide pixels change."""

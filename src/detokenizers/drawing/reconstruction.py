@@ -76,8 +76,8 @@ def reconstruct(
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
     for batch in tqdm(found.batches, desc="reconstructing", total=len(found.chunks), disable=None):
         for label, drawn in task.drawn(batch, device).items():
-            columns[label]["psnr"].append(psnr(drawn, batch.images))
-            columns[label]["ssim"].append(ssim(drawn, batch.images, WINDOWS["uniform7"]))
+            for name, values in similarity(drawn, batch.images).items():
+                columns[label][name].append(values)
     values = {label: {name: torch.cat(parts) for name, parts in row.items()} for label, row in columns.items()}
     scores = {label: summary(row, config.seed) for label, row in values.items()}
     rows = gallery.record({"id": id, "decoders": list(decoders)} for id in found.ids)
@@ -145,6 +145,11 @@ class Reconstruction:
                 for row, image in zip(lacking, decoder(tokens, steps=self.steps.get(label), seeds=seeds)):
                     self.gallery.keep(label, batch.ids[row], image, notes[batch.ids[row]])
         return {label: torch.cat([self.gallery.image(label, id) for id in batch.ids]) for label in self.decoders}
+
+
+def similarity(drawn: Float[Tensor, "b 3 s s"], originals: Float[Tensor, "b 3 s s"]) -> dict[str, Float[Tensor, "b"]]:
+    """The values of `MEASURES`, one a picture."""
+    return {"psnr": psnr(drawn, originals), "ssim": ssim(drawn, originals, WINDOWS["uniform7"])}
 
 
 def summary(columns: Mapping[str, Float[Tensor, "n"]], seed: int) -> dict[str, Result]:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..protocols import VelocityNet
+from .path import clean_from
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wraps the loop over steps, e.g. `tqdm`."""
@@ -48,6 +49,20 @@ def heun(
             slope = (slope + _at(velocity, noisy + (after - now) * slope, after)) / 2
         noisy = noisy + (after - now) * slope
     return noisy
+
+
+def watched(solver: Solver, see: Callable[[Tensor], object]) -> Solver:
+    """The same solver, which shows at every call of the net the clean end that it points to."""
+
+    def solve(velocity: VelocityNet, noisy: Tensor, times: Tensor, progress: Progress | None = None) -> Tensor:
+        def seen(noisy: Tensor, t: Tensor) -> Tensor:
+            found = velocity(noisy, t)
+            see(clean_from(noisy, found, t))
+            return found
+
+        return solver(seen, noisy, times, progress)
+
+    return solve
 
 
 def _at(velocity: VelocityNet, noisy: Tensor, t: Tensor) -> Tensor:

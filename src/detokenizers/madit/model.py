@@ -7,6 +7,7 @@ tokens (and captions) -order, rounds-> context of the next patches -head-> their
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..flow.noise import noise as draw_noise
 from ..flow.solvers import Progress
-from ..protocols import Observe, VisualTokenizer, VisualTokens
+from ..protocols import Observe, Stage, VisualTokenizer, VisualTokens
 from .distributions import Hard, TokenInput
 from .heads import Decoding, Flow, Head, HeadConfig
 from .masked import MaskedTransformer, TrunkConfig
@@ -146,6 +147,12 @@ class MaDiT(nn.Module):
             drawn = sampling.decoding(self.head, context, dummy, weight, noise.gather(1, where))
             patches = patches.scatter(1, where, drawn.to(patches))  # visible from here on, and never drawn again
             yield patches
+
+    def stages(
+        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
+    ) -> list[Stage]:
+        """The images after each round; patches not drawn yet are the mean of latents."""
+        return [partial(self.codes.draw, patches) for patches in self.rounds(tokens, steps=steps, seeds=seeds)]
 
     def _contexts(
         self, features: Tensor, patches: Tensor, visible: Tensor, words: Words | None, chosen: Tensor, *, guided: bool
