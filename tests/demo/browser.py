@@ -85,9 +85,9 @@ def visible(driver: Any, selector: str) -> list[Any]:
     return [one for one in driver.find_elements("css selector", selector) if one.is_displayed()]
 
 
-def button(driver: Any, text: str) -> Any:
-    """The button of that text."""
-    return next(one for one in visible(driver, "button") if one.text.strip() == text)
+def press(driver: Any, text: str) -> None:
+    """Press the button of that text, as soon as nothing lies over it."""
+    until(driver, lambda: [one.click() for one in visible(driver, "button") if one.text.strip() == text])
 
 
 def draw(driver: Any, prompt: str) -> None:
@@ -95,7 +95,7 @@ def draw(driver: Any, prompt: str) -> None:
     box = until(driver, lambda: visible(driver, "#prompt textarea"))[0]
     box.clear()
     box.send_keys(prompt)
-    button(driver, "Draw").click()
+    press(driver, "Draw")
 
 
 def screenshot(path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+from contextlib import suppress
 
 import pytest
 from PIL import Image
 
 from detokenizers.cli import main
-from detokenizers.demo.limits import Limits, line_for_strangers
+from detokenizers.demo.limits import BodyLimit, Limits, line_for_strangers
 from detokenizers.demo.settings import DemoConfig
 
 LIMITS = Limits(DemoConfig(longest_prompt=20, largest_picture=1, most_steps=5))
@@ -66,6 +68,23 @@ def test_a_bug_says_nothing_to_strangers_and_all_to_the_log(caplog):
     with caplog.at_level(logging.ERROR, "detokenizers"):
         assert "/secret" not in line_for_strangers(KeyError("/secret"), [])
     assert "/secret" in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "read"), [("http", 10), ("websocket", 15)])
+def test_the_body_of_a_request_is_not_read_beyond_the_limit(kind, read):
+    chunks, seen = [b"12345"] * 3, []
+
+    async def receive():
+        return {"body": chunks.pop()}
+
+    async def app(scope, receive, send):
+        while chunks:
+            seen.append((await receive())["body"])
+
+    work = BodyLimit(app, 10, BufferError)({"type": kind}, receive, None)
+    with suppress(BufferError):
+        asyncio.run(work)
+    assert sum(map(len, seen)) == read
 
 
 @pytest.mark.usefixtures("embedded")

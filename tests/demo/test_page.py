@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.demo import browser
-from tests.demo.browser import button, draw, served, until, visible
+from tests.demo.browser import draw, press, served, until, visible
 
 pytestmark = pytest.mark.skipif(bool(browser.MISSING), reason=f"not installed: {', '.join(browser.MISSING)}")
 PROMPT = "a dog on grass"
@@ -75,7 +75,7 @@ def test_an_uploaded_picture_is_reconstructed_and_measured(driver, address, tmp_
         str(tmp_path / "photo.jpg")
     )
     until(driver, lambda: visible(driver, "[data-testid=image] img, .image-frame img"))
-    button(driver, "Reconstruct").click()
+    press(driver, "Reconstruct")
     head = until(driver, lambda: visible(driver, "thead"))[0].text
     assert "PSNR" in head
     assert [row.text.split()[0] for row in visible(driver, "tbody tr")] == ["vq", "dcdd", "other"]
@@ -107,12 +107,19 @@ def test_limits_hold_for_those_who_use_no_browser(address):
     assert "more than the 40" in asked(address, "Draw", ["a" * 41, 0, 0])["error"]
     assert "error" in asked(address, "Draw", [PROMPT, 0, 31])
     assert "error" in asked(address, "Draw", [PROMPT, -1, 0])
-    boundary, large = "xxx", b"\0" * 1_100_000
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'.encode()
-    body = head + large + f"\r\n--{boundary}--\r\n".encode()
-    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    for size in (1_100_000, 5_000_000):
+        with pytest.raises(urllib.error.HTTPError, match="413"):
+            upload(address, b"\0" * size)
     with pytest.raises(urllib.error.HTTPError, match="413"):
-        urllib.request.urlopen(urllib.request.Request(f"{address}/gradio_api/upload", body, kind))
+        asked(address, "Draw", ["a" * 5_000_000, 0, 0])
+
+
+def upload(address: str, content: bytes) -> None:
+    boundary = "xxx"
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'.encode()
+    body = head + content + f"\r\n--{boundary}--\r\n".encode()
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    urllib.request.urlopen(urllib.request.Request(f"{address}/gradio_api/upload", body, kind))
 
 
 def test_there_is_no_way_around_the_queue(address):

@@ -6,10 +6,10 @@ prompt, seed, steps, file -Limits-> the same, or ValueError ; exception -line_fo
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..data.canonical import header
 from ..failure import one_line
@@ -60,6 +60,26 @@ class Limits:
         if found.width * found.height > most * 1_000_000:
             raise ValueError(f"the picture is {found.width}x{found.height} px, more than the {most} million allowed")
         return Path(path)
+
+
+class BodyLimit:
+    """An ASGI middleware: reading the body of a request fails where it goes beyond `most` bytes."""
+
+    def __init__(self, app: Any, most: int, error: Callable[[], Exception]) -> None:
+        self.app, self.most, self.error = app, most, error
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        read = 0
+
+        async def counted() -> Any:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.most:
+                raise self.error()
+            return message
+
+        await self.app(scope, counted if scope["type"] == "http" else receive, send)
 
 
 def whole(what: str, number: float | None, most: int) -> int:

@@ -18,6 +18,8 @@ from .settings import DemoConfig
 
 TITLE = "detokenizers"
 ONE_AT_A_TIME: Any = {"concurrency_limit": 1, "concurrency_id": "drawing", "api_visibility": "private"}
+AS_FILES: Any = {"type": "filepath", "image_mode": None, "format": "png"}
+"""No pixel of what comes from a browser is read before `Limits` has seen it."""
 FRESH, OLD = 60, 15 * 60
 """Every so many seconds, files of so many seconds are deleted."""
 CSS = """
@@ -49,7 +51,7 @@ def page(drawing: LiveDrawing, config: DemoConfig) -> gr.Blocks:
             results.follow([button.click, prompt.submit], draw, [prompt, seed, steps])
         with gr.Tab("From a picture"), gr.Row():
             with gr.Column(scale=1, min_width=260):
-                photo = gr.Image(type="filepath", image_mode=None, sources=["upload", "clipboard"], label="Picture")
+                photo = gr.Image(label="Picture", sources=["upload", "clipboard"], **AS_FILES)
                 seed, steps, button = _settings(config, "Reconstruct")
             with gr.Column(scale=3):
                 results = Results([ORIGINAL, *drawing.of_tokens], heat=False)
@@ -110,7 +112,7 @@ class Results:
         heat = [shown.heat] * len(self.heat)
         return [*pictures, *heat, self.compared(before, after, *pictures), written(shown), steps]
 
-    def compared(self, before: str, after: str, *pictures: Image.Image | None) -> tuple[Any, Any] | None:
+    def compared(self, before: str, after: str, *pictures: Image.Image | str | None) -> tuple[Any, Any] | None:
         """Two of the pictures, for the slider."""
         pair = tuple(pictures[self.names.index(name)] for name in (before, after))
         return None if None in pair else pair
@@ -122,7 +124,7 @@ SIDES: Mapping[int, str] = {0: "before", -1: "after"}
 def _picture(label: str) -> gr.Image:
     buttons: Any = ["download", "fullscreen"]
     return gr.Image(
-        label=label, type="pil", format="png", interactive=False, elem_classes="picture", min_width=180, buttons=buttons
+        label=label, interactive=False, elem_classes="picture", min_width=180, buttons=buttons, **AS_FILES
     )
 
 

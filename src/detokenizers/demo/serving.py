@@ -1,7 +1,7 @@
 """Models and page, served at an address until interrupted, and nothing left behind.
 
 Safe to strangers: they reach no file but uploads and pictures, in a folder of this process's own that goes with it;
-nothing is fetched for them; requests wait in one queue, of limited length.
+nothing is fetched for them; requests are of limited size and wait in one queue of limited length.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ def serve(config: DemoConfig, ready: Callable[[str], object]) -> None:
     try:
         import gradio as gr
         import safehttpx
+        from starlette.exceptions import HTTPException
+        from starlette.middleware import Middleware
     except ImportError:
         raise ValueError("the page needs gradio; pip install 'detokenizers[demo]'") from None
-    from .limits import no_address
+    from .limits import BodyLimit, no_address
     from .page import CSS, page
 
     device = device_of(config.device)
     vlm = load_vlm(config.vlm, device=device)
     drawing = LiveDrawing(vlm, load_decoders(labelled(config.decoder), vlm.tokenizer, device))
+    most = (config.largest_file + 1) * 2**20  # room for what a request has beside its file
     safehttpx.async_validate_url = no_address  # asked by all that would read from an address
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with TemporaryDirectory(prefix="detok-demo-") as folder, suppress(KeyboardInterrupt):
@@ -52,6 +55,7 @@ def serve(config: DemoConfig, ready: Callable[[str], object]) -> None:
                 max_file_size=f"{config.largest_file}mb",
                 css=CSS,
                 theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                app_kwargs={"middleware": [Middleware(BodyLimit, most, lambda: HTTPException(413))]},
                 footer_links=[],
                 share=False,
                 show_error=False,
