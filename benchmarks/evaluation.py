@@ -28,7 +28,7 @@ from detokenizers.data.canonical import RULE, Prepared
 from detokenizers.data.world.world import World, WorldConfig
 from detokenizers.evaluation import metrics
 from detokenizers.evaluation.networks import Networks
-from detokenizers.evaluation.one_pass import Pass, Share, measure, read
+from detokenizers.evaluation.one_pass import Pass, Share, measure, picture_read
 from detokenizers.evaluation.sides import Folder, rows_of
 from detokenizers.evaluation.world_judge import load_world_net
 
@@ -58,7 +58,7 @@ def throughput(folder: Path, size: int, repeats: int) -> dict[str, float]:
         pil = ours = 0.0
         for file in files:
             pil += seconds(lambda file=file: by_pil(file.path, size))
-            ours += seconds(lambda file=file: read(side, file.id))
+            ours += seconds(lambda file=file: picture_read(side, file.id))
         totals.append((len(files) / pil, len(files) / ours, pil / ours))
     names = ("pil_per_s", "ours_per_s", "share_of_pil")
     return {name: round(statistics.median(column), 3) for name, column in zip(names, zip(*totals))}

@@ -72,10 +72,9 @@ def main() -> None:
         warm_up=1,
     )
     s = {name: wall / 1e3 for name, (wall, _) in times.items()}
-    size = tokens.grid.height * dcdd.token_stride
     report(
         setting(
-            "latency", device, dtype, batch=args.batch, resolution=size, compiled=args.loop, warm_up=1,
+            "latency", device, dtype, batch=args.batch, resolution=vlm.tokenizer.image_size, compiled=args.loop, warm_up=1,
             repeats=args.repeats, packages=("torch", "transformers", "diffusers"),
         ),
         {

@@ -1,4 +1,4 @@
-"""How much does reading a belief cost? LCDM over a whole image against one softmax of the same logits, in time; and
+"""How much does observing a distribution cost? LCDM over a whole image against one softmax of the same logits, in time; and
 drawing an image's tokens with `observe` against drawing them without, in memory. The limit is reading the logits once.
 
     python benchmarks/lcdm.py [--device cuda] [--tokens 576] [--codes 16384] [--repeats 30]

@@ -20,10 +20,10 @@ from shapes import FLUX, PIXELS, STRIDE, decoder_at, unit_codes
 
 from detokenizers.dcdd.objectives import DCDDObjective
 from detokenizers.seeds import item_seeds
-from detokenizers.training.config import TrainConfig
 from detokenizers.training.draws import SEEDS
 from detokenizers.training.loop import recompute_activations
 from detokenizers.training.optimizers import AdamW
+from detokenizers.training.train_settings import TrainConfig
 
 
 def main() -> None:

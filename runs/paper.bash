@@ -12,12 +12,14 @@ GENEVAL=${GENEVAL:-geneval/prompts/evaluation_metadata.jsonl}
 GPUS=${GPUS:-4}
 DEVICE=${DEVICE:-cuda}
 
-# train RECIPE OPTIONS...: all processes first encode their share of the images, then train.
-train() {
+# launched VERB ARGUMENTS...: all processes first encode their share of the images, then train.
+launched() {
   local more
   read -ra more <<<"${TRAIN:-}"
-  accelerate launch --num_processes "$GPUS" -m detokenizers train "$@" "${more[@]}"
+  accelerate launch --num_processes "$GPUS" -m detokenizers "$@" "${more[@]}"
 }
+
+train() { launched train "$@"; }
 
 # linked FOLDER NAME EVERY COUNT OUT: links to every EVERYth of the pictures in FOLDER called NAME, by file name; COUNT.
 linked() {

@@ -86,7 +86,7 @@ def inception() -> dict[str, Tensor]:
     for name, shape in SIZES.items():
         pictures = levels(*shape)
         found[f"features.{name}"], found[f"logits.{name}"] = net(pictures)
-        # Whole maps would be megabytes; every 37th pixel is enough to tell any two resizes apart.
+        # Whole maps would be megabytes; every 37th pixel is enough to distinguish any two resizes.
         found[f"resized.{name}"] = resize(pictures.float(), (299, 299), align_corners=False)[:, :, ::37, ::37]
     return found
 

@@ -68,7 +68,11 @@ def build(place: Path) -> None:
     for split, number in (("train", 6), ("val", 6)):
         save_imagenet(place / "imagenet" / split, number)
     save_mjhq(place / "mjhq30k")
-    path = place / "geneval/prompts/evaluation_metadata.jsonl"
+    save_asks(place / "geneval/prompts/evaluation_metadata.jsonl")
+
+
+def save_asks(path: Path) -> None:
+    """One prompt of every task of GenEval."""
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(ask | {"prompt": f"a {ask['tag']}"}) + "\n" for ask in ASKS))
 

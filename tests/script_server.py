@@ -11,11 +11,15 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
+import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +46,36 @@ def install(folder: Path, address: Path) -> None:
     for name in ("detok", "accelerate", "python", "python3"):
         (folder / name).write_text(CLIENT.format(python=sys.executable, address=address))
         (folder / name).chmod(0o755)
+
+
+@contextmanager
+def running(place: Path, **settings: str) -> Iterator[Callable[..., str]]:
+    """While it lasts, `run(script, *arguments, **settings)` runs a script of `runs/` below `place` and returns what it
+    printed; the settings are environment variables."""
+    root = Path(__file__).parent.parent
+    shutil.copytree(root / "runs", place / "runs")
+    (place / "benchmarks").symlink_to(root / "benchmarks")
+    install(place / "bin", place / "socket")
+    environment = {
+        **os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "DEVICE": "cpu",
+        "ACCELERATE_USE_CPU": "1", "DETOK_WEIGHTS": str(place), "HF_HUB_OFFLINE": "1", **settings,
+    }  # fmt: skip
+
+    def run(script: str, *arguments: str, **more: str) -> str:
+        command = ["bash", str(place / "runs" / script), *arguments]
+        done = subprocess.run(command, env=environment | more, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, f"{script}: {done.stderr[-3000:]}"
+        return done.stdout
+
+    command = [sys.executable, "-m", "tests.script_server", str(place / "socket")]
+    with subprocess.Popen(command, cwd=root, env=environment) as server:
+        while not (place / "socket").exists():
+            assert server.poll() is None
+            time.sleep(0.05)
+        try:
+            yield run
+        finally:
+            server.terminate()
 
 
 def serve(address: Path) -> None:
@@ -81,11 +115,14 @@ def answer(asked: socket.socket) -> None:
 
 def execute(program: str, arguments: list[str], folder: str, environment: dict[str, str]) -> int:
     """One command, as if it had been started."""
+    from detokenizers import checkpoint
     from detokenizers.cli import main
 
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if "STACK" in environment:  # a tiny stack in the place of the embedded one
+        checkpoint.EMBEDDED = Path(environment["STACK"])
     torch.set_num_threads(1)
     if program == "accelerate":
         arguments = launched(arguments)
@@ -115,8 +152,8 @@ def shrink() -> None:
     """Numbers of protocols and benchmarks, for as many and as small pictures as the tiny data sets hold."""
     from detokenizers.evaluation import networks
     from detokenizers.evaluation import rules as protocols
+    from detokenizers.evaluation.benchmarks import dpg_questions, mjhq
     from detokenizers.evaluation.benchmarks import geneval_prompts as geneval
-    from detokenizers.evaluation.benchmarks import mjhq
     from detokenizers.pretrained.networks import mask2former
     from detokenizers.pretrained.networks.lpips import LPIPS
     from detokenizers.pretrained.vlm import llamagen
@@ -141,7 +178,21 @@ def shrink() -> None:
         net.identity = "tiny"
         return net
 
-    networks.published = lambda: {"inception": Looks, "lpips-alex": lpips, "lpips-vgg": lpips}
+    class Agrees(torch.nn.Module):
+        """In the place of CLIP: light pictures fit all prompts."""
+
+        identity = "tiny"
+
+        def features(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.cat([images.mean((2, 3)), torch.ones(len(images), 1)], 1)
+
+        def texts(self, prompts: list[str]) -> torch.Tensor:
+            return torch.ones(len(prompts), 4)
+
+    LPIPS.load = classmethod(lambda cls, net, path=None: LPIPS(net).requires_grad_(False))
+    looking = {"inception": Looks, "lpips-alex": lpips, "lpips-vgg": lpips, "clip-datacomp": Agrees}
+    networks.published = lambda: looking
+    dpg_questions.ITEMS = 2
     llamagen.STAGES["t2i_XL_stage1_256"] = paper_stack.LLAMAGEN
     mask2former.SHORT, mjhq.EACH = paper_stack.PIXELS, 2
     clip = published.CLIP_OPENAI
@@ -149,6 +200,7 @@ def shrink() -> None:
     geneval.TASKS.update(dict.fromkeys(geneval.TASKS, 1))
     for name, number in (("imagenet", 6), ("imagenet-1k", 6), ("imagenet-256", 6), ("mjhq", 20), ("mjhq-256", 20)):
         protocols.PROTOCOLS[f"dcdd-{name}"] = resized(protocols.PROTOCOLS[f"dcdd-{name}"], number)
+    protocols.PROTOCOLS["evalgim-coco"] = resized(protocols.PROTOCOLS["evalgim-coco"], 6)
 
 
 def resized(protocol: Callable, number: int) -> Callable:

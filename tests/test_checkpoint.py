@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -167,14 +168,20 @@ def test_large_integers_have_fingerprints_of_their_own():
     assert fingerprint(torch.tensor([2**24])) != fingerprint(torch.tensor([2**24 + 1]))
 
 
-def test_a_name_is_a_folder_or_something_embedded(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "EMBEDDED", tmp_path)
+def test_a_name_is_something_embedded_or_a_folder(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoint, "EMBEDDED", tmp_path / "package")
     monkeypatch.chdir(tmp_path)
+    embedded = tmp_path / "package" / "mini" / "vae"
+    embedded.mkdir(parents=True)
+    assert resolve("mini/vae") == embedded
+    assert resolve(tmp_path / "package") == tmp_path / "package"
+    assert not caplog.text
     (tmp_path / "mini" / "vae").mkdir(parents=True)
-    assert resolve("mini/vae") == (tmp_path / "mini" / "vae").relative_to(tmp_path)
-    assert resolve(tmp_path / "mini") == tmp_path / "mini"
-    monkeypatch.chdir("/")
-    assert resolve("mini/vae") == tmp_path / "mini" / "vae"
+    (tmp_path / "mini" / "mine").mkdir()
+    assert resolve("mini/vae") == embedded
+    assert "mini/vae is the embedded one; the folder here is ./mini/vae" in caplog.text
+    assert resolve("./mini/vae").resolve() == tmp_path / "mini" / "vae"
+    assert resolve("mini/mine") == Path("mini/mine")
     with pytest.raises(ValueError, match=r"there is no folder 'mini/vea', .+ \(embedded: mini/vae\)"):
         resolve("mini/vea")
 

@@ -91,6 +91,10 @@ def test_a_recipe_takes_two_steps_exports_and_goes_on(name, tmp_path, embedded):
     assert moved
 
 
+def test_the_vlm_s_record_names_the_tokenizer_whose_tokens_it_learns(tmp_path, embedded):
+    assert set(tiny(RECIPES["mini.vlm"](), tmp_path).job().inputs) == {"images", "tokenizer"}
+
+
 @pytest.mark.parametrize("table", ROWS)
 def test_every_row_of_a_table_has_its_recipe(table):
     for name in ROWS[table]:

@@ -1,6 +1,7 @@
 """The scripts of the paper's tables run to their end, tiny, as they are: every command does its work on random
 checkpoints and on pictures like ImageNet's (tests/paper_stack.py). Every command of the other scripts, which train for
-hours, is at least one that `detok` understands: they run with stand-ins that only take notes."""
+hours, is at least one that `detok` understands: they run with stand-ins that only take notes. The scripts of VUGEN run in
+tests/test_vugen_scripts.py, those of MaDiT in tests/test_madit_scripts.py."""
 
 from __future__ import annotations
 
@@ -8,8 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from . import paper_stack, script_server
 
 RUNS = Path(__file__).parent.parent / "runs"
 SCRIPTS = sorted(RUNS.glob("*.sh"))
-OTHERS = [path for path in SCRIPTS if not path.name.startswith("table")]
+OTHERS = [path for path in SCRIPTS if not path.name.startswith(("table", "vugen", "madit"))]
 NEEDS = {
     "table2_janus.sh": ("table1_janus.sh",),
     "table4_janus.sh": ("table1_janus.sh",),
@@ -62,9 +61,11 @@ def theatre(tmp_path):
 @pytest.mark.parametrize("script", OTHERS, ids=lambda path: path.name)
 def test_a_script_runs_to_its_end_and_every_command_is_understood(script, theatre):
     if script.name == "mini_tables.sh":  # it begins where mini_cpu.sh ends
-        (theatre / "out/mini/rows/lc").mkdir(parents=True)
-        for name in ("decoder.yaml", "decoder.safetensors", "codebook.safetensors"):
-            (theatre / "out/mini/rows/lc" / name).touch()
+        rows = (f"out/mini/rows/{name}{seed}" for name in ("hard", "lcdm", "lc", "both") for seed in ("", "-seed1"))
+        for folder in ("src/detokenizers/embedded/mini/dcdd", "out/mini/any", *rows):
+            (theatre / folder).mkdir(parents=True)
+            for name in ("decoder.yaml", "decoder.safetensors", "codebook.safetensors"):
+                (theatre / folder / name).touch()
     calls = theatre / "calls"
     place = {**os.environ, "PATH": f"{theatre / 'bin'}:{os.environ['PATH']}", "CALLS": str(calls)}
     done = subprocess.run(
@@ -73,6 +74,10 @@ def test_a_script_runs_to_its_end_and_every_command_is_understood(script, theatr
     assert done.returncode == 0, done.stderr
     rows = {tuple(line.split("\t")[:-1]) for line in calls.read_text().splitlines()} if calls.exists() else set()
     assert rows or script.name in SILENT, "only benchmarks and preparations ask nothing of detok"
+    if script.name == "mini_tables.sh":
+        assert "no row one_step: there is no out/mini/one_step" in done.stderr
+        assert all(any(f"out/mini/rows/{name}" in row for row in rows) for name in ("lc", "both-seed1"))
+        assert any("out/tables/decoders/ours" in row for row in rows)
     for verb, *arguments in sorted(rows):
         understood(verb, arguments)
 
@@ -89,35 +94,17 @@ def paper(tmp_path_factory):
     """Runs a table's script, and before it those that it needs, on the tiny stack; returns the folder they share."""
     place = tmp_path_factory.mktemp("paper")
     paper_stack.build(place)
-    shutil.copytree(RUNS, place / "runs")
-    (place / "benchmarks").symlink_to(RUNS.parent / "benchmarks")
-    script_server.install(place / "bin", place / "socket")
-    environment = {
-        **os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "DEVICE": "cpu",
-        "TRAIN": paper_stack.TRAIN, "ACCELERATE_USE_CPU": "1", "DETOK_WEIGHTS": str(place), "HF_HUB_OFFLINE": "1",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "tests.script_server", str(place / "socket")]
     finished = set()
+    with script_server.running(place, TRAIN=paper_stack.TRAIN) as script_run:
 
-    def run(script: str) -> Path:
-        for needed in (*NEEDS.get(script, ()), script):
-            if needed in finished:
-                continue
-            done = subprocess.run(
-                ["bash", place / "runs" / needed], env=environment, capture_output=True, text=True, timeout=600
-            )
-            assert done.returncode == 0, f"{needed}: {done.stderr[-3000:]}"
-            finished.add(needed)
-        return place
+        def run(script: str) -> Path:
+            for needed in (*NEEDS.get(script, ()), script):
+                if needed not in finished:
+                    script_run(needed)
+                    finished.add(needed)
+            return place
 
-    with subprocess.Popen(command, cwd=RUNS.parent, env=environment) as server:
-        while not (place / "socket").exists():
-            assert server.poll() is None
-            time.sleep(0.05)
-        try:
-            yield run
-        finally:
-            server.terminate()
+        yield run
 
 
 def metrics_in(folder: Path) -> dict[str, dict]:
@@ -179,6 +166,36 @@ def test_table_7_is_all_of_it_for_llamagen(paper):
     assert list(metrics_in(table / "imagenet/evaluated")) == ["vq", "dcdd"]
     assert "overall" in metrics_in(table / "gmjhq/evaluated")["dcdd"]
     assert list(metrics_in(table / "geneval/evaluated")) == ["vq", "dcdd"]
+
+
+def test_the_embedded_stack_is_made_from_nothing_and_its_tables_are_taken(tmp_path):
+    """Every training of the real nets for two steps, each with what those before it left; then tables of eight pictures."""
+    mini, tables = tmp_path / "out/mini-tiny", tmp_path / "out/tables"
+    with script_server.running(tmp_path) as run:
+        run("mini_cpu.sh", TINY="1")
+        named = {"PAPER": "dcdd", "OURS": "any", "ONE_STEP": "one_step", "ROWS": "rows", "VLM": "vlm"}
+        where = {name: f"out/mini-tiny/{folder}" for name, folder in named.items()}
+        run("mini_tables.sh", "table2", "table3", "table4", N="8", **where)
+    found = json.loads((mini / "calibration.json").read_text())["calibration"]
+    read = {
+        row: yaml.safe_load((mini / row / "decoder.yaml").read_text())
+        for row in ("dcdd", "any", "rows/lc", "rows/hard")
+    }
+    for row in rows[:3]:  # the VLM's own calibration, which was not known before it was trained
+        assert read[row]["calibration"]["kappa"] == found["kappa"]
+    assert [one["lcdm"]["name"] for one in read.values()] == ["expectation", "committed", "expectation", "hard_codes"]
+    assert read["rows/hard"]["calibration"]["kappa"] != found["kappa"]
+    shipped = {
+        path.relative_to(mini / "shipped").as_posix() for path in (mini / "shipped").rglob("*") if path.is_file()
+    }
+    assert {"vlm/model.safetensors", "dcdd/calibration.json", "vae/config.json", "world_net/run.yaml"} <= shipped
+    assert not any("state" in name or name.endswith((".png", ".jsonl")) for name in shipped)
+    rows = ["dcdd", "ours", "one_step"]
+    assert list(metrics_in(tables / "table2/held-out/evaluated")) == ["vq", "vq-unrounded", "vae", *rows, "vq+unsharp"]
+    assert list(metrics_in(tables / "table3/prompts/evaluated")) == ["vq", *rows, "vq+unsharp"]
+    kinds = ["hard", "lcdm", "lc", "committed", "teacher_forced", "both", "vq"]
+    assert list(metrics_in(tables / "table4/generation/evaluated")) == kinds
+    assert "fd_world" in metrics_in(tables / "table4/reconstruction/lcdm-lc")["lc"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

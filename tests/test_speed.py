@@ -76,6 +76,29 @@ def test_the_decoder_is_timed_with_and_without_text(row):
     assert with_text["transformer_tflop"] > without["transformer_tflop"]
 
 
+def test_optimisers_are_given_equal_time_on_equal_batches_and_held_out_scenes(row, tmp_path):
+    nets = "mini.world_net", f"mini.vlm --scenes 4 --cache {tmp_path}"
+    found = row("optimizers", *nets, "--minutes", 0.003, "--batch", 2)
+    judge, none, adamw, muon = found
+    assert [one["optimizer"] for one in found] == ["adamw", "muon", "adamw", "muon"]
+    assert judge["steps"] >= 1
+    assert none["held_out"] is None
+    assert "has no matrix in repeated blocks" in none["why"]
+    assert adamw["cpu_s"] >= 0.18
+    assert muon["cpu_s"] >= 0.18
+    assert 0 < muon["held_out"] != adamw["held_out"] > 0
+
+
+def test_faster_ways_to_draw_with_madit_draw_the_same(row):
+    (patches,) = row("madit_drawing", "--rounds", 3, "--batch", 2, "--repeats", 1, "--device", "cpu")
+    assert set(patches) >= ROW
+    assert patches["largest_difference"] < 1e-3
+    assert patches["ratio"] > 1
+    (words,) = row("visual_words", "--layers", 1, "--grid", 3, "--batch", 2, "--device", "cpu")
+    assert set(words) >= ROW
+    assert words["tokens_equal"]
+
+
 def test_limits_of_the_machine_are_measured(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     module = importlib.import_module("row")

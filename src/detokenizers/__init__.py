@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .decoder import CodeDecoder as CodeDecoder
     from .decoder import FlowDecoder as FlowDecoder
     from .papers import load as load
-    from .pretrained.vlm.loading import load_vlm as load_vlm
+    from .papers import load_vlm as load_vlm
+    from .pipelines.loading import pipeline as pipeline
     from .protocols import Decoder as Decoder
     from .protocols import Grid as Grid
     from .protocols import ImageSpace as ImageSpace
@@ -44,7 +45,8 @@ _HOMES = {
     "VisualTokenizer": "protocols",
     "VisualTokens": "protocols",
     "load": "papers",
-    "load_vlm": "pretrained.vlm.loading",
+    "load_vlm": "papers",
+    "pipeline": "pipelines.loading",
 }
 
 __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -2,12 +2,13 @@
 through the one strict loader here, and all names of folders through the one resolver.
 
 tensors -save_tensors-> NAME.safetensors -load_tensors-> tensors -load_strictly-> module
-name -resolve-> a folder: one that is there, one that the package carries, or a Hub repository
+name -resolve-> a folder: one that the package carries, one that is there, or a Hub repository
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .texts import json_of, text_in, yaml_of
+
+log = logging.getLogger(__name__)
 
 LONGEST_STEM = 200
 
@@ -214,7 +217,10 @@ EMBEDDED = Path(__file__).parent / "embedded"
 
 
 def resolve(name: str | Path, patterns: Sequence[str] = ()) -> Path:
-    """The folder behind a name: a path, `mini/PART`, which the package carries, or a Hub repository.
+    """The folder behind a name: `mini/PART`, which the package carries, a path, or a Hub repository.
+
+    What is embedded comes first, so that no folder of the place a command happens to be run in takes its place; a
+    folder that is called the same is `./mini/PART`.
 
     Args:
         patterns: the files that are needed of a Hub repository, `owner/name`; without any the Hub is never asked.
@@ -222,10 +228,9 @@ def resolve(name: str | Path, patterns: Sequence[str] = ()) -> Path:
     Raises:
         ValueError: there is no such folder, and it cannot be had from the Hub; the message lists what is embedded.
     """
+    if (folder := here(name)) is not None:
+        return folder
     text = str(name)
-    for folder in (Path(name).expanduser() if text.startswith("~/") else Path(name), EMBEDDED / name):
-        if folder.exists():
-            return folder
     if not patterns or text.startswith(("mini/", ".", "/", "~")) or text.count("/") != 1:
         known = ", ".join(sorted(f"mini/{path.name}" for path in (EMBEDDED / "mini").glob("*/"))) or "nothing"
         remote = ", and a Hub id reads owner/name" if patterns else ""
@@ -238,6 +243,17 @@ def resolve(name: str | Path, patterns: Sequence[str] = ()) -> Path:
         raise ValueError(
             f"there is no folder {text!r} here, and it cannot be had from the Hub: {reason(error)}"
         ) from None
+
+
+def here(name: str | Path) -> Path | None:
+    """The folder behind `mini/PART` or a path; None where there is none, as behind other names."""
+    text = str(name)
+    own = Path(name).expanduser() if text.startswith("~/") else Path(name)
+    if text.startswith("mini/") and (EMBEDDED / name).exists():
+        if own.exists():
+            log.warning("%s is the embedded one; the folder here is ./%s", text, text)
+        return EMBEDDED / name
+    return own if own.exists() else None
 
 
 def reason(error: Exception) -> str:

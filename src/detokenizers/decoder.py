@@ -11,10 +11,9 @@ condition [b k hc wc], seeds -noise, euler(net)-> latents -space.decode-> images
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +23,9 @@ from torch import Tensor, nn
 from .flow.loss import velocity_error
 from .flow.noise import noise as draw_noise
 from .flow.path import clean_from, interpolate, velocity
-from .flow.solvers import Progress, Solver, euler, watched
+from .flow.solvers import OnStep, Progress, Solver, euler
 from .flow.time_grids import TimeGrid
-from .protocols import ImageSpace, Observe, Stage, VelocityNet, VisualTokenizer, VisualTokens
+from .protocols import ImageSpace, Observe, VelocityNet, VisualTokenizer, VisualTokens
 
 
 class ConditionedNet(Protocol):
@@ -68,7 +67,12 @@ class FlowDecoder(nn.Module):
         return lambda noisy, t: self.net(noisy, t, condition)
 
     @torch.no_grad()
-    def sample(
+    def sample(self, condition: Float[Tensor, "b k hc wc"], **sampling: Any) -> Float[Tensor, "b 3 h w"]:
+        """Draw one image per condition; arguments and errors are those of `latents`."""
+        return self.space.decode(self.latents(condition, **sampling))
+
+    @torch.no_grad()
+    def latents(
         self,
         condition: Float[Tensor, "b k hc wc"],
         *,
@@ -77,8 +81,9 @@ class FlowDecoder(nn.Module):
         steps: int = 30,
         solver: Solver = euler,
         progress: Progress | None = None,
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Draw one image per condition (DCDD Eqs. 24-25).
+        on_step: OnStep | None = None,
+    ) -> Float[Tensor, "b c hl wl"]:
+        """The latents of one image per condition (DCDD Eqs. 24-25).
 
         Args:
             condition: what to draw, as the net reads it.
@@ -87,6 +92,7 @@ class FlowDecoder(nn.Module):
             steps: net calls (twice as many for `heun`).
             solver: how to follow the velocity.
             progress: wraps the loop over steps, e.g. `tqdm`.
+            on_step: called after every step, with the state that it may replace.
 
         Raises:
             ValueError: seeds that do not match, or numbers that are not finite, before or after drawing.
@@ -97,13 +103,13 @@ class FlowDecoder(nn.Module):
         start = draw_noise(shape, seeds, device=condition.device)
         times = self.grid(steps, shape).to(start.device)
         _require_finite(condition, "the condition is", "what was observed of these tokens is damaged; draw them again")
-        latents = solver(self.bind(condition), start, times, progress)
+        latents = solver(self.bind(condition), start, times, progress, on_step)
         _require_finite(
             latents,
             "the drawn latents are",
             "the decoder's weights are damaged, or their precision overflows; use float32 (or bfloat16 on a GPU)",
         )
-        return self.space.decode(latents)
+        return latents
 
     def predict(
         self,
@@ -122,13 +128,6 @@ def flow_error(
 ) -> Float[Tensor, "b"]:
     """How wrong a predicted velocity is (DCDD Eq. 26 before its average), in fp32."""
     return velocity_error(prediction.velocity, velocity(clean, noise))
-
-
-def stages_of(space: ImageSpace, draw: Callable[[Solver], Float[Tensor, "b 3 h w"]]) -> list[Stage]:
-    """What each step of a flow in this space points to, and last what it draws."""
-    seen: list[Tensor] = []
-    drawn = draw(watched(euler, seen.append))
-    return [*(partial(space.decode, latents) for latents in seen[:-1]), lambda: drawn]
 
 
 class CodeDecoder(nn.Module):
@@ -156,6 +155,10 @@ class CodeDecoder(nn.Module):
         Raises:
             ValueError: when the tokens come from another tokenizer.
         """
+        return self.decode(self.latents(tokens))
+
+    def latents(self, tokens: VisualTokens, **sampling: object) -> Float[Tensor, "b n d"]:
+        """The codes of the ids; there are no steps, so `steps`, `seeds` and the like change nothing."""
         codebook = self.tokenizer.codebook
         if tokens.grid != self.tokenizer.grid:
             raise ValueError(f"this tokenizer draws {self.tokenizer.grid} tokens, these are {tokens.grid}")
@@ -165,7 +168,14 @@ class CodeDecoder(nn.Module):
                 f"token ids run from {low} to {high} but this codebook has {len(codebook)} codes; "
                 "do tokenizer and VLM belong together?"
             )
-        return self.tokenizer.decode(codebook[tokens.ids.to(codebook.device)])
+        return codebook[tokens.ids.to(codebook.device)]
+
+    @torch.no_grad()
+    def decode(
+        self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of codes, or of features."""
+        return self.tokenizer.decode(latents)
 
     def require(self, tokenizer: VisualTokenizer) -> None:
         require_same_codes(self.tokenizer.codebook, tokenizer)
@@ -187,12 +197,9 @@ class FeatureDecoder(CodeDecoder):
         features = tokenizer.features(images)
         return VisualTokens(tokenizer.tokens(features), tokenizer.grid, {"features": features})
 
-    @torch.no_grad()
-    def forward(
-        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Decode the features that `read` kept."""
-        return self.tokenizer.decode(needed(tokens, "features"))
+    def latents(self, tokens: VisualTokens, **sampling: object) -> Float[Tensor, "b n d"]:
+        """The features that `read` kept."""
+        return needed(tokens, "features")
 
 
 class SpaceDecoder(nn.Module):
@@ -223,8 +230,19 @@ class SpaceDecoder(nn.Module):
         self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode the latents that `read` kept."""
+        return self.decode(self.latents(tokens))
+
+    def latents(self, tokens: VisualTokens, **sampling: object) -> Float[Tensor, "b c hl wl"]:
+        """The latents that `read` kept."""
         patches = needed(tokens, "latents").mT.unflatten(2, tuple(tokens.grid))
-        return self.space.decode(F.pixel_shuffle(patches, math.isqrt(patches.shape[1] // self.space.channels)))
+        return F.pixel_shuffle(patches, math.isqrt(patches.shape[1] // self.space.channels))
+
+    @torch.no_grad()
+    def decode(
+        self, latents: Float[Tensor, "b c hl wl"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of latents."""
+        return self.space.decode(latents)
 
     def require(self, tokenizer: VisualTokenizer) -> None:
         """Any tokenizer will do: its codes are not used."""
@@ -233,10 +251,17 @@ class SpaceDecoder(nn.Module):
         return self.space.fingerprint()
 
 
-def needed(tokens: VisualTokens, name: str) -> Float[Tensor, "b n o"]:
-    """What was observed under a name, which only pictures that were read have."""
+def needed(
+    tokens: VisualTokens, name: str, how: str = "only pictures that were read have them"
+) -> Float[Tensor, "b n o"]:
+    """What was observed of tokens under a name.
+
+    Raises:
+        ValueError: nothing was; `how` is the way to tokens of which something is.
+    """
     if name not in tokens.observed:
-        raise ValueError(f"these tokens come without {name}; only pictures that were read have them")
+        has = f"have {', '.join(tokens.observed)}, not" if tokens.observed else "come without"
+        raise ValueError(f"these tokens {has} {name}; {how}")
     return tokens.observed[name]
 
 

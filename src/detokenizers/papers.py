@@ -1,6 +1,7 @@
 """All papers of the house, and nothing else knows the list: their recipes, and how what they train is loaded.
 
 name -find-> a recipe ; folder | name | Hub id -load, by the folder's kind-> Decoder | TextToImage
+                                               -load_vlm-> TokenVLM -its tokenizer alone: load_tokenizer-> VisualTokenizer
 """
 
 from __future__ import annotations
@@ -8,23 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from .checkpoint import kind_of, resolve
+from .checkpoint import here, kind_of, resolve
 from .dcdd.model import DCDD
 from .dcdd.pixel_runs import KINDS as PIXEL_KINDS
 from .dcdd.pixel_runs import RECIPES as PIXEL_RECIPES
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
+from .hub.sharing import OnHub
+from .madit.loading import load_language, load_own_codes, speaks, tokenizes
 from .madit.model import MaDiT
 from .madit.recipes import RECIPES as MADIT_RECIPES
 from .mini.recipes import RECIPES as MINI_RECIPES
 from .pretrained.spaces import VAE
-from .protocols import Decoder, TextToImage
+from .pretrained.vlm import loading
+from .protocols import Decoder, TextToImage, TokenVLM, VisualTokenizer
 from .training import Run
-from .training.run_folder import recipe_in
+from .training.distil_run import DistilRun, TeachingRun
+from .training.run_folder import RECORD, recipe_in
 from .vugen import KINDS as VUGEN_KINDS
 from .vugen.recipes import RECIPES as VUGEN_RECIPES
 
@@ -63,6 +69,21 @@ def run_of(name: str) -> Run:
     return type(find(recipe_in(path))()).from_yaml(path)
 
 
+def student_of(name: str | Path) -> DistilRun:
+    """The run that distils what a run folder holds to one step, with the settings that it learnt with.
+
+    Raises:
+        ValueError: no run is there, or one of something else than a decoder of many steps.
+    """
+    folder = resolve(name)
+    run = run_of(str(folder / RECORD))
+    if not isinstance(run, TeachingRun):
+        teaching = (recipe for recipe in RECIPES if isinstance(RECIPES[recipe](), TeachingRun))
+        raise ValueError(f"{name} is a run of {run.recipe}, which cannot be distilled; can be: {', '.join(teaching)}")
+    distilled: Any = find(run.distilled)()
+    return distilled.of(run, str(name))
+
+
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | TextToImage:
     """Load what draws: a trained decoder, or a model from prompts to images. Nothing is downloaded unless `name` is a
     Hub id, owner/name.
@@ -73,11 +94,30 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Decoder | T
     Raises:
         ValueError: nothing is there, nothing that draws, or its weights are damaged or do not fit.
     """
-    folder = resolve(name, ["*.yaml", "*.safetensors", "config.json", "*/config.json"])
+    folder = resolve(name, ["*.yaml", "*.safetensors", "*.txt", "config.json", "*/config.json"])
     kind = kind_of(folder)
     if kind not in KINDS:
         raise ValueError(f"{folder} is of kind {kind!r}; this version knows {', '.join(KINDS)}")
     loaded = KINDS[kind](folder)
+    if isinstance(loaded, OnHub):
+        loaded.origin = folder
     if isinstance(loaded, nn.Module):
         loaded.to(device)
     return loaded
+
+
+def load_vlm(name: str | Path = "mini", *, device: str | torch.device = "cpu") -> TokenVLM:
+    """Load a frozen VLM that draws: a language model that a paper here trained, or one that
+    `pretrained.vlm.loading.load_vlm` knows, with its names and errors."""
+    folder = here(name)
+    if folder is not None and speaks(folder):
+        return load_language(folder, device=device)
+    return loading.load_vlm(name, device=device)
+
+
+def load_tokenizer(name: str | Path = "mini", *, device: str | torch.device = "cpu") -> VisualTokenizer:
+    """Load the visual tokenizer of a VLM without the VLM, or that of a decoder which has one of its own."""
+    folder = here(name)
+    if folder is not None and tokenizes(folder):
+        return load_own_codes(folder, device=device)
+    return loading.load_tokenizer(name, device=device)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -45,16 +45,20 @@ class VisualTokens:
     """The tokens of a batch of images, sampled by a VLM or read from pictures by a tokenizer.
 
     `observed` holds what observers returned, by name, each stacked in raster order. A name has one meaning: tensors
-    under one name were computed alike, whoever computed them.
+    under one name were computed alike, whoever computed them. `captions` are the words of each image, where they are
+    known, and empty where one has none; a decoder may read them or not.
     """
 
     ids: Int[Tensor, "b n"]
     grid: Grid
     observed: Mapping[str, Float[Tensor, "b n o"]] = field(default_factory=dict)
+    captions: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.ids.shape[-1] != self.grid.size:
             raise ValueError(f"{self.ids.shape[-1]} tokens do not fill a {self.grid} grid ({self.grid.size} tokens)")
+        if self.captions is not None and len(self.captions) != len(self):
+            raise ValueError(f"{len(self)} images but {len(self.captions)} captions; give one per image, or none")
 
     @classmethod
     def join(cls, parts: Sequence[VisualTokens]) -> VisualTokens:
@@ -63,13 +67,16 @@ class VisualTokens:
             raise ValueError("tokens of different grids, or of different observers, do not make a batch")
         first = parts[0]
         observed = {name: torch.cat([part.observed[name] for part in parts]) for name in first.observed}
-        return cls(torch.cat([part.ids for part in parts]), first.grid, observed)
+        spoken = [part.captions for part in parts if part.captions is not None]
+        captions = [text for texts in spoken for text in texts] if len(spoken) == len(parts) else None
+        return cls(torch.cat([part.ids for part in parts]), first.grid, observed, captions)
 
     def __len__(self) -> int:
         return self.ids.shape[0]
 
     def __getitem__(self, rows: slice) -> VisualTokens:
-        return VisualTokens(self.ids[rows], self.grid, {name: x[rows] for name, x in self.observed.items()})
+        captions = None if self.captions is None else self.captions[rows]
+        return VisualTokens(self.ids[rows], self.grid, {name: x[rows] for name, x in self.observed.items()}, captions)
 
 
 @runtime_checkable
@@ -193,17 +200,18 @@ class Decoder(Protocol):
     def fingerprint(self) -> str: ...
 
 
-Stage = Callable[[], Float[Tensor, "b 3 h w"]]
-"""Images as they were after one step of drawing, decoded when it is called."""
+class Halves(Protocol):
+    """The two halves of a call of a `Decoder` or a `TextToImage`, for callers that want latents, or every step: the
+    pipelines do. `on_step` and `progress` are those of `flow.solvers`; what has no steps never calls them. What `latents`
+    takes beside them (`guidance`) is listed in a frozenset `options`, where there is any, and `captions` there says that
+    those of the tokens are read."""
 
+    def latents(self, given: Any, /, *, steps: int | None, seeds: Sequence[int], **more: Any) -> Tensor:
+        """What is drawn in the model's own space; `more` are `progress`, `on_step` and what the call itself takes."""
+        ...
 
-class Staged(Protocol):
-    """What a `Decoder` that draws in steps may offer beside: a page that shows its steps asks whether it is there."""
-
-    def stages(
-        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
-    ) -> Sequence[Stage]:
-        """How images come to be, one stage a step; the last is what a call returns."""
+    def decode(self, latents: Tensor, /, *, seeds: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
+        """Images in [-1, 1] of what was drawn."""
         ...
 
 
@@ -222,6 +230,10 @@ class TextToImage(Protocol):
         self, prompts: Sequence[str], *, seeds: Sequence[int], guidance: float | None = None, steps: int | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Images in [-1, 1]; one seed per item."""
+        ...
+
+    def require(self, vlm: str) -> None:
+        """Raise ValueError when it draws with another VLM than the one of this name."""
         ...
 
     def fingerprint(self) -> str: ...

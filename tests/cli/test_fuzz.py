@@ -250,12 +250,12 @@ def pictured(value: Any) -> bytes:
 
 ROW = {"id": "a", "prompt": "a dog on grass", "decoders": ["vq"]}
 READERS: dict[str, tuple[Callable[[Path], object], st.SearchStrategy[bytes]]] = {
-    "geneval": (lambda path: geneval.read(path, partial=True), altered(GENEVAL).map(lambda one: jsonl([one]))),
-    "geneval, bytes": (lambda path: geneval.read(path, partial=True), damaged(BENCHMARKS["geneval"])),
-    "dpg, bytes": (lambda path: dpg.read(path, partial=True), damaged(BENCHMARKS["dpg"])),
-    "dpg, quirks": (lambda path: dpg.read(path, partial=True, official_quirks=True), damaged(BENCHMARKS["dpg"])),
-    "mjhq": (lambda path: mjhq.read(path, partial=True), altered(MJHQ).map(lambda one: json.dumps(one).encode())),
-    "mjhq, bytes": (lambda path: mjhq.read(path, partial=True), damaged(BENCHMARKS["mjhq"])),
+    "geneval": (lambda path: geneval.read_asks(path, partial=True), altered(GENEVAL).map(lambda one: jsonl([one]))),
+    "geneval, bytes": (lambda path: geneval.read_asks(path, partial=True), damaged(BENCHMARKS["geneval"])),
+    "dpg, bytes": (lambda path: dpg.read_items(path, partial=True), damaged(BENCHMARKS["dpg"])),
+    "dpg, quirks": (lambda path: dpg.read_items(path, partial=True, official_quirks=True), damaged(BENCHMARKS["dpg"])),
+    "mjhq": (lambda path: mjhq.read_mjhq(path, partial=True), altered(MJHQ).map(lambda one: json.dumps(one).encode())),
+    "mjhq, bytes": (lambda path: mjhq.read_mjhq(path, partial=True), damaged(BENCHMARKS["mjhq"])),
     "p.txt": (read_prompts, damaged(PROMPT_FILES[".txt"])),
     "p.jsonl": (read_prompts, altered(JSONL).map(jsonl) | damaged(PROMPT_FILES[".jsonl"])),
     "p.json": (read_prompts, altered(MJHQ).map(lambda one: json.dumps(one).encode()) | damaged(PROMPT_FILES[".json"])),

@@ -18,14 +18,12 @@ from detokenizers.dcdd.lcdm import (
     Expectation,
     HardCodes,
     SampledMix,
-    UncertaintyConfig,
-    adaptive_k,
     expected_codes,
     probabilities,
-    uncertainty,
 )
-from detokenizers.dcdd.ranking import entropy, largest, ranked
 from detokenizers.dcdd.token_statistics import normalized_entropy
+from detokenizers.nn.ranking import entropy, largest, ranked
+from detokenizers.nn.uncertainty import UncertaintyConfig, adaptive_k, uncertainty
 
 K = 16384
 SQUARE = torch.tensor([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])

@@ -15,9 +15,9 @@ from detokenizers.data.sources import FolderImages, WorldImages
 from detokenizers.dcdd.calibrate import CalibrationReport, calibrate, measure
 from detokenizers.dcdd.calibration import Calibration, Untouched
 from detokenizers.dcdd.condition import CondConfig
-from detokenizers.dcdd.distributions import AnySharpness, Proxy, TeacherForced
 from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.model import DCDD, WEIGHTS, DCDDConfig
+from detokenizers.dcdd.proxies import AnySharpness, Proxy, TeacherForced
 from detokenizers.dcdd.runs import READS, DCDDRun, Sample, begin_from
 from detokenizers.dcdd.search import SearchConfig
 from detokenizers.papers import load

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from detokenizers.dcdd.calibrate import encoder_statistics
 from detokenizers.dcdd.calibration import Calibration
-from detokenizers.dcdd.lcdm import uncertainty
 from detokenizers.dcdd.token_statistics import (
     TokenStatistics,
     between_class_variance,
@@ -17,6 +16,7 @@ from detokenizers.dcdd.token_statistics import (
     otsu_exact,
     otsu_hist256,
 )
+from detokenizers.nn.uncertainty import uncertainty
 
 K = 16384
 

@@ -85,5 +85,9 @@ class Poster:
         level = [len(p) % 7 / 7 + seed % 5 / 50 + (guidance or 0) / 100 for p, seed in zip(prompts, seeds)]
         return torch.tensor(level)[:, None, None, None].expand(-1, 3, 16, 16)
 
+    def require(self, vlm):
+        if vlm != "mini":
+            raise ValueError(f"it was made for mini, not for {vlm}")
+
     def fingerprint(self):
         return "poster"

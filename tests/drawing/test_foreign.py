@@ -37,13 +37,25 @@ def test_a_foreign_model_without_tokens_stands_on_the_same_sheet_and_in_the_same
     assert psnr(drawn.gallery.image("poster", drawn.rows[0]["id"]), expected).item() > 45
 
 
-def test_a_model_without_tokens_needs_no_sampling_and_cannot_reconstruct(tmp_path, monkeypatch):
-    monkeypatch.setattr(Painter, "generate", None)
-    drawn = drawing.generate(PROMPTS[0], vlm=Painter(), decoder={"poster": Poster()}, out=tmp_path)
+def test_a_model_without_tokens_needs_no_vlm_and_cannot_reconstruct(tmp_path, monkeypatch):
+    monkeypatch.setattr("detokenizers.drawing.generation.load_vlm", None)
+    drawn = drawing.generate(PROMPTS[0], decoder={"poster": Poster()}, out=tmp_path)
     assert not (tmp_path / "tokens").exists()
-    assert notes_of(drawn.paths("poster")[0])["guidance"] is None  # its own
+    notes = notes_of(drawn.paths("poster")[0])
+    assert notes["guidance"] is None  # its own
+    assert not {"vlm", "vlm_weights", "temperature"} & {*notes, *drawn.rows[0]}
+    drawing.generate(PROMPTS[0], vlm=Painter(), decoder={"mine": Mixer()}, out=tmp_path)
+    both = drawing.generate(PROMPTS[0], decoder={"poster": Poster()}, out=tmp_path)
+    assert both.rows[0]["vlm"] == "Painter"
+    assert both.rows[0]["decoders"] == ["mine", "poster"]
     with pytest.raises(ValueError, match="poster draws from prompts, not from pictures"):
         drawing.reconstruct(drawn.paths("poster"), vlm=Painter(), decoder={"poster": Poster()}, out=tmp_path / "r")
+
+
+def test_a_model_without_tokens_draws_with_the_vlm_it_was_made_for_only(tmp_path):
+    with pytest.raises(ValueError, match="poster: it was made for mini, not for another"):
+        drawing.generate(PROMPTS[0], vlm="another", decoder={"poster": Poster()}, out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_call_goes_on_and_refuses_what_was_made_otherwise(tmp_path, monkeypatch):

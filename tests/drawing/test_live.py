@@ -9,17 +9,19 @@ from PIL import Image
 
 import detokenizers as dt
 from detokenizers import drawing
+from detokenizers.data.images import to_pil
 from detokenizers.drawing.decoders import confidence, labelled, load_decoders
 from detokenizers.drawing.live import LiveDrawing
 from detokenizers.seeds import item_seed
 from tests.drawing.folders import PROMPTS
 from tests.drawing.foreign import Mixer, Painter, Poster
+from tests.madit import tiny
 
 
 @pytest.fixture
 def live(embedded):
     vlm = dt.load_vlm("mini")
-    return LiveDrawing(vlm, load_decoders(labelled(("vq", "mini/dcdd")), vlm.tokenizer, torch.device("cpu")))
+    return LiveDrawing(vlm, load_decoders(labelled(("vq", "mini/dcdd")), lambda: vlm.tokenizer, torch.device("cpu")))
 
 
 def test_a_prompt_gives_the_picture_that_generate_writes(live, tmp_path):
@@ -55,6 +57,18 @@ def test_the_steps_of_a_decoder_end_with_its_picture(live):
     assert [one.number for one in many] == [2, 5, 8, 10, 12, 15, 18, 20]
 
 
+def test_the_steps_of_madit_are_its_rounds(tmp_path):
+    codes, vlm = tiny.tokenizer(tiny.vae_folder(tmp_path)), Painter()
+    vlm.tokenizer, model = codes, tiny.model(codes)
+    shown = LiveDrawing(vlm, {"madit": model}).draw("a dog")  # pyright: ignore[reportArgumentType]
+    tokens, seeds = vlm.generate(["a dog"], seeds=[item_seed(0, "a-dog")]), [item_seed(0, "a-dog")]
+    rounds = [to_pil(codes.draw(patches)[0]) for patches in model.rounds(tokens, seeds=seeds)]
+    assert [(one.number, one.of) for one in shown.steps] == [(number, 5) for number in range(1, 6)]
+    for step, expected in zip(shown.steps, rounds, strict=True):
+        assert_alike(step.picture, expected)
+    assert_alike(shown.pictures["madit"], rounds[-1])
+
+
 def test_the_heat_map_has_the_uncertainty_of_every_token():
     shown = LiveDrawing(Painter(), {"mixer": Mixer()}).draw("a dog")  # pyright: ignore[reportArgumentType]
     heat = np.asarray(shown.heat).astype(int)
@@ -75,7 +89,7 @@ def test_any_decoder_that_keeps_the_protocol_is_shown_and_a_vlm_need_not_underst
 def test_a_decoder_that_needs_a_picture_is_refused_from_the_start(embedded):
     vlm = dt.load_vlm("mini")
     with pytest.raises(ValueError, match="vq-unrounded draws from the features"):
-        LiveDrawing(vlm, load_decoders(labelled(("vq-unrounded",)), vlm.tokenizer, torch.device("cpu")))
+        LiveDrawing(vlm, load_decoders(labelled(("vq-unrounded",)), lambda: vlm.tokenizer, torch.device("cpu")))
 
 
 def assert_alike(one: Image.Image, other: Image.Image) -> None:

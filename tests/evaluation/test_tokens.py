@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from detokenizers.evaluation.tokens import counted, perplexity, usage
+from detokenizers.evaluation.tokens import counted
+from detokenizers.nn.codebook import perplexity, usage
 
 
 def test_usage_is_the_share_of_codes_seen_and_perplexity_is_the_exponent_of_the_entropy():

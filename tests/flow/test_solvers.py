@@ -1,5 +1,7 @@
 """Solvers follow a velocity from noise to clean; noise depends on seeds alone (spec F6)."""
 
+import math
+
 import pytest
 import torch
 
@@ -27,6 +29,25 @@ def test_a_net_that_sees_state_and_time_still_ends_at_clean():
         return (noisy - CLEAN) / t[:, None, None, None]
 
     torch.testing.assert_close(euler(net, START, EVEN(5, ())), CLEAN, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "alpha", "std"),
+    [(1, 1, 0), (8, 1, 0.591), (8, 2, 0.559), (50, 1, 0.681), (50, 2, 0.675), (250, 1, 0.697)],
+)
+def test_few_steps_narrow_a_gaussian_by_as_much_as_calculated(steps, alpha, std):
+    """The spec's oracle: data N(1.5, 0.7²), whose velocity is known; a wrong sign, time or shift changes the spread."""
+    mean, variance = 1.5, 0.7**2
+
+    def oracle(x, t):
+        t = t[:, None]
+        slope = (t - (1 - t) * variance) / ((1 - t) ** 2 * variance + t**2)
+        return slope * (x - (1 - t) * mean) - mean
+
+    start = torch.randn(1, 100_000, generator=torch.Generator().manual_seed(0))
+    end = euler(oracle, start, TimeGrid(shift=FixedShift(mu=math.log(alpha)))(steps, ()))
+    assert end.mean().item() == pytest.approx(mean, abs=0.01)
+    assert end.std().item() == pytest.approx(std, abs=0.003 + 0.003 * (steps > 100))
 
 
 def test_heun_is_more_exact_than_euler_on_a_curved_field():

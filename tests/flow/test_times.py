@@ -65,6 +65,27 @@ def test_the_square_root_shift_is_a_factor_on_the_odds_of_noise():
     assert shifted == pytest.approx(alpha * t / (1 + (alpha - 1) * t), abs=1e-6)
 
 
+@pytest.mark.parametrize(("numbers", "alpha"), [(16384, 2), (65536, 4), (196608, 6.928203), (262144, 8), (1024, 1)])
+def test_the_square_root_shift_has_the_factors_of_the_spec(numbers, alpha):
+    assert math.exp(SquareRootShift()((numbers // 64, 64))) == pytest.approx(alpha, abs=1e-6)
+
+
+def test_at_a_factor_of_two_times_and_their_law_are_those_of_the_spec():
+    import numpy as np
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    two, tenths = FixedShift(mu=math.log(2)), TimeGrid(shift=FixedShift(mu=math.log(2)))(10, ())
+    assert tenths[[9, 5, 1]].tolist() == pytest.approx([0.181818, 0.666667, 0.947368], abs=1e-6)
+    quarters = TimeGrid(shift=two)(4, ())
+    assert quarters.tolist() == pytest.approx([1, 0.857143, 0.666667, 0.4, 0], abs=1e-6)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=2)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 4, 4))  # without these it would shift twice
+    torch.testing.assert_close(quarters, scheduler.sigmas, atol=1e-6, rtol=0)
+    times = LogitNormal(shift=two)(1_000_001, (), generator=torch.Generator().manual_seed(0))
+    assert times.median().item() == pytest.approx(2 / 3, abs=2e-3)
+    assert times.mean().item() == pytest.approx(0.6397, abs=1e-3)
+
+
 def test_a_power_puts_more_steps_near_clean():
     assert TimeGrid(shift=FixedShift(), power=2.0)(4, ()).tolist() == [1, 0.5625, 0.25, 0.0625, 0]
 

@@ -142,7 +142,7 @@ def test_the_expected_order_of_decided_tokens_is_that_of_their_codewords(codes):
 def test_tokens_without_distributions_are_refused(codes, pair):
     _, both = pair
     tokens = VisualTokens(tiny.tokens(codes).ids, codes.grid, {})
-    with pytest.raises(ValueError, match="come without 'distribution-"):
+    with pytest.raises(ValueError, match="come without distribution-"):
         both(tokens)
     assert both.needs == frozenset(both.observers)
 

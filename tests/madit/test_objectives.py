@@ -15,9 +15,9 @@ from detokenizers.madit.tokenizer import BorrowedConfig
 from detokenizers.nn.codebook import IBQ, SimVQ
 from detokenizers.protocols import VisualTokens
 from detokenizers.seeds import item_seeds
-from detokenizers.training.config import TrainConfig, lr_factor
 from detokenizers.training.draws import uniform
 from detokenizers.training.optimizers import Muon
+from detokenizers.training.train_settings import TrainConfig, lr_factor
 
 from . import tiny
 
@@ -284,7 +284,7 @@ def test_proxies_are_made_as_undecided_as_a_language_model():
     q = (sharpness * units @ rows.T).softmax(-1)
     assert float(torch.special.entr(q).sum(-1).mean()) / 4.1589 == pytest.approx(0.3, abs=0.005)
     with pytest.raises(ValueError, match="no sharpness from 10 to 60"):
-        matched_sharpness(units, rows, 0.95)
+        matched_sharpness(units, rows, 0.95, between=(10, 60))
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from detokenizers.data.sources import WorldImages
+from detokenizers.cli import main
+from detokenizers.data.images import notes_of, save_png
+from detokenizers.data.sources import WorldImages, shuffled_rows
+from detokenizers.madit.conditions import OBSERVED
 from detokenizers.madit.distributions import Both
 from detokenizers.madit.language_runs import LanguageRun
 from detokenizers.madit.loading import load_language
@@ -65,7 +70,7 @@ def small(run: Any, out: Path, words: Path) -> Any:
         "model.heads": 2,
         "model.intermediate": 32,
     }
-    for name in ("start", "tokenizer"):
+    for name in ("start", "tokenizer", "language"):
         if getattr(run, name, None):
             wanted[name] = str(out / Path(getattr(run, name)).name)
     for key, value in wanted.items():
@@ -111,7 +116,7 @@ def test_a_recipe_trains_exports_and_is_loaded(name, trained, embedded):
     reader = load_tokenizer("mini") if name == "madit.mini_janus" else model.codes
     tokens = model.read(images, reader)
     captions = CAPTIONS if model.vocabulary else None
-    assert model(tokens, captions=captions).shape == images.shape
+    assert model(replace(tokens, captions=captions)).shape == images.shape
 
 
 def stack_images() -> torch.Tensor:
@@ -130,6 +135,84 @@ def test_a_language_model_s_distributions_reach_a_decoder_that_reads_them(traine
     assert not torch.equal(images, madit(VisualTokens(tokens.ids, tokens.grid, {name: decided})))
 
 
+def test_training_reads_the_language_model_s_distributions_about_true_tokens(trained, embedded, words):
+    out, _ = trained
+    job = small(RECIPES["madit.mini_distributions"](), out, words).job()
+    batch, rows = job.batches(0, 4), shuffled_rows(0, 4, 16)
+    source = WorldImages(world=stack.WORLD.config, count=16).open()
+    vlm, model = load_language(out / "mini_language"), MaDiT.load(out / "mini_distributions")
+    ids = vlm.tokenizer.tokens(vlm.tokenizer.features(source.images(rows)))
+    (seen,) = vlm.teacher_forced(source.captions(rows), ids, observe=model.observers).observed.values()
+    torch.testing.assert_close(batch[OBSERVED], seen, atol=2e-3, rtol=2e-3)
+    assert model.config.input.conditions.sharpness != Both().conditions.sharpness
+    hard = small(RECIPES["madit.mini_more"](), out, words)
+    with pytest.raises(ValueError, match="hard tokens read no distributions"):
+        hard.vary(language=str(out / "mini_language")).job()
+
+
+def drawn(folder: Path) -> dict[str, bytes]:
+    return {path.stem: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def test_generate_takes_a_language_model_and_decoders_of_its_codes(trained, embedded, tmp_path, capsys):
+    out, _ = trained
+    ask = [
+        "--vlm",
+        str(out / "mini_language"),
+        "--decoder",
+        "vq",
+        str(out / "mini_flow"),
+        str(out / "mini_distributions"),
+    ]
+    assert main(["generate", *CAPTIONS, *ask, "--steps", "2", "--out", str(tmp_path / "out")]) == 0
+    pictures = [drawn(tmp_path / "out" / name) for name in ("vq", "mini_flow", "mini_distributions")]
+    assert [len(folder) for folder in pictures] == [2, 2, 2]
+    assert len({picture for folder in pictures for picture in folder.values()}) == 6
+    # How many codes there are is written beside the tokens: counting them needs no paper's VLM.
+    how = ["--world", "3", "--metrics", "codebook", "fd-world", "--resamples", "0", "--allow", "any-n"]
+    assert main(["evaluate", str(tmp_path / "out"), *how, "--out", str(tmp_path / "scores")]) == 0
+    found = json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert 0 < found["decoders"]["vq"]["metrics"]["codebook_usage"]["value"] <= 1
+    capsys.readouterr()
+    assert main(["generate", CAPTIONS[0], *ask[:2], "--decoder", "mini/dcdd", "--out", str(tmp_path / "no")]) == 2
+    assert "trained for 64 codes of 8 numbers, but this VLM has 8 of 6" in capsys.readouterr().err
+    assert main(["describe", "--vlm", str(out / "mini_language"), "--world", "1"]) == 2
+    assert "not 'janus'" in capsys.readouterr().err
+
+
+def test_reconstruct_gives_a_decoder_the_captions_beside_the_pictures(trained, embedded, tmp_path, capsys):
+    out, _ = trained
+    madit, images = out / "mini_sixteen_both_flow", stack_images()
+    for number, image in enumerate(images):
+        save_png(tmp_path / "in" / f"{number}.png", image, {})
+    (tmp_path / "in" / "1.txt").write_text(CAPTIONS[1] + "\n")
+    ask = ["reconstruct", str(tmp_path / "in"), "--vlm", str(madit), "--decoder", "vq", str(madit), "--steps", "2"]
+    assert main([*ask, "--out", str(tmp_path / "out")]) == 0
+    found = tmp_path / "out" / madit.name
+    assert "caption" not in notes_of(found / "0.png")
+    assert notes_of(found / "1.png")["caption"] == CAPTIONS[1]
+    (tmp_path / "in" / "1.txt").unlink()
+    assert main([*ask, "--out", str(tmp_path / "silent")]) == 0
+    one, other = drawn(found), drawn(tmp_path / "silent" / madit.name)
+    assert one["0"] == other["0"]
+    assert one["1"] != other["1"]
+    (tmp_path / "in" / "1.txt").write_text("two zebras")
+    capsys.readouterr()
+    assert main([*ask, "--out", str(tmp_path / "refused")]) == 2
+    assert "the word 'zebras' of 'two zebras'" in capsys.readouterr().err
+
+
+def test_janus_codes_are_decoded_beside_its_own_decoder(trained, embedded, tmp_path, capsys):
+    out, _ = trained
+    ask = ["--decoder", "vq", "mini/dcdd", str(out / "mini_janus"), "--steps", "2"]
+    assert main(["generate", "a dog on grass", *ask, "--out", str(tmp_path / "out")]) == 0
+    assert main(["reconstruct", "--world", "2", *ask, "--out", str(tmp_path / "back")]) == 0
+    assert len(drawn(tmp_path / "back" / "mini_janus")) == 2
+    borrowed = ["reconstruct", "--world", "2", "--vlm", str(out / "mini_janus"), "--out", str(tmp_path / "no")]
+    assert main(borrowed) == 2
+    assert "borrows its codes; name the VLM" in capsys.readouterr().err
+
+
 def test_stage_two_begins_with_what_stage_one_learnt(trained, embedded):
     out, _ = trained
     one, two = MaDiT.load(out / "mini"), MaDiT.load(out / "mini_flow")
@@ -140,6 +223,13 @@ def test_stage_two_begins_with_what_stage_one_learnt(trained, embedded):
     assert 0 < moved < 0.1
     tokens = one.read(stack_images(), one.codes)
     assert PATCH_KL in tokens.observed
+
+
+def test_a_state_can_be_kept_before_there_are_codes(words, tmp_path, embedded):
+    run = small(RECIPES["madit.mini"](), tmp_path, words)
+    run = run.vary({"schedule.unquantised": 2, "train.steps": 4, "train.save_minutes": 0})
+    train(run.job(), run.train, tmp_path / "run")
+    assert (tmp_path / "run" / "preview.png").exists()
 
 
 def test_stage_two_wants_one_start(words, tmp_path, embedded):

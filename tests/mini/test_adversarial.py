@@ -8,7 +8,7 @@ from torch import nn
 
 from detokenizers.mini.adversarial import Adversary, AdversaryConfig
 from detokenizers.mini.runs import TokenizerRun
-from detokenizers.mini.tokenizer import TokenizerObjective
+from detokenizers.mini.tokenizer_objective import TokenizerObjective
 from detokenizers.pretrained.vq_weights import build_vq
 from tests import stack
 from tests.mini.test_objectives import IMAGES, judge, learn

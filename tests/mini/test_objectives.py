@@ -9,11 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detokenizers.mini.autoencoder import AutoencoderObjective
-from detokenizers.mini.judge import WorldNetObjective
+from detokenizers.mini.autoencoder_objective import AutoencoderObjective
 from detokenizers.mini.perceptual import perceptual_loss, pixel_loss
-from detokenizers.mini.tokenizer import TokenizerObjective
+from detokenizers.mini.tokenizer_objective import TokenizerObjective
 from detokenizers.mini.vlm_objective import VLMObjective
+from detokenizers.mini.world_net_objective import WorldNetObjective
+from detokenizers.nn.codebook import Averages, Restarts
 from detokenizers.nn.world_net import WorldNet, WorldNetConfig
 from detokenizers.pixels import to_tensor
 from detokenizers.pretrained.spaces import VAEConfig, build_vae
@@ -152,7 +153,7 @@ def test_the_judge_learns_from_scenes_without_any_of_its_labels():
 
 
 def test_a_centre_belongs_to_the_cell_it_lies_in():
-    from detokenizers.mini.judge import _cells
+    from detokenizers.mini.world_net_objective import _cells
 
     centres = torch.tensor([[0.0, 0.0], [0.99, 0.0], [0.3, 0.6], [1.0, 1.0], [-1.0, -1.0]])
     assert _cells(centres, 16).tolist() == [0, 3, 9, 15, -1]
@@ -164,47 +165,47 @@ def test_the_tokenizer_learns_four_images_with_its_codes():
     assert last["pixels"] < 0.7 * first["pixels"]
     assert last["psnr"] > first["psnr"] + 2
     assert last["batch_perplexity"] > 4
-    assert last["commitment"] > 0
+    assert last["quantiser"] > 0
 
 
 def test_codes_are_unit_vectors_that_are_seeded_from_features_after_the_warm_up():
     objective, batch = tokenizer(warmup=2)
-    start = objective.book.clone()
+    start = objective.codebook.book.clone()
     learn(objective, batch, 2, lr=0.0)
-    assert torch.equal(objective.book, start)
+    assert torch.equal(objective.codebook.book, start)
     learn(objective, batch, 1, lr=0.0)
-    assert not torch.equal(objective.book, start)
-    torch.testing.assert_close(objective.book.norm(dim=-1), torch.ones(16))
+    assert not torch.equal(objective.codebook.book, start)
+    torch.testing.assert_close(objective.codebook.book.norm(dim=-1), torch.ones(16))
     images = batch["images"].contiguous(memory_format=torch.channels_last)
     z = F.normalize(objective.vq.quant_conv(objective.vq.encoder(images)), dim=1).permute(0, 2, 3, 1).flatten(0, 2)
-    assert (objective.book @ z.T).amax(-1).min() > 0.8
+    assert (objective.codebook.book @ z.T).amax(-1).min() > 0.8
 
 
 def test_unused_codes_are_seeded_again():
-    objective, batch = tokenizer(warmup=0, dead=0.3, decay=0.5)
+    objective, batch = tokenizer(warmup=0, rule=Averages(decay=0.5, restarts=Restarts(below=0.3, age=0)))
     learn(objective, batch, 1)
     with torch.no_grad():
-        objective.book[3] = -objective.vq.quant_conv.weight.new_ones(8) / 8**0.5
-        objective.total[3], objective.count[3] = objective.book[3], 1e-4
-    lonely = objective.book[3].clone()
+        objective.codebook.book[3] = -objective.vq.quant_conv.weight.new_ones(8) / 8**0.5
+        objective.codebook.total[3], objective.codebook.count[3] = objective.codebook.book[3], 1e-4
+    lonely = objective.codebook.book[3].clone()
     learn(objective, batch, 1)
-    assert not torch.allclose(objective.book[3], lonely, atol=0.1)
-    assert objective.count[3] == 1
+    assert not torch.allclose(objective.codebook.book[3], lonely, atol=0.1)
+    assert objective.codebook.count[3] == 1
 
 
 def test_evaluation_does_not_move_the_codes():
     objective, batch = tokenizer(warmup=0)
     learn(objective, batch, 2)
-    book, step = objective.book.clone(), int(objective.step)
+    book, step = objective.codebook.book.clone(), int(objective.step)
     objective.eval()(batch)
-    assert torch.equal(objective.book, book)
+    assert torch.equal(objective.codebook.book, book)
     assert int(objective.step) == step
 
 
 def test_the_exported_tokenizer_has_the_codes_as_they_stand():
     objective, batch = tokenizer(warmup=0)
     learn(objective, batch, 2)
-    assert torch.equal(objective.tokenizer().quantize.embedding.weight, objective.book)
+    assert torch.equal(objective.tokenizer().quantize.embedding.weight, objective.codebook.book)
 
 
 def test_neither_judge_nor_codes_take_gradients():

@@ -135,11 +135,11 @@ def test_a_dead_code_restarts_on_a_vector_of_the_batch_once_it_is_old_enough():
     assert book.count[7] == 1
 
 
-def test_no_code_restarts_when_restarts_are_over():
-    book = Averages(decay=0.5, restarts=Restarts(below=0.1, age=0)).build(8, 3, 0.25)
+def test_no_code_restarts_below_no_count():
+    book = Averages(decay=0.5, restarts=Restarts(below=0.0, age=0)).build(8, 3, 0.25)
     before = book.rows()[7].clone()
     for _ in range(6):
-        assert len(book.update(torch.randn(40, 3), torch.arange(40) % 7, restart=False)) == 0
+        assert len(book.update(torch.randn(40, 3), torch.arange(40) % 7)) == 0
     torch.testing.assert_close(book.rows()[7], before)
 
 

@@ -47,6 +47,15 @@ def test_the_copy_for_sampling_computes_the_same(patch):
     assert difference(for_sampling(model, t=1.0)(noisy, once, condition), model(noisy, once, condition)) < 1e-5
 
 
+def test_in_half_precision_and_channels_last_it_is_the_same_within_two_percent():
+    model, (noisy, t, condition) = net(), inputs()
+    fast = for_sampling(model).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    noisy = noisy.to(memory_format=torch.channels_last)
+    exact = model(noisy, t, condition)
+    assert difference(for_sampling(model).to(memory_format=torch.channels_last)(noisy, t, condition), exact) < 1e-5
+    assert difference(fast(noisy.bfloat16(), t.bfloat16(), condition.bfloat16()).float(), exact) < 2e-2
+
+
 def test_with_a_fixed_time_the_time_is_no_longer_read():
     model, (noisy, t, condition) = for_sampling(net(), t=1.0), inputs()
     assert torch.equal(model(noisy, t, condition), model(noisy, torch.ones(2), condition))

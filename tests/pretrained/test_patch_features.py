@@ -7,6 +7,7 @@ import torch
 from transformers import Dinov2Config, Dinov2Model
 
 from detokenizers.pretrained.patch_features import DINOv2Patches
+from detokenizers.vugen.recipes import RECIPES
 
 
 def tiny() -> Dinov2Model:
@@ -38,5 +39,11 @@ def test_a_saved_one_is_loaded_and_a_missing_one_refused(tmp_path):
     model, image = tiny(), torch.rand(1, 3, 28, 28)
     model.save_pretrained(tmp_path / "dino")
     assert torch.allclose(DINOv2Patches.load(tmp_path / "dino", 2)(image), DINOv2Patches(model, 2)(image), atol=1e-6)
-    with pytest.raises(ValueError, match="cannot load a DINOv2 from"):
+    with pytest.raises(ValueError, match="there is no folder"):
         DINOv2Patches.load(tmp_path / "nothing", 2)
+
+
+def test_at_full_size_images_of_256_px_are_compared_at_448():
+    term = RECIPES["vugen.autoencoder"]().alignment
+    assert DINOv2Patches(tiny(), term.side).pixels == 448
+    assert term.weight == 0.25

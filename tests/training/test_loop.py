@@ -13,12 +13,12 @@ from torch import nn
 from detokenizers.checkpoint import load_tensors
 from detokenizers.seeds import item_seeds
 from detokenizers.training import TrainConfig, loop, train
-from detokenizers.training.config import lr_factor
 from detokenizers.training.draws import SEEDS
 from detokenizers.training.loop import recompute_activations
 from detokenizers.training.report import read_log
 from detokenizers.training.schedules import Constant, Cosine
 from detokenizers.training.state import STATE
+from detokenizers.training.train_settings import lr_factor
 
 from . import toy
 

@@ -8,10 +8,10 @@ from torch import nn
 
 from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.training import Job, TrainConfig, train
-from detokenizers.training.config import lr_factor
 from detokenizers.training.optimizers import Muon, matrices
 from detokenizers.training.report import read_log
 from detokenizers.training.schedules import Constant, Trapezoid
+from detokenizers.training.train_settings import lr_factor
 
 from . import toy
 

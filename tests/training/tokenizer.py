@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from detokenizers.checkpoint import save_tensors
-from detokenizers.mini.tokenizer import TokenizerObjective
+from detokenizers.mini.tokenizer_objective import TokenizerObjective
+from detokenizers.nn.codebook import Averages, Restarts
 from detokenizers.nn.world_net import WorldNet, WorldNetConfig
 from detokenizers.training import Job, TrainConfig
 
@@ -32,7 +33,9 @@ class TinyVQ(nn.Module):
 def job(seed: int = 0) -> Job:
     torch.manual_seed(seed)
     judge = WorldNet(WorldNetConfig(nouns=2, colours=2, backgrounds=2, resolution=8, widths=(4, 8)))
-    objective = TokenizerObjective(TinyVQ(), judge, warmup=3, dead=0.3)
+    objective = TokenizerObjective(
+        TinyVQ(), judge, warmup=3, rule=Averages(decay=0.98, restarts=Restarts(below=0.3, age=0))
+    )
 
     def export(module: nn.Module, folder: Path) -> None:
         save_tensors(folder / WEIGHTS, module.state_dict())

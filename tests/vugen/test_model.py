@@ -36,11 +36,11 @@ def test_every_image_depends_on_its_own_prompt_and_seed_alone():
 
 def test_prompts_guidance_and_steps_decide_the_latents():
     model = vugen(feature_vlm())
-    base = model.sample(["a red apple"], seeds=[0])
-    assert not torch.allclose(model.sample(["two green dog"], seeds=[0]), base, atol=1e-3)
-    assert torch.equal(model.sample(["a red apple"], seeds=[0], guidance=2.0, steps=3), base)
-    assert not torch.allclose(model.sample(["a red apple"], seeds=[0], guidance=1.0), base, atol=1e-3)
-    assert not torch.allclose(model.sample(["a red apple"], seeds=[0], steps=4), base, atol=1e-3)
+    base = model.latents(["a red apple"], seeds=[0])
+    assert not torch.allclose(model.latents(["two green dog"], seeds=[0]), base, atol=1e-3)
+    assert torch.equal(model.latents(["a red apple"], seeds=[0], guidance=2.0, steps=3), base)
+    assert not torch.allclose(model.latents(["a red apple"], seeds=[0], guidance=1.0), base, atol=1e-3)
+    assert not torch.allclose(model.latents(["a red apple"], seeds=[0], steps=4), base, atol=1e-3)
 
 
 def test_latents_and_pixels_do_not_start_from_the_same_noise():

@@ -148,7 +148,7 @@ def test_four_prompts_are_learnt_and_told_apart(tmp_path):
     repeated = {name: x.repeat(4, *[1] * (x.ndim - 1)) for name, x in batch.items() if name != "seeds"}
     config = TrainConfig(steps=200, batch_size=16, lr=3e-3, warmup=10, ema_decay=0, optimizer=Muon(lr=1e-2))
     train(Job(objective, lambda part, size: dict(repeated), lambda *_: None), config, tmp_path)
-    drawn = model.sample(PROMPTS, seeds=range(4), guidance=1.0, steps=20)
+    drawn = model.latents(PROMPTS, seeds=range(4), guidance=1.0, steps=20)
     errors = (drawn[:, None] - batch["latents"][None]).square().flatten(2).mean(2)
     assert errors.diagonal().max() < 0.4
     assert torch.equal(errors.argmin(1), torch.arange(4))

@@ -75,7 +75,7 @@ def test_the_three_trainings_lead_to_a_model_that_draws(embedded, autoencoder, t
     assert sheet[0].exists()
     assert '"perceptual"' in sheet[1]
     assert '"alignment"' in sheet[1]
-    distil = short(RECIPES["vugen.mini_distil"](), folder=str(autoencoder), cache=str(tmp_path / "cache"))
+    distil = short(RECIPES["vugen.mini_distil"](), folder=str(autoencoder), cache=str(tmp_path / "cache"), kept=8)
     student = trained(distil, tmp_path / "distil")
     assert Autoencoder.load(student).config.decoder.steps == 1
     old, new = (load_tensors(folder / "decoder.safetensors") for folder in (autoencoder, student))
@@ -95,8 +95,14 @@ def test_the_three_trainings_lead_to_a_model_that_draws(embedded, autoencoder, t
 
 
 def test_a_distillation_can_ask_its_teacher_at_every_step(embedded, autoencoder, tmp_path):
-    distil = short(RECIPES["vugen.mini_distil"](), folder=str(autoencoder), kept=False)
-    assert Autoencoder.load(trained(distil, tmp_path)).config.decoder.steps == 1
+    distil = short(RECIPES["vugen.mini_distil"](), folder=str(autoencoder), kept=None)
+    job = distil.job()
+    teacher = job.objective._pairs.net
+    before = {name: x.clone() for name, x in teacher.state_dict().items()}
+    train(job, distil.train, tmp_path)
+    assert Autoencoder.load(tmp_path).config.decoder.steps == 1
+    assert all(torch.equal(x, before[name]) for name, x in teacher.state_dict().items())
+    assert any(not torch.equal(x, before[name]) for name, x in job.objective.student.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["vugen.mini_decoupled", "vugen.mini_repa"])

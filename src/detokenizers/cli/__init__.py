@@ -58,9 +58,10 @@ def _exit_code(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> None:
     """Read the verb's request and hand it to the verb's file; without a verb, print what there is."""
+    from functools import partial
     from importlib import import_module
 
-    from . import train, verbs
+    from . import verbs
     from .command_line import choose, parse, require_readable
 
     require_readable(arguments)
@@ -68,9 +69,10 @@ def _run(arguments: list[str]) -> None:
     if verb == "--version":
         print(f"{PACKAGE} {import_module(PACKAGE).__version__}")
     elif verb in verbs.VERBS:
-        # The options of `train` are those of a recipe.
-        options = train.parsed(rest) if verb == "train" else parse(verbs.VERBS[verb], rest, prog=f"detok {verb}")
-        import_module(f".{verb}", __package__).run(options)
+        module = import_module(f".{verb}", __package__)
+        # The options of `train` and `distill` are those of a recipe.
+        parsed = getattr(module, "parsed", partial(parse, verbs.VERBS[verb], prog=f"detok {verb}"))
+        module.run(parsed(rest))
     else:
         choose(verbs.VERBS, [verb], prog="detok", description=verbs.__doc__ or "")
 

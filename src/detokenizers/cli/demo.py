@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..demo.settings import DemoConfig
+from ..demo.demo_settings import DemoConfig
 
 
 class Demo(DemoConfig):

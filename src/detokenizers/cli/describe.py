@@ -10,8 +10,8 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from ..config import Config
-from ..drawing.settings import Scenes
-from ..evaluation.settings import AtLeastOne, NotNegative
+from ..drawing.drawing_settings import Scenes
+from ..evaluation.evaluation_settings import AtLeastOne, NotNegative
 
 
 class Describe(Config):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..evaluation.settings import BenchmarkConfig, EvaluationConfig
+from ..evaluation.evaluation_settings import BenchmarkConfig, EvaluationConfig
 from .command_line import greedy_options
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import drawing
-from ..drawing.settings import GenerateConfig
+from ..drawing.drawing_settings import GenerateConfig
 from .command_line import greedy_options, require_quotes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import drawing
-from ..drawing.settings import ReconstructConfig
+from ..drawing.drawing_settings import ReconstructConfig
 from .command_line import greedy_options
 
 

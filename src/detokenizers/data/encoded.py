@@ -58,8 +58,10 @@ class Encoded:
 
 
 @torch.no_grad()
-def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32, workers: int = 0) -> Encoded:
-    """Every row of a source through `encode`, from the shards in `folder` where they exist.
+def encoded(
+    source: Source, encode: Encode, folder: Path, *, batch: int = 32, workers: int = 0, count: int | None = None
+) -> Encoded:
+    """Every row of a source, or the first `count`, through `encode`, from the shards in `folder` where they exist.
 
     `folder` must belong to this source and these encoders (name it by their fingerprints): shards in it are trusted.
     Of several processes (`torchrun`, `accelerate launch`) each encodes its part, and waits for the others. With
@@ -70,18 +72,28 @@ def encoded(source: Source, encode: Encode, folder: Path, *, batch: int = 32, wo
     """
     if not len(source):
         raise ValueError("there are no images to encode")
-    starts = range(0, len(source), SHARD)
-    shards = [folder / f"{number:05d}.safetensors" for number in range(len(starts))]
+    count = len(source) if count is None else count
+    starts, shards = range(0, count, SHARD), shards_of(folder, count)
     first, processes = rank(), world_size()
     mine = [number for number in range(first, len(shards), processes) if not shards[number].exists()]
-    rows = {number: range(starts[number], min(starts[number] + SHARD, len(source))) for number in mine}
+    rows = {number: range(starts[number], min(starts[number] + SHARD, count)) for number in mine}
     batches = [some[start : start + batch] for some in rows.values() for start in range(0, len(some), batch)]
     with ahead(source.images, batches, workers if batches else 0) as images:
-        for number in tqdm(mine, desc=f"encoding {len(source)} images", disable=None if first == 0 else True):
+        for number in tqdm(mine, desc=f"encoding {count} images", disable=None if first == 0 else True):
             save_tensors(shards[number], _encode(images, encode, rows[number], batch))
     while not all(shard.exists() for shard in shards):  # no barrier: those of torch give up after minutes
         time.sleep(0.2)
-    return Encoded(shards, len(source))
+    return Encoded(shards, count)
+
+
+def shards_of(folder: Path, count: int) -> list[Path]:
+    """The files of so many rows."""
+    return [folder / f"{number:05d}.safetensors" for number in range(-(-count // SHARD))]
+
+
+def is_whole(folder: Path, count: int) -> bool:
+    """Whether so many rows have been encoded into a folder."""
+    return all(shard.exists() for shard in shards_of(folder, count))
 
 
 def _encode(images: Iterator[Tensor], encode: Encode, rows: range, batch: int) -> dict[str, Tensor]:

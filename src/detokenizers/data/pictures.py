@@ -1,27 +1,30 @@
 """Pictures that a command names: files and folders, or scenes of the embedded world.
 
-paths | a number of scenes -pictures-> ids and batches of (ids, images [b 3 s s])
+paths | a number of scenes -pictures-> ids and batches of (ids, images [b 3 s s]), captions where there are some
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..pixels import to_tensor
+from ..texts import text_in
 from .canonical import batches
 from .images import Images, find
-from .world.scenes import Truth
+from .world.scenes import Truth, caption
 from .world.world import Split, World, WorldConfig
 
 
 class Pictures(NamedTuple):
-    """Ids, and the pictures themselves read batch by batch when iterated."""
+    """Ids and captions, and the pictures themselves read batch by batch when iterated."""
 
     chunks: list[list[str]]
     """Ids of each batch."""
     batches: Iterator[Images]
+    captions: Mapping[str, str]
+    """By id: of scenes, and of pictures with a `NAME.txt` beside them."""
 
     @property
     def ids(self) -> list[str]:
@@ -37,10 +40,14 @@ def pictures(
     if paths:
         files = find(*paths)
         chunks = [[file.id for file in files[first : first + batch]] for first in range(0, len(files), batch)]
-        return Pictures(chunks, batches(files, size, batch, smallest=smallest))
+        beside = {file.id: path for file in files if (path := file.path.with_suffix(".txt")).is_file()}
+        texts = {id: text_in(path).strip() for id, path in beside.items()}
+        return Pictures(chunks, batches(files, size, batch, smallest=smallest), texts)
     seeds = [range(first, min(first + batch, world)) for first in range(0, world, batch)]
     chunks = [[f"{split}-{seed:05d}" for seed in few] for few in seeds]
-    return Pictures(chunks, scenes(chunks, seeds, size, split))
+    ids = [id for chunk in chunks for id in chunk]
+    texts = {id: caption(truth) for id, truth in zip(ids, truths(World(WorldConfig(resolution=size)), world, split))}
+    return Pictures(chunks, scenes(chunks, seeds, size, split), texts)
 
 
 def scenes(chunks: Sequence[list[str]], seeds: Sequence[range], size: int, split: Split) -> Iterator[Images]:

@@ -12,7 +12,7 @@ Equations (docs/dcdd.md adds symbols and tests):
     4        the VLM's logits, after guidance            pretrained/vlm/token_loop.py: TokenLoop.sample
     5        probabilities                               lcdm.py: probabilities
     6-7      the expected code                           lcdm.py: expected_codes
-    8        uncertainty                                 lcdm.py: uncertainty
+    8        uncertainty                                 nn/uncertainty.py: uncertainty
     9        encoder features                            pretrained/vq.py: JanusVQ.features
     10, 13   proxy logits                                calibration.py: cosine
     11-12    what calibration matches                    token_statistics.py: normalized_entropy, pooled

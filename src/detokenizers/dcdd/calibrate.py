@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -19,9 +19,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from .. import checkpoint
+from ..checkpoint import EMBEDDED
 from ..config import Config
+from ..nn.ranking import rows_at_a_time
 from .calibration import Calibration, require_unit_rows
-from .ranking import rows_at_a_time
 from .search import CalibrationError, SearchConfig, Step, joint_search, paper_search
 from .token_statistics import Targets, TokenStatistics, normalized_entropy, pooled
 
@@ -70,6 +71,28 @@ class CalibrationReport(Config):
                 "calibrate again for this tokenizer"
             )
         return self.calibration
+
+
+Decoder = TypeVar("Decoder", bound=Config)
+
+
+def calibrated(decoder: Decoder, report: str | None, codebook: Float[Tensor, "v d"]) -> Decoder:
+    """A decoder's settings, whose `calibration` is the one that a report found for this codebook, if one is named.
+
+    Raises:
+        ValueError: there is no such report, it belongs to another codebook, or numbers are given beside it.
+    """
+    if report is None:
+        return decoder
+    own: Calibration = decoder.calibration  # pyright: ignore[reportAttributeAccessIssue]
+    if own != Calibration(vlm_side=own.vlm_side):
+        raise ValueError(
+            f"the calibration is given twice, by {report} and by decoder.calibration; "
+            "with --calibration None the numbers of the latter count"
+        )
+    embedded = EMBEDDED / report
+    found = CalibrationReport.load(embedded if embedded.exists() and not Path(report).exists() else report)
+    return decoder.vary({"calibration": found.require(codebook), "calibration.vlm_side": own.vlm_side})
 
 
 @torch.no_grad()

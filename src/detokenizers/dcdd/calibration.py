@@ -25,8 +25,8 @@ from torch.nn import functional as F
 
 from ..checkpoint import fingerprint
 from ..config import Config
+from ..nn.ranking import largest, precise, rows_at_a_time
 from .lcdm import LCDM
-from .ranking import largest, precise, rows_at_a_time
 
 
 def cosine(features: Float[Tensor, "... d"], codebook: Float[Tensor, "v d"]) -> Float[Tensor, "... v"]:
@@ -144,7 +144,7 @@ class Observer:
 
     @torch.no_grad()
     def __call__(self, logits: Float[Tensor, "b v"], sampled: Int[Tensor, "b"]) -> Float[Tensor, "b o"]:
-        return self.lcdm(self.calibration.on_vlm(logits), sampled, self.codebook)
+        return self.lcdm(self.calibration.on_vlm(logits), sampled, self.codebook.to(logits.device))
 
     @property
     def name(self) -> str:

@@ -79,7 +79,7 @@ def calibrate_vlm(vlm: str | TokenVLM = "mini", **settings: Any) -> Calibrated:
         raise ValueError(f"--out {config.out} must be a .json file; the plot goes beside it")
     plot = config.out.with_suffix(".png")
     require_free(config.out, plot, config.images)
-    prompts = prompts_of(config)
+    prompts = sampled_prompts(config)
     model = load_vlm(vlm, device=device_of(config.device)) if isinstance(vlm, str) else vlm
     model.check([prompt.text for prompt in prompts])
     tokenizer = model.tokenizer
@@ -118,7 +118,7 @@ def require_free(out: Path, plot: Path, images: Sequence[Path]) -> None:
         raise ValueError(f"{plot} belongs to no calibration and would be lost; choose another --out")
 
 
-def prompts_of(config: CalibrationSettings) -> list[Prompt]:
+def sampled_prompts(config: CalibrationSettings) -> list[Prompt]:
     """A random draw from the prompts file, or captions of the embedded world; each with the seed it is drawn with."""
     if config.prompts is None:
         scenes = World().prompts(config.num_prompts, config.seed, "train")

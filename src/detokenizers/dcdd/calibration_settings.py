@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..config import Config
-from ..evaluation.settings import AtLeastOne, NotNegative
+from ..evaluation.evaluation_settings import AtLeastOne, NotNegative
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..nn.channels_last import ExactGroupNorm
+from ..nn.uncertainty import NUM_UNCERTAINTY
 from ..protocols import Grid
 
-NUM_UNCERTAINTY = 4
 ACTIVATIONS = {"silu": F.silu, "gelu": F.gelu, "relu": F.relu}
 
 
@@ -98,11 +98,7 @@ class CondEncoder(nn.Module):
         Raises:
             ValueError: when the tokens do not fill the grid or have another number of features.
         """
-        if observed.shape[1:] != (grid.size, self.num_features):
-            raise ValueError(
-                f"expected [b {grid.size} {self.num_features}] observed features for a {grid} grid, got "
-                f"{list(observed.shape)}; were the tokens observed with this decoder's `observers`?"
-            )
+        require_observed(observed, grid, self.num_features)
         size = self.config.grid.size(*latents)
         codes, uncertainty = observed.split([self.num_features - NUM_UNCERTAINTY, NUM_UNCERTAINTY], dim=-1)
         # fc before the resize: both are linear and commute, and there are fewer tokens than latents.
@@ -116,6 +112,15 @@ class CondEncoder(nn.Module):
             return plane
         corners = False if self.config.interpolation == "bilinear" else None
         return F.interpolate(plane, size, mode=self.config.interpolation, align_corners=corners)
+
+
+def require_observed(observed: Float[Tensor, "b n o"], grid: Grid, num_features: int) -> None:
+    """Refuse tokens that do not fill the grid or have another number of features."""
+    if observed.shape[1:] != (grid.size, num_features):
+        raise ValueError(
+            f"expected [b {grid.size} {num_features}] observed features for a {grid} grid, got "
+            f"{list(observed.shape)}; were the tokens observed with this decoder's `observers`?"
+        )
 
 
 def _widened(layer: nn.Linear, more: int) -> nn.Linear:

@@ -7,29 +7,32 @@ tokens, observed by LCDM -CondEncoder-> condition -FlowDecoder(space, net)-> ima
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..checkpoint import DECODER, load_tensors, save_tensors, settings_in, weights_fingerprint, write_text
+from ..checkpoint import (
+    DECODER,
+    load_strictly,
+    load_tensors,
+    save_tensors,
+    settings_in,
+    weights_fingerprint,
+    write_text,
+)
 from ..config import Config
-from ..decoder import FlowDecoder, require_same_codes, stages_of
-from ..flow.solvers import Progress, Solver, euler
+from ..decoder import FlowDecoder
 from ..pretrained.flux.scope import Attention, Scope
 from ..pretrained.flux.transformer import FluxNet, PretrainedFlux
 from ..pretrained.spaces import PretrainedVAE, Space
-from ..protocols import Grid, Stage, VisualTokenizer, VisualTokens
-from .calibration import Calibration, Observer, proxy_features, require_unit_rows
+from .calibration import Calibration
 from .condition import CondConfig, CondEncoder
+from .distribution_decoder import CODEBOOK, WEIGHTS, DistributionDecoder
 from .lcdm import LCDM, Expectation
-
-WEIGHTS, CODEBOOK = "decoder.safetensors", "codebook.safetensors"
 
 
 class DCDDConfig(Config):
@@ -88,114 +91,11 @@ class DCDDConfig(Config):
         )
 
 
-class DCDD(nn.Module):
-    """The decoder. Calling it with tokens that were observed by `self.observers` gives images [b 3 h w] in [-1, 1].
+class DCDD(DistributionDecoder):
+    """The paper's decoder, or any other net and space behind its condition encoder."""
 
-    Args:
-        codebook: the VLM's codes, unit rows.
-        encoder: observed features to the condition map.
-        decoder: an image space, and any net that draws in it from that map.
-        lcdm: what is kept of a token's distribution; as many numbers as `encoder` reads.
-        calibration: brings the encoder's distributions to the VLM's.
-        token_stride: pixels per VLM token.
-        steps: sampling steps unless a caller asks for others.
-        config: the settings of these parts, where there are any: only such a decoder can be saved.
-    """
-
-    source: Literal["tokens"] = "tokens"
-    codebook: Float[Tensor, "v d"]
-
-    def __init__(
-        self,
-        codebook: Float[Tensor, "v d"],
-        encoder: CondEncoder,
-        decoder: FlowDecoder,
-        *,
-        lcdm: LCDM = Expectation(),  # noqa: B008
-        calibration: Calibration = Calibration(),  # noqa: B008
-        token_stride: int = 16,
-        steps: int = 30,
-        config: DCDDConfig | None = None,
-    ) -> None:
-        super().__init__()
-        require_unit_rows(codebook)
-        self.register_buffer("codebook", codebook.detach().float().clone(), persistent=False)
-        self.encoder, self.decoder = encoder, decoder
-        self.lcdm, self.calibration = lcdm, calibration
-        self.token_stride, self.steps, self.config = token_stride, steps, config
-
-    @torch.no_grad()
-    def forward(
-        self,
-        tokens: VisualTokens,
-        *,
-        steps: int | None = None,
-        seeds: Sequence[int] | None = None,
-        solver: Solver = euler,
-        progress: Progress | None = None,
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Draw from tokens and what was observed of them; `seeds` has one number per image, by default 0, 1, 2, ..."""
-        condition = self.condition(tokens)  # Eqs. 19-20
-        size = (tokens.grid.height * self.token_stride, tokens.grid.width * self.token_stride)
-        seeds = range(len(tokens)) if seeds is None else seeds
-        steps = self.steps if steps is None else steps
-        return self.decoder.sample(condition, size=size, seeds=seeds, steps=steps, solver=solver, progress=progress)
-
-    def stages(
-        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
-    ) -> list[Stage]:
-        """The images that each sampling step points to; the last are what is drawn."""
-        return stages_of(self.decoder.space, lambda solver: self(tokens, steps=steps, seeds=seeds, solver=solver))
-
-    @property
-    def observer(self) -> Observer:
-        """LCDM and the VLM's side of the calibration, for the token loop (Eqs. 5-8)."""
-        return Observer(self.lcdm, self.codebook, self.calibration)
-
-    @cached_property
-    def observation(self) -> str:
-        """The name under which its observer's numbers are kept."""
-        return self.observer.name
-
-    @property
-    def observers(self) -> Mapping[str, Observer]:
-        """For `vlm.generate(..., observe=dcdd.observers)`."""
-        return {self.observation: self.observer}
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({self.observation})
-
-    def condition(self, tokens: VisualTokens) -> Float[Tensor, "b k hc wc"]:
-        """The condition map of observed tokens (Eqs. 19-20)."""
-        if self.observation not in tokens.observed:
-            has = f"have {', '.join(tokens.observed)}, not" if tokens.observed else "come without"
-            raise ValueError(
-                f"these tokens {has} {self.observation}; generate them with observe=dcdd.observers, "
-                "or read images with dcdd.read"
-            )
-        return self.encode(tokens.observed[self.observation], tokens.grid)
-
-    def encode(self, observed: Float[Tensor, "b n o"], grid: Grid) -> Float[Tensor, "b k hc wc"]:
-        """Observed features on a token grid to the condition map; gradients flow."""
-        pixels_per_latent = self.decoder.space.stride
-        height, width = (side * self.token_stride // pixels_per_latent for side in grid)
-        weight = self.encoder.fc.weight
-        return self.encoder(observed.to(weight.device, weight.dtype), grid, (height, width))
-
-    def proxy(self, features: Float[Tensor, "b n d"], sampled: Tensor | None = None) -> Float[Tensor, "b n o"]:
-        """LCDM of the encoder's calibrated distributions, which training uses in the VLM's place (Eqs. 9-15)."""
-        return proxy_features(features, self.calibration, self.lcdm, self.codebook, sampled)
-
-    @torch.no_grad()
-    def read(self, images: Float[Tensor, "b 3 h w"], tokenizer: VisualTokenizer) -> VisualTokens:
-        """Images to tokens with proxy features, as if a VLM had sampled them: the first half of a reconstruction."""
-        features = tokenizer.features(images)
-        observed = {self.observation: self.proxy(features.to(self.codebook))}
-        return VisualTokens(tokenizer.tokens(features), tokenizer.grid, observed)
-
-    def require(self, tokenizer: VisualTokenizer) -> None:
-        require_same_codes(self.codebook, tokenizer)
+    encoder: CondEncoder
+    config: DCDDConfig | None
 
     def fingerprint(self) -> str:
         """Twelve digits of all weights and settings, those of the image space included."""
@@ -246,19 +146,8 @@ class DCDD(nn.Module):
         codebook = load_tensors(folder / CODEBOOK)["codebook"]
         dcdd = config.vary(net=config.net.stored()).build(codebook)
         dcdd.config = config
-        tensors, expected = load_tensors(folder / WEIGHTS), dcdd.learned()
-        odd = sorted(
-            name for name in tensors.keys() | expected.keys() if _shape(tensors, name) != _shape(expected, name)
-        )
-        if odd:
-            raise ValueError(
-                f"{folder / WEIGHTS} does not fit {settings.name} beside it: {odd[0]} ({len(odd)} tensors in all)"
-            )
-        dcdd.load_state_dict(tensors, strict=False)
+        given = dcdd.state_dict().keys() - dcdd.learned().keys()
+        load_strictly(dcdd, load_tensors(folder / WEIGHTS), folder / WEIGHTS, optional=given)
         net: Any = dcdd.decoder.net
         net.freeze()
         return dcdd.requires_grad_(False).eval()
-
-
-def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(tensors[name].shape) if name in tensors else None

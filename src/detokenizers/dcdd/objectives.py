@@ -14,8 +14,8 @@ from ..flow.loss import LossWeight, One
 from ..flow.time_laws import LogitNormal, TimeLaw
 from ..protocols import Grid
 from ..training.draws import normal_like, per_item
-from .distributions import Distribution, Proxy
 from .model import DCDD
+from .proxies import Distribution, Proxy
 
 
 class DCDDObjective(nn.Module):

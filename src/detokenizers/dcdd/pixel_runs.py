@@ -5,54 +5,69 @@ images -frozen VQ encoder, calibrated distributions-> map ; PixelRun -> OneStepR
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import Field
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..checkpoint import resolve
-from ..data.sources import FolderImages, ImageSource, WorldImages, shuffled_rows
+from ..data.encoded import reader_fingerprint
+from ..data.sources import FolderImages, WorldImages, shuffled_rows
 from ..flow.time_laws import LogitNormal, TimeLaw
 from ..flow.time_shifts import FixedShift
 from ..nn.predictions import PredictClean
 from ..nn.uvit import UViTConfig, uvit_size
 from ..pretrained.vlm.loading import load_tokenizer
-from ..protocols import VisualTokenizer
-from ..training import Job, Run, TrainConfig
+from ..protocols import Grid
+from ..training import CachedRun, Job, TrainConfig
 from ..training.conditioned_flow import ConditionedFlow
-from ..training.distillation import Distillation, Teacher
-from ..training.flow_networks import (
-    AlignmentTerm,
-    DINOv2Alignment,
-    LPIPSPerceptual,
-    PerceptualTerm,
-    WorldAlignment,
-    WorldPerceptual,
-    terms_of,
-)
+from ..training.distil_run import HELD, PREVIEW, DistilRun, Student, TeachingRun
+from ..training.flow_networks import DINOv2Alignment, LPIPSPerceptual, terms_of
 from ..training.optimizers import Muon
-from .calibration import Calibration
-from .pixels import PixelDCDD, PixelDCDDConfig
+from ..training.schedules import Trapezoid
+from .calibrate import calibrated
+from .pixel_model import PixelDCDD, PixelDCDDConfig
+from .recipes import MINI_CALIBRATION
 
-PREVIEW, HELD = 8, 64
 
-
-class PixelTraining(Run):
-    """What both trainings have in common."""
+class PixelRun(TeachingRun, CachedRun):
+    """The decoder of many steps."""
 
     vlm: str = "mini"
     """Whose tokens will be decoded; training needs only its tokenizer."""
-    images: ImageSource = WorldImages()
-    perceptual: PerceptualTerm = WorldPerceptual()
-    alignment: AlignmentTerm = WorldAlignment()
+    calibration: str | None = None
+    """What `detok calibrate` wrote for this VLM: its numbers take the place of `decoder.calibration`, of which only
+    `vlm_side` stands. A report for another codebook is refused; `None` takes `decoder.calibration` as it is."""
+    decoder: PixelDCDDConfig = PixelDCDDConfig()
+    time_law: TimeLaw = LogitNormal(shift=FixedShift())
 
-    def made(self, decoder: PixelDCDD, tokenizer: VisualTokenizer, objective: nn.Module) -> Job:
-        """The job around an objective."""
-        source, others = self.images.open(), self.images.held_out(HELD)
+    def job(self) -> Job:
+        torch.manual_seed(self.train.seed)
+        device, source = self.device, self.images.open()
+        tokenizer = load_tokenizer(self.vlm, device=device)
+        config = calibrated(self.decoder, self.calibration, tokenizer.codebook)
+        decoder = config.build(tokenizer.codebook.cpu()).to(device)
+
+        def encode(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
+            return {"features": tokenizer.features(images.to(device)).half()}
+
+        inputs = {"images": source.fingerprint(), "tokenizer": reader_fingerprint(tokenizer)}
+        arrays = self.encoded("dcdd", source, encode, inputs, more=True)
+
+        def batches(part: int, size: int) -> dict[str, Tensor]:
+            rows = shuffled_rows(part, size, len(source))
+            return {"images": source.images(rows), "features": arrays[rows]["features"].float()}
+
+        others = self.images.held_out(HELD)
+
+        @torch.no_grad()
+        def held_out() -> dict[str, Tensor]:
+            assert others is not None
+            images = others.images(range(min(HELD, len(others))))
+            return {"images": images, "features": tokenizer.features(images.to(device))}
+
         clean = source.images(range(min(PREVIEW, len(source))))
 
         @torch.no_grad()
@@ -61,67 +76,47 @@ class PixelTraining(Run):
             plain = tokenizer.decode(tokenizer.codebook[tokens.ids])
             return torch.cat([clean, plain.cpu(), decoder(tokens).cpu()])
 
-        def held_out() -> dict[str, Tensor]:
-            assert others is not None
-            return {"images": others.images(range(min(HELD, len(others))))}
-
+        objective = ConditionedFlow(
+            lambda batch: _condition(decoder, batch["features"], tokenizer.grid),
+            decoder.decoder,
+            self.time_law,
+            terms_of(self.perceptual, self.alignment, decoder.net, device),
+        )
         return Job(
             objective,
-            lambda part, size: {"images": source.images(shuffled_rows(part, size, len(source)))},
+            batches,
             lambda _, folder: decoder.save(folder, dtype=torch.float16),
             preview,
             held_out=None if others is None else held_out,
+            inputs=inputs | ({"calibration": config.calibration.fingerprint()} if self.calibration else {}),
         )
 
 
-class PixelRun(PixelTraining):
-    """The decoder of many steps."""
-
-    decoder: PixelDCDDConfig = PixelDCDDConfig()
-    time_law: TimeLaw = LogitNormal(shift=FixedShift())
-
-    def job(self) -> Job:
-        torch.manual_seed(self.train.seed)
-        device = self.device
-        tokenizer = load_tokenizer(self.vlm, device=device)
-        decoder = self.decoder.build(tokenizer.codebook.cpu()).to(device)
-        terms = terms_of(self.perceptual, self.alignment, decoder.net, device)
-        objective = ConditionedFlow(_condition(decoder, tokenizer), decoder.decoder, self.time_law, terms)
-        return self.made(decoder, tokenizer, objective)
-
-
-class OneStepRun(PixelTraining):
+class OneStepRun(DistilRun):
     """The same in one step, from its own many."""
 
-    folder: str = "out/dcdd/pixels"
-    """Of the decoder that teaches."""
-    teacher_steps: int = Field(default=8, ge=1)
+    vlm: str = "mini"
+    """Whose tokens its teacher decodes."""
 
-    def job(self) -> Job:
+    def student(self, device: torch.device) -> Student:
         """Raises a ValueError when the decoder reads another tokenizer's codes."""
-        torch.manual_seed(self.train.seed)
-        device, folder = self.device, resolve(self.folder)
-        tokenizer = load_tokenizer(self.vlm, device=device)
-        decoder = PixelDCDD.load(folder).to(device)
+        tokenizer, decoder = load_tokenizer(self.vlm, device=device), PixelDCDD.load(resolve(self.folder)).to(device)
         decoder.require(tokenizer)
-        sides = [side * decoder.config.token_stride for side in tokenizer.grid]
-        shape = (decoder.decoder.space.channels, *sides)
-        times = decoder.decoder.grid(self.teacher_steps, shape)
-        teacher = Teacher(copy.deepcopy(decoder.net), times, shape)  # pyright: ignore[reportArgumentType]
-        decoder.net.requires_grad_(True)
-        decoder.config = decoder.config.vary(steps=1)
-        terms = terms_of(self.perceptual, self.alignment, decoder.net, device)
-        return self.made(decoder, tokenizer, Distillation(decoder.net, _condition(decoder, tokenizer), teacher, terms))
+        fingerprint = decoder.fingerprint()
+        decoder.config, decoder.steps = decoder.config.vary(steps=1), 1
+        return Student(
+            decoder.decoder,
+            [side * decoder.config.token_stride for side in tokenizer.grid],
+            lambda images: _condition(decoder, tokenizer.features(images), tokenizer.grid),
+            fingerprint,
+            lambda folder: decoder.save(folder, dtype=torch.float16),
+        )
 
 
-def _condition(decoder: PixelDCDD, tokenizer: VisualTokenizer) -> Callable[[Any], Tensor]:
-    @torch.no_grad()
-    def condition(batch: Any) -> Tensor:
-        features = tokenizer.features(batch["images"])
-        with torch.autocast(features.device.type, enabled=False):  # distributions are fp32 whatever the net computes in
-            return decoder.encode(decoder.proxy(features.float()), tokenizer.grid)
-
-    return condition
+@torch.no_grad()
+def _condition(decoder: PixelDCDD, features: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b o h w"]:
+    with torch.autocast(features.device.type, enabled=False):  # distributions are fp32 whatever the net computes in
+        return decoder.encode(decoder.proxy(features.float()), grid)
 
 
 def janus_pixel_m() -> PixelRun:
@@ -130,9 +125,11 @@ def janus_pixel_m() -> PixelRun:
         recipe="dcdd.janus_pixel_m",
         vlm="deepseek-community/Janus-Pro-7B",
         images=FolderImages(path="imagenet/train", size=384),
-        decoder=PixelDCDDConfig(calibration=Calibration(kappa=27.0), net=uvit_size("M", 12)),
+        calibration="out/janus/calibration.json",
+        decoder=PixelDCDDConfig(net=uvit_size("M", 12)),
         perceptual=LPIPSPerceptual(),
         alignment=DINOv2Alignment(side=48),
+        distilled="dcdd.janus_one_step",
         train=TrainConfig(steps=200_000, batch_size=64, lr=3e-4, warmup=2000, clip=0.1, precision="bf16", workers=8),
     )
 
@@ -150,25 +147,29 @@ def janus_one_step() -> OneStepRun:
     )
 
 
-MINI = TrainConfig(steps=6000, batch_size=16, lr=1e-3, optimizer=Muon(lr=3e-3))
-
-
 def mini_pixels() -> PixelRun:
-    """DCDD on the embedded stack, drawing pixels in eight steps. About 40 minutes of one core."""
+    """DCDD on the embedded stack, drawing pixels in eight steps. About 45 minutes of one core."""
     net = UViTConfig(widths=(48, 96), blocks=3, heads=4, patch=4, groups=8, predict=PredictClean())
     return PixelRun(
         recipe="dcdd.mini_pixels",
-        decoder=PixelDCDDConfig(calibration=Calibration(kappa=27.0), net=net, token_stride=8),
-        train=MINI,
+        images=WorldImages(count=40_960),
+        calibration=MINI_CALIBRATION,
+        decoder=PixelDCDDConfig(net=net, token_stride=8),
+        distilled="dcdd.one_step",
+        train=TrainConfig(steps=4000, batch_size=16, lr=1e-3, optimizer=Muon(lr=3e-3), schedule=Trapezoid(decay=0.3)),
     )
 
 
 def one_step() -> OneStepRun:
-    """DCDD on the embedded stack in one step. About 20 minutes of one core."""
+    """DCDD on the embedded stack in one step. About 10 minutes of one core, of which the teacher draws for two."""
     return OneStepRun(
         recipe="dcdd.one_step",
         folder="out/dcdd/mini_pixels",
-        train=MINI.vary(steps=1500, lr=5e-4, optimizer=Muon(lr=1e-3)),
+        images=WorldImages(count=40_960),
+        kept=2048,
+        train=TrainConfig(
+            steps=800, batch_size=16, lr=5e-4, warmup=50, optimizer=Muon(lr=1e-3), schedule=Trapezoid(decay=0.5)
+        ),
     )
 
 

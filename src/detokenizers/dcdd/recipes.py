@@ -18,9 +18,9 @@ from ..training.optimizers import Muon
 from ..training.schedules import Constant, Trapezoid
 from .calibration import Affine, Calibration
 from .condition import CondConfig
-from .distributions import AnySharpness, Proxy, TeacherForced
 from .lcdm import Committed, Expectation, HardCodes
 from .model import DCDDConfig
+from .proxies import AnySharpness, Proxy, TeacherForced
 from .runs import DCDDRun
 
 IMAGENET = "imagenet/train"

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ..checkpoint import EMBEDDED, fingerprint, load_tensors, resolve
+from ..checkpoint import fingerprint, load_tensors, resolve
 from ..config import Config
 from ..data.encoded import reader_fingerprint
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
@@ -24,11 +24,10 @@ from ..flow.time_laws import LogitNormal, TimeLaw
 from ..pretrained.vlm.loading import load_tokenizer, load_vlm
 from ..protocols import ImageSpace, VisualTokens
 from ..training import CachedRun, Job
-from .calibrate import CalibrationReport
-from .calibration import Calibration
-from .distributions import Distribution, Proxy, TeacherForced
+from .calibrate import calibrated
 from .model import CODEBOOK, DCDD, WEIGHTS, DCDDConfig
 from .objectives import DCDDObjective
+from .proxies import Distribution, Proxy, TeacherForced
 
 PREVIEW = 8
 HELD = 64
@@ -90,24 +89,8 @@ class DCDDRun(CachedRun):
         return {"distribution" if name == "belief" else name: value for name, value in settings.items()}
 
     def calibrated(self, codebook: Tensor) -> DCDDConfig:
-        """The decoder's settings with the calibration that was found for this codebook, if a report is named.
-
-        Raises:
-            ValueError: there is no such report, it belongs to another codebook, or numbers are given beside it.
-        """
-        if self.calibration is None:
-            return self.decoder
-        own = self.decoder.calibration
-        if own != Calibration(vlm_side=own.vlm_side):
-            raise ValueError(
-                f"the calibration is given twice, by {self.calibration} and by decoder.calibration; "
-                "with --calibration None the numbers of the latter count"
-            )
-        path = Path(self.calibration)
-        embedded = EMBEDDED / path
-        report = CalibrationReport.load(embedded if embedded.exists() and not path.exists() else path)
-        found = report.require(codebook)
-        return self.decoder.vary({"calibration": found, "calibration.vlm_side": own.vlm_side})
+        """The decoder's settings with the calibration that was found for this codebook, if a report is named."""
+        return calibrated(self.decoder, self.calibration, codebook)
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)

@@ -19,8 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..config import Config
-from .lcdm import UncertaintyConfig, expected_codes, probabilities, uncertainty
-from .ranking import entropy, rows_at_a_time
+from ..nn.ranking import entropy, rows_at_a_time
+from ..nn.uncertainty import UncertaintyConfig, uncertainty
+from .lcdm import expected_codes, probabilities
 
 
 class Targets(Config):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from ..data.canonical import header
 from ..failure import one_line
-from .settings import DemoConfig
+from .demo_settings import DemoConfig
 
 log = logging.getLogger(__name__)
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")

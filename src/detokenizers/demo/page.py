@@ -14,7 +14,7 @@ from PIL import Image
 from ..drawing.gallery import ORIGINAL
 from ..drawing.live import LiveDrawing, Shown
 from .limits import LARGEST_SEED, Limits, line_for_strangers
-from .settings import DemoConfig
+from .demo_settings import DemoConfig
 
 TITLE = "detokenizers"
 ONE_AT_A_TIME: Any = {"concurrency_limit": 1, "concurrency_id": "drawing", "api_visibility": "private"}
@@ -123,9 +123,7 @@ SIDES: Mapping[int, str] = {0: "before", -1: "after"}
 
 def _picture(label: str) -> gr.Image:
     buttons: Any = ["download", "fullscreen"]
-    return gr.Image(
-        label=label, interactive=False, elem_classes="picture", min_width=180, buttons=buttons, **AS_FILES
-    )
+    return gr.Image(label=label, interactive=False, elem_classes="picture", min_width=180, buttons=buttons, **AS_FILES)
 
 
 def written(shown: Shown) -> str:

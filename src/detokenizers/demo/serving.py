@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 from ..device import device_of
 from ..drawing.decoders import labelled, load_decoders
 from ..drawing.live import LiveDrawing
-from ..pretrained.vlm.loading import load_vlm
-from .settings import DemoConfig
+from ..papers import load_vlm
+from .demo_settings import DemoConfig
 
 
 def serve(config: DemoConfig, ready: Callable[[str], object]) -> None:
@@ -41,7 +41,7 @@ def serve(config: DemoConfig, ready: Callable[[str], object]) -> None:
 
     device = device_of(config.device)
     vlm = load_vlm(config.vlm, device=device)
-    drawing = LiveDrawing(vlm, load_decoders(labelled(config.decoder), vlm.tokenizer, device))
+    drawing = LiveDrawing(vlm, load_decoders(labelled(config.decoder), lambda: vlm.tokenizer, device, config.vlm))
     most = (config.largest_file + 1) * 2**20  # room for what a request has beside its file
     safehttpx.async_validate_url = no_address  # asked by all that would read from an address
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -6,7 +6,7 @@
 
     drawing.reconstruct("photos/", decoder={"mine": my_decoder}, out="rec").scores["mine"]["psnr"]
 
-`detok generate` and `detok reconstruct` are the same from the command line; settings.py lists the settings.
+`detok generate` and `detok reconstruct` are the same from the command line; drawing_settings.py lists the settings.
 
 prompts -items-> VLM -kept_tokens-> decoders -gallery-> Drawn ; pictures -tokenizer-> tokens -decoders-> Drawn, scores
 """

@@ -5,7 +5,7 @@ names | objects -load_decoders-> {label: decoder} -observers_of-> {name: observe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
 import torch
@@ -40,12 +40,19 @@ def labelled(decoders: Named) -> list[tuple[str, str | Drawer]]:
 
 
 def load_decoders(
-    asked: Sequence[tuple[str, str | Drawer]], tokenizer: VisualTokenizer, device: torch.device
+    asked: Sequence[tuple[str, str | Drawer]],
+    tokenizer: Callable[[], VisualTokenizer],
+    device: torch.device,
+    vlm: str | None = None,
 ) -> dict[str, Drawer]:
     """Decoders by label; those that are given by name are loaded.
 
+    Args:
+        tokenizer: of the VLM; it is asked for if one draws from tokens.
+        vlm: its name, which models that draw from prompts must have been made for.
+
     Raises:
-        ValueError: no such decoder, one made for another codebook, or the same one twice.
+        ValueError: no such decoder, one made for another codebook or VLM, or the same one twice.
     """
     decoders: dict[str, Drawer] = {}
     for label, one in asked:
@@ -53,21 +60,23 @@ def load_decoders(
             raise ValueError(
                 f"a decoder cannot be called {label!r}, that folder is taken; name each once, or rename one"
             )
-        decoder = load(one, tokenizer, device) if isinstance(one, str) else one
-        if decoder.source == "tokens":
-            try:
-                decoder.require(tokenizer)
-            except ValueError as error:
-                raise ValueError(f"{one if isinstance(one, str) else label}: {error}") from None
+        decoder = loaded(one, tokenizer, device) if isinstance(one, str) else one
+        try:
+            if decoder.source == "tokens":
+                decoder.require(tokenizer())
+            elif vlm is not None:
+                decoder.require(vlm)
+        except ValueError as error:
+            raise ValueError(f"{one if isinstance(one, str) else label}: {error}") from None
         decoders[label] = decoder
     if not decoders:
         raise ValueError(f"there is no decoder; --decoder takes {', '.join(PLAIN)}, mini/dcdd and run folders")
     return decoders
 
 
-def load(name: str, tokenizer: VisualTokenizer, device: torch.device) -> Drawer:
+def loaded(name: str, tokenizer: Callable[[], VisualTokenizer], device: torch.device) -> Drawer:
     """The VLM's own decoder, its ceiling, or whatever `papers.load` finds."""
-    return PLAIN[name](tokenizer) if name in PLAIN else papers.load(name, device=device)
+    return PLAIN[name](tokenizer()) if name in PLAIN else papers.load(name, device=device)
 
 
 def of_tokens(decoders: Mapping[str, Drawer]) -> dict[str, Decoder]:

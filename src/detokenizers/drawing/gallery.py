@@ -102,7 +102,7 @@ class Gallery:
         for row in rows:
             before = known.get(row["id"], row)["decoders"]
             every = before if set(row["decoders"]) <= set(before) else [*dict.fromkeys([*row["decoders"], *before])]
-            known[row["id"]] = {**row, "decoders": every}
+            known[row["id"]] = {**known.get(row["id"], {}), **row, "decoders": every}
         # Asked for once and never drawn (a typo, for example): left out, or it would count as missing for ever.
         drawn = {
             id: row for id, row in known.items() if any(self.path(label, id).exists() for label in row["decoders"])

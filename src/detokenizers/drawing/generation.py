@@ -1,6 +1,6 @@
 """Prompts to pictures, by several decoders from the same tokens of the same VLM.
 
-prompts -> items (id, text, seed) -VLM, in batches, observed for all decoders-> tokens/ITEM.safetensors
+prompts -> items (id, text, seed) -VLM, in batches, observed for all decoders of tokens-> tokens/ITEM.safetensors
         -each decoder, `decode_batch` at a time-> DECODER/ITEM.png -> manifest, contact sheet
 
 What an item looks like depends on its prompt and its seed, which its file gives, or which follows from its id and
@@ -11,6 +11,8 @@ change a byte; what is there already is not drawn again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from jaxtyping import Float
@@ -18,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..device import device_of
-from ..pretrained.vlm.loading import load_vlm
+from ..papers import load_vlm
 from ..protocols import TokenVLM, VisualTokens
 from ..seeds import item_seed
 from .batching import chunks, evenly, filled
@@ -34,11 +36,11 @@ from .decoders import (
     steps_note,
     steps_of,
 )
+from .drawing_settings import GenerateConfig
 from .gallery import Drawn, Gallery
 from .items import Item, items_of, prompts_of
 from .kept_tokens import KeptTokens
 from .layouts import layout_of
-from .settings import GenerateConfig
 
 
 def generate(
@@ -53,6 +55,7 @@ def generate(
     Args:
         text: what to draw, one prompt or several.
         vlm: the frozen VLM, by name or itself; an object is called by the name of its class in the notes of pictures.
+            It is loaded if any decoder draws from tokens.
         decoder: names, or decoders by the labels that they get.
         settings: the others of `GenerateConfig`; `out` is needed.
 
@@ -71,12 +74,14 @@ def generate(
     layout = layout_of(config) if config.bench else None
     items, gallery = items_of(config, layout.pictures if layout else prompts_of(config)), Gallery(config.out)
     device = device_of(config.device)
-    model = load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm
+    model = cache(lambda: load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm)
     if config.compare:
         asked = [(BASELINE, BASELINE), *(pair for pair in asked if pair[1] != BASELINE)]
-    decoders = load_decoders(asked, model.tokenizer, device)
-    model.check([item.text for item in items])
-    generation = Generation(config, model, decoders, gallery)
+    decoders = load_decoders(asked, lambda: model().tokenizer, device, vlm if isinstance(vlm, str) else None)
+    sampler = model() if of_tokens(decoders) else None
+    if sampler is not None:
+        sampler.check([item.text for item in items])
+    generation = Generation(config, sampler, decoders, gallery)
     generation.draw(items)
     if layout:
         layout.finish(gallery, decoders)
@@ -85,29 +90,40 @@ def generate(
     sheet = gallery.show(
         [row for row in rows if row["id"] in ids or generation.would_draw(row)],
         list(decoders),
-        note=f"{config.vlm}, guidance {generation.guidance:g}, seed {config.seed}; {steps_note(generation.steps)}",
+        note=f"{generation.note}seed {config.seed}; {steps_note(generation.steps)}",
         confidence=generation.confidence if config.compare else None,
     )
     return Drawn(gallery, tuple(decoders), tuple(row for row in rows if row["id"] in ids), sheet)
 
 
 class Generation:
-    """A VLM, decoders, and the gallery they fill."""
+    """A VLM, where a decoder draws from its tokens, decoders, and the gallery they fill."""
 
-    def __init__(self, config: GenerateConfig, vlm: TokenVLM, decoders: Mapping[str, Drawer], gallery: Gallery) -> None:
+    def __init__(
+        self, config: GenerateConfig, vlm: TokenVLM | None, decoders: Mapping[str, Drawer], gallery: Gallery
+    ) -> None:
         self.config, self.vlm, self.decoders, self.gallery = config, vlm, decoders, gallery
         self.of_tokens = of_tokens(decoders)
         self.observers = observers_of(self.of_tokens)
         self.tokens = KeptTokens(gallery.folder)
-        self.guidance = vlm.guidance if config.guidance is None else config.guidance
-        self.vlm_weights = vlm.fingerprint()
+        self.sampling: dict[str, Any] = {}
+        self.note = ""
+        if vlm is not None:
+            guidance = vlm.guidance if config.guidance is None else config.guidance
+            self.sampling = {
+                "vlm": config.vlm,
+                "vlm_weights": vlm.fingerprint(),
+                "guidance": guidance,
+                "temperature": config.temperature,
+            }
+            self.note = f"{config.vlm}, guidance {guidance:g}, "
         self.weights = {label: decoder.fingerprint() for label, decoder in decoders.items()}
         self.steps = steps_of(config.steps, decoders)
 
     def draw(self, items: Sequence[Item]) -> None:
         """Draw every picture that is not there yet."""
         self.gallery.expect([self.row(item) for item in items])
-        self.width = self.vlm.width([item.text for item in items])
+        self.width = 0 if self.vlm is None else self.vlm.width([item.text for item in items])
         self.rows = evenly(len(items), self.config.batch)
         self.decode_rows = evenly(len(items), self.config.decode_batch)
         open_items = [item for item in items if self.lacking(item)]
@@ -133,30 +149,30 @@ class Generation:
         """Let the VLM sample the tokens of a batch, and keep them with what was observed for the decoders."""
         if not items:
             return
+        assert self.vlm is not None
         rows = filled(items, self.rows)
         tokens = self.vlm.generate(
             [item.text for item in rows],
             seeds=[item.seed for item in rows],
             width=self.width,
-            guidance=self.guidance,
+            guidance=self.sampling["guidance"],
             temperature=self.config.temperature,
             observe=self.observers,
             batch_size=self.rows,
         )
         for row, item in enumerate(items):
-            self.tokens.write(item.id, tokens, row, self.facts(item))
+            self.tokens.write(item.id, tokens, row, {**self.facts(item), "codes": len(self.vlm.tokenizer.codebook)})
 
     def decode(self, label: str, items: Sequence[Item]) -> None:
         """Draw some items at once by one decoder, from their kept tokens or from their prompts."""
         if not items:
             return
         rows, decoder, steps = filled(items, self.decode_rows), self.decoders[label], self.steps.get(label)
-        seeds = [item.seed for item in rows]
+        seeds, prompts = [item.seed for item in rows], [item.text for item in rows]
         if decoder.source == "tokens":
             tokens = VisualTokens.join([self.tokens.read(item.id, decoder.needs) for item in rows])
-            images = decoder(tokens, steps=steps, seeds=seeds)
+            images = decoder(replace(tokens, captions=prompts), steps=steps, seeds=seeds)
         else:
-            prompts = [item.text for item in rows]
             images = decoder(prompts, seeds=seeds, guidance=self.config.guidance, steps=steps)
         for item, image in zip(items, images):
             self.gallery.keep(label, item.id, image, self.notes(item, label))
@@ -167,21 +183,14 @@ class Generation:
         return tokens.observed[CONFIDENCE].view(*tokens.grid)
 
     def facts(self, item: Item) -> dict[str, Any]:
-        """What all pictures of an item share."""
-        return {
-            "prompt": item.text,
-            "seed": item.seed,
-            "vlm": self.config.vlm,
-            "vlm_weights": self.vlm_weights,
-            "guidance": self.guidance,
-            "temperature": self.config.temperature,
-        }
+        """What an item is, and how its tokens are sampled."""
+        return {"prompt": item.text, "seed": item.seed, **self.sampling}
 
     def notes(self, item: Item, label: str) -> dict[str, Any]:
         """What decides one picture."""
-        notes = {**self.facts(item), "decoder": label, "weights": self.weights[label]}
-        if label not in self.of_tokens:  # null: its own guidance, whatever the VLM's is
-            notes["guidance"] = self.config.guidance
+        # Without tokens no VLM has a part in it; and null is the model's own guidance.
+        sampling = self.sampling if label in self.of_tokens else {"guidance": self.config.guidance}
+        notes = {"prompt": item.text, "seed": item.seed, **sampling, "decoder": label, "weights": self.weights[label]}
         return {**notes, "steps": self.steps[label]} if label in self.steps else notes
 
     def row(self, item: Item) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ..data.world.scenes import caption
 from ..data.world.world import World
 from ..seeds import item_seed
 from ..texts import require_whole
-from .settings import GenerateConfig
+from .drawing_settings import GenerateConfig
 
 LONGEST_ID = 255 - len(".safetensors")
 """Bytes that a file system gives a name, and that our longest suffix leaves."""

@@ -27,10 +27,10 @@ from ..data.world.scenes import caption
 from ..data.world.world import World, WorldConfig
 from ..evaluation.benchmarks import dpg_questions as dpg
 from ..evaluation.benchmarks import geneval_prompts as geneval
-from ..evaluation.benchmarks.mjhq import read as read_mjhq
-from ..evaluation.settings import Bench, official_file
+from ..evaluation.benchmarks.mjhq import read_mjhq
+from ..evaluation.evaluation_settings import Bench, official_file
+from .drawing_settings import GenerateConfig
 from .gallery import Gallery
-from .settings import GenerateConfig
 
 KINDS = {
     "single_object": "single",
@@ -67,7 +67,7 @@ class GenEval:
     """Four pictures a prompt, and its line of the official file beside them."""
 
     def __init__(self, config: GenerateConfig) -> None:
-        self.asks = geneval.read(official_file("geneval", config.bench_file), partial=config.partial)
+        self.asks = geneval.read_asks(official_file("geneval", config.bench_file), partial=config.partial)
         self.pictures = [
             Prompt(f"{position:05d}/samples/{sample:04d}", ask.prompt, ask.tag)
             for position, ask in enumerate(self.asks)
@@ -85,7 +85,7 @@ class DPG:
     """Four pictures an item, joined into the 2x2 grid that is scored."""
 
     def __init__(self, config: GenerateConfig) -> None:
-        self.items = dpg.read(official_file("dpg", config.bench_file), partial=config.partial)
+        self.items = dpg.read_items(official_file("dpg", config.bench_file), partial=config.partial)
         self.pictures = [
             Prompt(f"samples/{item.id}-{sample}", item.text) for item in self.items for sample in range(dpg.SAMPLES)
         ]

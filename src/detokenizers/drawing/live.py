@@ -8,9 +8,9 @@ The pictures are those that `generate` and `reconstruct` write for the same prom
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -27,9 +27,9 @@ from ..evaluation.results import Metric, Result, measured
 from ..evaluation.sheets import heat_map, tile_size
 from ..evaluation.tables import table
 from ..pixels import to_tensor
-from ..protocols import Decoder, TokenVLM, VisualTokens
+from ..protocols import TokenVLM, VisualTokens
 from ..seeds import item_seed
-from .decoders import CONFIDENCE, Drawer, observers_of, of_tokens
+from .decoders import CONFIDENCE, Drawer, observers_of, of_tokens, steps_of
 from .gallery import ORIGINAL
 from .items import slug
 from .reconstruction import MEASURES, similarity
@@ -57,7 +57,7 @@ class Shown:
     heat: Image.Image | None = None
     """How uncertain the VLM was of every token."""
     steps: list[Step] = field(default_factory=list)
-    """A few of every decoder that draws in steps, the last being the picture."""
+    """A few of every decoder that draws in steps: MaDiT's rounds, a flow's way from noise. The last is the picture."""
     scores: dict[str, dict[str, Result]] = field(default_factory=dict)
     """Seconds and, of a reconstruction, how near it is; by decoder, and for the tokens."""
     captions: dict[str, str] = field(default_factory=dict)
@@ -101,12 +101,10 @@ class LiveDrawing:
             )
             certain = tokens.observed[CONFIDENCE].view(*tokens.grid).cpu()
         shown.heat = heat_map(1 - certain, tile_size(self.vlm.tokenizer.image_size))
+        tokens = replace(tokens, captions=[prompt])
         for label, decoder in self.decoders.items():
-            if decoder.source == "tokens":
-                self._decode(shown, label, decoder, tokens, seeds, steps)
-            else:
-                with shown.timed(label):
-                    shown.pictures[label] = to_pil(decoder([prompt], seeds=seeds, steps=steps)[0].cpu())
+            given = tokens if label in self.of_tokens else [prompt]
+            _draw(shown, label, decoder, given, steps=self.steps(label, steps), seeds=seeds)
         self._describe(shown)
         return shown
 
@@ -121,26 +119,19 @@ class LiveDrawing:
         shown.pictures[ORIGINAL] = Image.fromarray(Prepared(RULE, tokenizer.image_size)(path))
         original = _tensor(shown.pictures[ORIGINAL])
         for label, decoder in self.of_tokens.items():
-            tokens = decoder.read(original.to(tokenizer.codebook.device), tokenizer)
-            self._decode(shown, label, decoder, tokens, seeds, steps)
+            tokens = replace(decoder.read(original.to(tokenizer.codebook.device), tokenizer), captions=[""])
+            _draw(shown, label, decoder, tokens, steps=self.steps(label, steps), seeds=seeds)
             near = similarity(_tensor(shown.pictures[label]), original)
             shown.scores[label] |= {name: measured(MEASURES[name], value.item()) for name, value in near.items()}
         self._describe(shown)
         return shown
 
-    def _decode(
-        self, shown: Shown, label: str, decoder: Decoder, tokens: VisualTokens, seeds: list[int], steps: int | None
-    ) -> None:
-        staged: Any = getattr(decoder, "stages", None)
-        with shown.timed(label):
-            stages = staged(tokens, steps=steps, seeds=seeds) if staged else []
-            images = stages[-1]() if stages else decoder(tokens, steps=steps, seeds=seeds)
-            shown.pictures[label] = to_pil(images[0].cpu())
-        if (count := len(stages)) > 1:
-            some = sorted({round(count * (part + 1) / MOST_STEPS) or 1 for part in range(MOST_STEPS)})
-            shown.steps += [Step(label, one, count, to_pil(stages[one - 1]()[0].cpu())) for one in some]
+    def steps(self, label: str, asked: int | None) -> int | None:
+        """Sampling steps of a decoder; None where it has none."""
+        return steps_of(asked, {label: self.decoders[label]}).get(label)
 
     def _describe(self, shown: Shown) -> None:
+        """What the VLM reads in pictures of its own size."""
         side = self.vlm.tokenizer.image_size
         few = {label: picture for label, picture in shown.pictures.items() if picture.size == (side, side)}
         if self.understands and few:
@@ -155,6 +146,26 @@ def understands(vlm: TokenVLM) -> bool:
         return describe is not None and bool(describe(torch.zeros(1, 3, *[vlm.tokenizer.image_size] * 2), max_tokens=1))
     except ValueError:
         return False
+
+
+def _draw(shown: Shown, label: str, drawer: Any, given: VisualTokens | Sequence[str], **sampling: Any) -> None:
+    """Draw by one decoder or model, and where it has two halves (`protocols.Halves`) keep what it had after some steps."""
+    states: list[Tensor] = []
+
+    def keep(number: int, t: Tensor, state: Tensor) -> Tensor:
+        states.append(state)
+        return state
+
+    with shown.timed(label):
+        if hasattr(drawer, "latents"):
+            images = drawer.decode(drawer.latents(given, on_step=keep, **sampling), seeds=sampling["seeds"])
+        else:
+            images = drawer(given, **sampling)
+        shown.pictures[label] = to_pil(images[0].cpu())
+    count = len(states)
+    for one in sorted({round(count * (part + 1) / MOST_STEPS) for part in range(MOST_STEPS)} - {0}):
+        image = drawer.decode(states[one - 1], seeds=sampling["seeds"])[0]
+        shown.steps.append(Step(label, one, count, to_pil(image.cpu())))
 
 
 def _tensor(picture: Image.Image) -> Float[Tensor, "1 3 h w"]:

@@ -7,6 +7,7 @@ picture -tokenizer, distributions by proxy-> tokens -each decoder-> DECODER/ITEM
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,15 @@ from ..data.marks import RESULTS, require_ours
 from ..data.pictures import pictures
 from ..device import device_of
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
+from ..evaluation.reporting import finite_list
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
-from ..pretrained.vlm.loading import load_tokenizer
+from ..papers import load_tokenizer
 from ..protocols import Decoder, TokenVLM, VisualTokenizer
 from ..seeds import item_seed
 from .batching import evenly, filled
 from .decoders import Named, labelled, load_decoders, of_tokens, steps_note, steps_of
+from .drawing_settings import ReconstructConfig
 from .gallery import ORIGINAL, Drawn, Gallery
-from .settings import ReconstructConfig
 
 MEASURES = {"psnr": Metric("PSNR", "higher", "dB"), "ssim": Metric("SSIM-uniform7", "higher")}
 RESAMPLES = 1000
@@ -67,12 +69,12 @@ def reconstruct(
     # Chunks of a size in which a picture does not depend on its company, and as many rows in the last one.
     size = evenly(config.decode_batch, config.decode_batch)
     found = pictures(config.images, config.world, tokenizer.image_size, size, config.split, config.smallest)
-    loaded = load_decoders(asked, tokenizer, device)
+    loaded = load_decoders(asked, lambda: tokenizer, device)
     decoders = of_tokens(loaded)
     if others := sorted(loaded.keys() - decoders.keys()):
         raise ValueError(f"{others[0]} draws from prompts, not from pictures; use it with generate")
     gallery.expect([{"id": id, "decoders": list(decoders)} for id in found.ids])
-    task = Reconstruction(config, tokenizer, decoders, gallery, rows=evenly(len(found.ids), size))
+    task = Reconstruction(config, tokenizer, decoders, gallery, found.captions, rows=evenly(len(found.ids), size))
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
     for batch in tqdm(found.batches, desc="reconstructing", total=len(found.chunks), disable=None):
         for label, drawn in task.drawn(batch, device).items():
@@ -94,7 +96,7 @@ def reconstruct(
             "decoders": {
                 label: {
                     "metrics": scores[label],
-                    "per_image": {name: finite(column) for name, column in values[label].items()},
+                    "per_image": {name: finite_list(column) for name, column in values[label].items()},
                 }
                 for label in decoders
             },
@@ -114,9 +116,10 @@ class Reconstruction:
         tokenizer: VisualTokenizer,
         decoders: Mapping[str, Decoder],
         gallery: Gallery,
+        captions: Mapping[str, str],
         rows: int,
     ) -> None:
-        self.seed, self.rows = config.seed, rows
+        self.seed, self.rows, self.captions = config.seed, rows, captions
         self.tokenizer, self.decoders, self.gallery = tokenizer, decoders, gallery
         self.steps = steps_of(config.steps, decoders)
         shared = {"vlm": config.vlm, "vlm_weights": tokenizer.fingerprint()}
@@ -133,15 +136,19 @@ class Reconstruction:
             if self.gallery.lacks(ORIGINAL, id, originals[id]):
                 self.gallery.keep(ORIGINAL, id, image, originals[id])
         for label, decoder in self.decoders.items():
+            told = self.captions if "captions" in getattr(decoder, "options", ()) else {}
+            texts = {id: {"caption": told[id]} if id in told else {} for id in batch.ids}
             notes = {
-                id: {"id": id, **one, "seed": item_seed(self.seed, id), **self.how[label]}
+                id: {"id": id, **one, **texts[id], "seed": item_seed(self.seed, id), **self.how[label]}
                 for id, one in originals.items()
             }
             lacking = [row for row, id in enumerate(batch.ids) if self.gallery.lacks(label, id, notes[id])]
             if lacking:
                 rows = filled(lacking, self.rows)
                 tokens = decoder.read(batch.images[rows].to(device), self.tokenizer)
-                seeds = [notes[batch.ids[row]]["seed"] for row in rows]
+                ids = [batch.ids[row] for row in rows]
+                tokens = replace(tokens, captions=[self.captions.get(id, "") for id in ids])
+                seeds = [notes[id]["seed"] for id in ids]
                 for row, image in zip(lacking, decoder(tokens, steps=self.steps.get(label), seeds=seeds)):
                     self.gallery.keep(label, batch.ids[row], image, notes[batch.ids[row]])
         return {label: torch.cat([self.gallery.image(label, id) for id in batch.ids]) for label in self.decoders}
@@ -159,8 +166,3 @@ def summary(columns: Mapping[str, Float[Tensor, "n"]], seed: int) -> dict[str, R
         return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, values.item())
 
     return {name: mean(MEASURES[name], values) for name, values in columns.items()}
-
-
-def finite(values: Float[Tensor, "n"]) -> list[float | None]:
-    """JSON has no infinity: the PSNR of identical pictures is null."""
-    return [value if value != float("inf") else None for value in values.tolist()]

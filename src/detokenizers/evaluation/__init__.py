@@ -1,7 +1,7 @@
 """How good drawn pictures are: what a decoder loses, gains and invents, with an interval beside every number.
 
     from detokenizers import evaluation
-    report = evaluation.evaluate("out/rec", world=1000)     # settings: evaluation/settings.py
+    report = evaluation.evaluate("out/rec", world=1000)     # settings: evaluation/evaluation_settings.py
     print(report.table(), report.save("scores"))
 
     evaluation.save_reference("stats.safetensors", "real/", protocol="mjhq-cleanfid")
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import benchmarks as benchmarks
     from . import understanding as understanding
+    from .evaluation_settings import EvaluationConfig as EvaluationConfig
     from .evaluator import evaluate as evaluate
     from .evaluator import save_reference as save_reference
     from .reporting import Report as Report
-    from .settings import EvaluationConfig as EvaluationConfig
 
 _HOMES = {
     "EvaluationConfig": "settings",

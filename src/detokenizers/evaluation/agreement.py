@@ -9,6 +9,7 @@ drawn, captions -WorldJudge-> columns -agreement-> accuracy per task with Wilson
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -69,7 +70,8 @@ class Agreement(Measure):
         return {"agreement": measured(Metric("agreement", "higher"), gaps.mean().item(), bounds, n=len(gaps))}
 
     def identity(self, networks: Networks) -> str:
-        return self.weights
+        captions = hashlib.sha256(repr(sorted(self.asked.items())).encode()).hexdigest()
+        return f"{self.weights}, captions {captions[:12]}"
 
     def asked_of(self, id: str) -> Truth:
         """What one image should show; it is an error where no caption is known."""

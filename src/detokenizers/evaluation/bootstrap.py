@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import Tensor
 
-from .frechet import distance_to, gaussian_distance, root
+from .frechet import distance_to, factored_distance, gaussian_distance, root
 from .moments import Moments
 
 LEVEL = 0.95
@@ -68,14 +68,21 @@ def frechet_resamples(
         raise ValueError(
             f"{len(drawn)} images cannot be paired with {len(real)} originals; pass the originals' moments"
         )
+    n, width = drawn.shape
+    wide = n < width  # then the products of pictures are a smaller matrix than a covariance
+
+    def side(features: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        mean, rows = weighted(features, counts)
+        return mean, rows[counts > 0] if wide else rows.T @ rows
+
     if isinstance(real, Moments):
         if real.mean is None:
             raise ValueError("the reference moments hold no image")
-        mean, reference = real.mean, root(real.covariance())
-        distance = lambda counts: distance_to(mean, reference, *weighted(drawn, counts))  # noqa: E731
+        between, fixed = factored_distance if wide else distance_to, (real.mean, root(real.covariance()))
+        distance = lambda counts: between(*fixed, *side(drawn, counts))  # noqa: E731
     else:
-        distance = lambda counts: gaussian_distance(*weighted(real, counts), *weighted(drawn, counts))  # noqa: E731
-    n = len(drawn)
+        between = factored_distance if wide else gaussian_distance
+        distance = lambda counts: between(*side(real, counts), *side(drawn, counts))  # noqa: E731
     counts = (torch.from_numpy(np.bincount(rows, minlength=n)) for rows in indices(n, num_resamples, seed))
     return torch.stack([distance(count) for count in counts])
 
@@ -102,8 +109,7 @@ def percentiles(resamples: list[float], level: float) -> Interval:
 
 
 def weighted(features: Float[Tensor, "n f"], counts: Int[Tensor, "n"]) -> tuple[Tensor, Tensor]:
-    """Mean and sample covariance of rows taken `counts` times each."""
+    """Mean of rows taken `counts` times each, and their deviations R, of which R^T R is the sample covariance."""
     features, weights = features.detach().cpu().double(), counts.double()[:, None]
     mean = (features * weights).sum(0) / len(features)
-    deviations = (features - mean) * weights.sqrt()
-    return mean, deviations.T @ deviations / (len(features) - 1)
+    return mean, (features - mean) * (weights / (len(features) - 1)).sqrt()

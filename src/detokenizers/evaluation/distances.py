@@ -115,7 +115,7 @@ class Kernel:
         """Mean over subsets of at most 1,000, with their spread."""
         kid = self.extractor == INCEPTION
         metric = Metric("KID" if kid else f"KD-{NAMES.get(self.extractor, self.extractor)}", "lower")
-        key = "kid" if kid else f"kd_{self.extractor}"
+        key = "kid" if kid else f"kd_{self.extractor.replace('-', '_')}"
 
         def score(one: Gathered) -> Result:
             size = min(1000, len(real.rows), len(one.rows))

@@ -23,6 +23,7 @@ from ..nn.world_net import load_world_net
 from . import metrics
 from .agreement import Agreement
 from .distances import How
+from .evaluation_settings import EvaluationConfig
 from .measures import Measure
 from .moments import Moments
 from .networks import Networks
@@ -30,10 +31,9 @@ from .one_pass import TRUTH, Pass, Share, measure
 from .references import Real, real_pictures, real_statistics, save_moments
 from .reporting import Report, numbers_of, require_no_copies
 from .rules import rules_of
-from .settings import EvaluationConfig
 from .shards import Evidence
 from .sides import (
-    Folder,
+    FolderSide,
     Matched,
     Rows,
     SceneSide,
@@ -144,7 +144,7 @@ class Evaluator:
         return list(scenes.truths), scenes
 
     @cached_property
-    def reference(self) -> tuple[list[str], Folder | SceneSide | None]:
+    def reference(self) -> tuple[list[str], FolderSide | SceneSide | None]:
         """Ids and pictures of the reference; neither when it is a file of statistics."""
         path = self.config.reference
         if bool(path) == bool(self.config.world):
@@ -155,10 +155,10 @@ class Evaluator:
             return self.scenes
         return ([], None) if path.suffix.lower() in STATISTICS else self.folder(find(path), real=True)
 
-    def folder(self, files: list[ImageFile], *, real: bool) -> tuple[list[str], Folder]:
+    def folder(self, files: list[ImageFile], *, real: bool) -> tuple[list[str], FolderSide]:
         """Ids and pictures of a folder, as the protocol reads them."""
         reader = reference_reader if real else drawn_reader
-        return [file.id for file in files], Folder(files, reader(files, self.rules, self.size))
+        return [file.id for file in files], FolderSide(files, reader(files, self.rules, self.size))
 
     @cached_property
     def matched(self) -> Matched:
@@ -169,7 +169,7 @@ class Evaluator:
         return found
 
     @cached_property
-    def sides(self) -> dict[str, Folder | SceneSide]:
+    def sides(self) -> dict[str, FolderSide | SceneSide]:
         """Decoder name -> pictures; the originals first where ids pair up."""
         if TRUTH in self.rows:
             raise ValueError(f"a folder of drawn pictures cannot be called {TRUTH!r} here; rename it")
@@ -261,7 +261,12 @@ class Evaluator:
         return drawn and real_pictures(drawn, self.chosen, self.rules, paired=self.matched.paired)
 
     def measured(
-        self, name: str, ids: list[str], sides: Mapping[str, Folder | SceneSide], out: Path | None = None, **more: Any
+        self,
+        name: str,
+        ids: list[str],
+        sides: Mapping[str, FolderSide | SceneSide],
+        out: Path | None = None,
+        **more: Any,
     ) -> Evidence | None:
         """One pass over some pictures, its shards under `out`; None while some shards are missing."""
         # Statistics that are to be saved are of moments alone; there is no report then.

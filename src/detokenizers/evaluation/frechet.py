@@ -39,6 +39,18 @@ def distance_to(
     return distance.clamp(min=0)
 
 
+def factored_distance(
+    mean_a: Float[Tensor, "f"], rows_a: Float[Tensor, "j f"], mean_b: Float[Tensor, "f"], rows_b: Float[Tensor, "k f"]
+) -> Float[Tensor, ""]:
+    """The distance with both covariances given as R^T R: for fewer pictures than features, of which R has a row each.
+
+    The eigenvalues of C C' are the squared singular values of R R'^T, so the trace of the root is their plain sum.
+    """
+    shared = torch.linalg.svdvals(rows_a @ rows_b.T).sum()
+    distance = (mean_a - mean_b).square().sum() + rows_a.square().sum() + rows_b.square().sum() - 2 * shared
+    return distance.clamp(min=0)
+
+
 def root(covariance: Float[Tensor, "f f"]) -> Float[Tensor, "f f"]:
     """The symmetric square root; directions without variance stay exactly without."""
     values, vectors = torch.linalg.eigh(covariance)

@@ -8,6 +8,7 @@ Batch(ids, originals, prompts), drawn [b 3 h w] -columns-> {key: [b]} -scores, d
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,7 +52,7 @@ class Batch:
         return self.truth
 
 
-class Measure:
+class Measure(ABC):
     """One metric of single pictures. Unless a measure does otherwise, its numbers are the means of its columns."""
 
     name: str
@@ -61,9 +62,9 @@ class Measure:
     prompts = False
     """Whether it reads what the picture should show."""
 
+    @abstractmethod
     def columns(self, batch: Batch, drawn: Float[Tensor, "b 3 h w"], networks: Networks) -> Columns:
         """One value per picture under each key."""
-        raise NotImplementedError
 
     def scores(self, columns: Columns, num_resamples: int, seed: int) -> Scores:
         """Means with their intervals."""
@@ -76,6 +77,7 @@ class Measure:
 
     def section(self, ids: Sequence[str], columns: Columns) -> Result | None:
         """A table of its own beside the other metrics, where it has one."""
+        return None
 
     def identity(self, networks: Networks) -> str:
         """What its values depend on besides the pictures."""

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from ..pretrained.weights.published import CLIP_DATACOMP, CLIP_OPENAI
+from ..pretrained.weights.published import CLIP_DATACOMP, CLIP_OPENAI, INCEPTION_EXPORT
 from .features import Extractor
 from .pairwise import PerceptualDistance, levels
 from .rules import Resize
@@ -50,7 +50,7 @@ class Networks:
         """The net behind distances of sets, after the protocol's resize."""
         if name not in self.extractors:
             net = self[name]
-            if name == "inception" and self.resize == "clean-bicubic-299":
+            if hasattr(net, "pooled") and self.resize == "clean-bicubic-299":
                 net = CleanInception(net)
             self.extractors[name] = Extractor(net, name)
         return self.extractors[name]
@@ -64,6 +64,8 @@ def published() -> Mapping[str, Loader]:
 
     return {
         "inception": loader("inception", "Inception"),
+        "inception-7ff4a85c": loader("inception", "Inception", INCEPTION_EXPORT),
+        "efficientnet-lite0": loader("efficientnet_lite", "EfficientNetLite0"),
         "lpips-alex": loader("lpips", "LPIPS", "alex"),
         "lpips-vgg": loader("lpips", "LPIPS", "vgg"),
         "dinov2": loader("dinov2", "DINOv2"),

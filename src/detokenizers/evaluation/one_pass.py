@@ -155,7 +155,9 @@ class Pass:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
 
             def submit(few: Sequence[str]):
-                return few, {name: [pool.submit(read, side, id) for id in few] for name, side in self.sides.items()}
+                return few, {
+                    name: [pool.submit(picture_read, side, id) for id in few] for name, side in self.sides.items()
+                }
 
             waiting = [submit(few) for few in islice(batches, 2)]
             try:
@@ -168,7 +170,7 @@ class Pass:
                 pool.shutdown(cancel_futures=True)
 
 
-def read(side: Side, id: str) -> PictureRead:
+def picture_read(side: Side, id: str) -> PictureRead:
     """Read one picture and hash its pixels."""
     try:
         pixels = side.read(id)

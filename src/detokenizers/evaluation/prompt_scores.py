@@ -3,7 +3,7 @@
 Four pictures of one prompt are not four independent facts, so whole prompts are drawn in the resamples, task by task.
 Where all prompts score the same, resampling has no spread, and no interval is given rather than one of width 0.
 
-{task: {prompt: [answers in [0, 1]]}} -pooled, mean_of_tasks-> numbers with 95 % bootstrap intervals
+{task: {prompt: [answers in [0, 1]]}} -mean_of_answers, mean_of_tasks-> numbers with 95 % bootstrap intervals
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RESAMPLES = 1000
 _STRIDE = 1_000_003  # tasks of one size are resampled independently of each other
 
 
-def pooled(metric: Metric, answers: Answers, *, seed: int = 0, num_resamples: int = RESAMPLES) -> Result:
+def mean_of_answers(metric: Metric, answers: Answers, *, seed: int = 0, num_resamples: int = RESAMPLES) -> Result:
     """The mean over all answers; its interval draws prompts."""
     bounds = None
     if len(answers) >= 2:

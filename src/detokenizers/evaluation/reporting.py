@@ -31,7 +31,7 @@ from .one_pass import TRUTH
 from .results import Result, provenance, verdict
 from .shards import Evidence
 from .sheets import contact_sheet
-from .sides import Folder, SceneSide
+from .sides import FolderSide, SceneSide
 from .tables import markdown
 
 LISTED = 20
@@ -48,7 +48,7 @@ class Report:
     """What results.json holds."""
     folder: Path
     """Where `save` writes unless it is given another."""
-    sides: Mapping[str, Folder | SceneSide] = field(default_factory=dict, repr=False)
+    sides: Mapping[str, FolderSide | SceneSide] = field(default_factory=dict, repr=False)
     """The pictures behind the contact sheet."""
 
     @property

@@ -1,6 +1,6 @@
 """What an evaluation compares: folders of pictures as rows, a folder or scenes as the reference, all keyed by id.
 
-folders -rows_of-> {decoder: [(id, path)]} -matched-> the ids of all, what is missing -Folder, SceneSide-> pictures
+folders -rows_of-> {decoder: [(id, path)]} -matched-> the ids of all, what is missing -FolderSide, SceneSide-> pictures
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Rows = dict[str, list[ImageFile]]
 Read = Callable[[Path], NDArray[np.uint8]]
 
 
-class Folder:
+class FolderSide:
     """Pictures on disk as one side of an evaluation."""
 
     def __init__(self, files: Sequence[ImageFile], read: Read) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..checkpoint import load_tensors, notes_in
 from ..data.images import ImageFile
 from ..data.marks import TOKENS
+from ..nn.codebook import perplexity, usage
 from ..pretrained.vlm.loading import load_tokenizer
 from .measures import Scores
 from .results import Metric, measured
@@ -30,8 +31,10 @@ def codebook_scores(home: Path, ids: Sequence[str], decoders: Sequence[str]) -> 
     if tokens is None:
         raise ValueError(f"codebook counts tokens, and {home} keeps none; measure a folder that `detok generate` left")
     paths = [tokens / f"{id}.safetensors" for id in ids]
-    codebook = load_tokenizer(notes_in(paths[0]).get("vlm", "mini")).codebook
-    counts = torch.stack([counted(load_tensors(path)["ids"], len(codebook)) for path in paths]).sum(0)
+    notes = notes_in(paths[0])
+    # Tokens of before there was such a note name their VLM, which has to be loaded for it.
+    size = notes["codes"] if "codes" in notes else len(load_tokenizer(notes.get("vlm", "mini")).codebook)
+    counts = torch.stack([counted(load_tensors(path)["ids"], size) for path in paths]).sum(0)
     total = int(counts.sum())
     scores = {
         "codebook_usage": measured(Metric("codes used", "higher"), usage(counts), tokens=total),
@@ -45,16 +48,6 @@ def counted(ids: Int[Tensor, "..."], size: int) -> Int[Tensor, "v"]:
     if ids.min() < 0 or ids.max() >= size:
         raise ValueError(f"token ids go from 0 to {size - 1} here, got {ids.min().item()} to {ids.max().item()}")
     return torch.bincount(ids.flatten().long(), minlength=size)
-
-
-def usage(counts: Int[Tensor, "v"]) -> float:
-    """The share of codes used at least once, in [0, 1]."""
-    return (counts > 0).double().mean().item()
-
-
-def perplexity(counts: Int[Tensor, "v"]) -> float:
-    """exp of the entropy in nats: v when all codes are used alike, 1 when there is only one."""
-    return torch.special.entr(counts.double() / counts.sum()).sum().exp().item()
 
 
 def same_tokens(rows: Mapping[str, Sequence[ImageFile]], ids: Sequence[str]) -> str:

@@ -28,13 +28,13 @@ class FluxShift(Config):
 
 
 class SquareRootShift(Config):
-    """RAE's (arXiv 2510.11690): α = sqrt(m / base) for m numbers an item, so μ = ln α."""
+    """RAE's (arXiv 2510.11690): α = sqrt(m / base) for m numbers an item, and never below 1, so μ = ln α."""
 
     kind: Literal["square_root"] = "square_root"
     base: int = Field(default=4096, ge=1)
 
     def __call__(self, shape: Sequence[int]) -> float:
-        return 0.5 * math.log(math.prod(shape) / self.base)
+        return max(0.0, 0.5 * math.log(math.prod(shape) / self.base))
 
 
 class FixedShift(Config):

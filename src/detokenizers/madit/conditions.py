@@ -9,6 +9,7 @@ unit features [b l d], ids, (observed) -mixed-> committed tokens [b l], summarie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -64,14 +65,19 @@ class Conditions(Config):
 
 @torch.no_grad()
 def matched_sharpness(
-    units: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"], entropy: float, tolerance: float = 0.02
+    units: Float[Tensor, "n d"],
+    codebook: Float[Tensor, "v d"],
+    entropy: float,
+    *,
+    between: tuple[float, float] = (0.1, 1000.0),
+    tolerance: float = 0.02,
 ) -> float:
-    """The sharpness between 10 and 60 at which proxies have a mean normalised entropy, found by halving.
+    """The sharpness at which proxies have a mean normalised entropy, found by halving.
 
     Raises:
         ValueError: none there does.
     """
-    low, high = 10.0, 60.0
+    low, high = between
 
     def reached(sharpness: float) -> float:
         q = (sharpness * units @ codebook.T).softmax(-1)
@@ -83,6 +89,6 @@ def matched_sharpness(
             f"{reached(high):.3f} to {reached(low):.3f}"
         )
     for _ in range(30):
-        middle = (low + high) / 2
+        middle = math.sqrt(low * high)
         low, high = (middle, high) if reached(middle) > entropy else (low, middle)
-    return (low + high) / 2
+    return math.sqrt(low * high)

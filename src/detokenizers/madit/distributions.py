@@ -9,6 +9,7 @@ logits [b v], sampled [b] -Summary-> [b d+4+parts] ; ids, summary -Both | Mean->
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +22,11 @@ from torch import Tensor
 
 from ..checkpoint import fingerprint
 from ..config import Config
-from ..nn.uncertainty import DECIDED, undecidedness
+from ..decoder import needed
+from ..nn.uncertainty import CERTAIN, NUM_UNCERTAINTY, uncertainty
 from ..protocols import Observe, VisualTokens
 from .conditions import Conditions
 from .tokenizer import CodedPatches
-
-NUM_UNCERTAINTY = len(DECIDED)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Summary:
                 "do tokenizer and VLM belong together?"
             )
         lean = q @ codebook - codebook[sampled]
-        less = undecidedness(q) - q.new_tensor(DECIDED)
+        less = uncertainty(q) - q.new_tensor(CERTAIN)
         doubt = self.doubt * torch.special.entr(q).sum(-1, keepdim=True)
         return torch.cat([lean, less, q @ kl + doubt], -1)
 
@@ -122,9 +122,7 @@ class Summarised(Config):
             ValueError: nothing was.
         """
         name = self.summary(codes).name
-        if not tokens.observed or name not in tokens.observed:
-            raise ValueError(f"these tokens come without {name!r}; generate them with observe=madit.observers")
-        return tokens.observed[name].to(codes.codebook)
+        return needed(tokens, name, "generate them with observe=madit.observers").to(codes.codebook)
 
     def __call__(self, codes: CodedPatches, tokens: VisualTokens) -> Float[Tensor, "b l o"]:
         return self.features(codes, tokens.ids, self.observed(codes, tokens))
@@ -136,11 +134,11 @@ class Summarised(Config):
         summarise, decided = self.summary(codes).of, self.certain(codes, ids)
         return self.features(codes, *self.conditions.mixed(summarise, decided, codes.codebook, batch, units, ids))
 
+    @abstractmethod
     def features(
         self, codes: CodedPatches, ids: Int[Tensor, "b l"], observed: Float[Tensor, "b l o"]
     ) -> Float[Tensor, "b l f"]:
         """What the trunk reads of a token."""
-        raise NotImplementedError
 
 
 class Both(Summarised):

@@ -20,8 +20,9 @@ from ..pretrained.vlm.visual_vocabulary import VisualVocabulary, grow
 from ..pretrained.vlm.visual_words import VOCABULARY
 from ..training import CachedRun, Job
 from .language import LanguageObjective
+from .loading import load_own_codes
 from .model import TOKENIZER
-from .tokenizer import MaDiTTokenizer, load_codes
+from .tokenizer import MaDiTTokenizer
 
 HELD = 64
 
@@ -46,9 +47,7 @@ class LanguageRun(CachedRun):
 
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
-        codes = load_codes(resolve(self.tokenizer) / TOKENIZER).to(self.device)
-        if not isinstance(codes, MaDiTTokenizer):
-            raise ValueError(f"{self.tokenizer} borrows its codes; a language model learns those of a MaDiT's own")
+        codes = load_own_codes(resolve(self.tokenizer), device=self.device)
         source = self.images.open()
         model, words, vocabulary = self._grown(codes, source)
         inputs = {"tokenizer": codes.fingerprint(), "images": source.fingerprint()}

@@ -6,8 +6,8 @@ tokens (and captions) -order, rounds-> context of the next patches -head-> their
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..flow.noise import noise as draw_noise
-from ..flow.solvers import Progress
-from ..protocols import Observe, Stage, VisualTokenizer, VisualTokens
+from ..flow.solvers import OnStep, Progress
+from ..hub.sharing import OnHub
+from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .distributions import Hard, TokenInput
 from .heads import Decoding, Flow, Head, HeadConfig
 from .masked import MaskedTransformer, TrunkConfig
@@ -69,10 +70,11 @@ class MaDiTConfig(Config):
         return MaDiT(self, self.codes.build() if codes is None else codes, vocabulary)
 
 
-class MaDiT(nn.Module):
+class MaDiT(nn.Module, OnHub):
     """A decoder of tokens. Calling it gives images [b 3 h w] in [-1, 1]."""
 
     source: Literal["tokens"] = "tokens"
+    fp32 = ("codes.codewords",)
 
     def __init__(self, config: MaDiTConfig, codes: CodedPatches, vocabulary: Vocabulary | None) -> None:
         super().__init__()
@@ -91,14 +93,19 @@ class MaDiT(nn.Module):
         *,
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
-        captions: Sequence[str] | None = None,
         progress: Progress | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
-        """Draw tokens; image i depends on its tokens, its caption and `seeds[i]` alone.
+        """Draw tokens; image i depends on its tokens, their caption if words are read, and `seeds[i]` alone.
 
         `steps` are rounds of Algorithm 1, by default those of the config.
         """
-        return self.codes.draw(self.latents(tokens, steps=steps, seeds=seeds, captions=captions, progress=progress))
+        return self.decode(self.latents(tokens, steps=steps, seeds=seeds, progress=progress))
+
+    def decode(
+        self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of patches of latents."""
+        return self.codes.draw(latents)
 
     def latents(
         self,
@@ -106,15 +113,15 @@ class MaDiT(nn.Module):
         *,
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
-        captions: Sequence[str] | None = None,
         progress: Progress | None = None,
+        guidance: float | None = None,
+        on_step: OnStep | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """The patches of latents that Algorithm 1 draws."""
-        rounds = self.rounds(tokens, steps=steps, seeds=seeds, captions=captions)
+        """The patches of latents that Algorithm 1 draws, with the config's guidance unless given; `on_step` is called after
+        every round, its t being the share of patches that were still to be drawn."""
+        rounds = self.rounds(tokens, steps=steps, seeds=seeds, guidance=guidance, on_step=on_step)
         count = self.steps if steps is None else max(1, steps)  # none at all is refused by the first
-        patches = torch.empty(0)
-        for _ in (progress or iter)(range(count)):
-            patches = next(rounds)
+        ((_, patches),) = deque(zip((progress or iter)(range(count)), rounds), maxlen=1)
         if not bool(torch.isfinite(patches).all()):
             raise ValueError(
                 "the drawn latents are not finite: these weights are damaged, or their precision overflows"
@@ -128,31 +135,30 @@ class MaDiT(nn.Module):
         *,
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
-        captions: Sequence[str] | None = None,
+        guidance: float | None = None,
+        on_step: OnStep | None = None,
     ) -> Iterator[Float[Tensor, "b n d"]]:
         """The patches after each round of Algorithm 1; those not drawn yet are zero, the mean of latents."""
         sampling, codes = self.config.sampling, self.codes
-        self._require_fit(tokens, captions)
+        self._require_fit(tokens)
         seeds = range(len(tokens.ids)) if seeds is None else seeds
         device = self.trunk.patch_positions.device
         features = self.config.input(codes, tokens).to(device)
-        words = self._words(captions)
+        read, texts = self.vocabulary, tokens.captions
+        words = None if read is None or texts is None else read(texts)
         noise = draw_noise((codes.layout.patches.size, codes.patch_dim), seeds, device=device)  # by patch, not by order
         order = sampling.order(codes, tokens, seeds).to(device)
         patches = torch.zeros_like(noise)
-        for visible, chosen in reveal(order, sampling.rounds if steps is None else steps):
+        for number, (visible, chosen) in enumerate(reveal(order, sampling.rounds if steps is None else steps)):
             weight = sampling.guidance(visible.shape[1] + chosen.shape[1], order.shape[1])
+            weight = weight if guidance is None else guidance
             context, dummy = self._contexts(features, patches, visible, words, chosen, guided=weight != 1)
             where = chosen[..., None].expand(-1, -1, codes.patch_dim)
             drawn = sampling.decoding(self.head, context, dummy, weight, noise.gather(1, where))
             patches = patches.scatter(1, where, drawn.to(patches))  # visible from here on, and never drawn again
+            if on_step:
+                patches = on_step(number, torch.tensor(1 - visible.shape[1] / order.shape[1]), patches)
             yield patches
-
-    def stages(
-        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
-    ) -> list[Stage]:
-        """The images after each round; patches not drawn yet are the mean of latents."""
-        return [partial(self.codes.draw, patches) for patches in self.rounds(tokens, steps=steps, seeds=seeds)]
 
     def _contexts(
         self, features: Tensor, patches: Tensor, visible: Tensor, words: Words | None, chosen: Tensor, *, guided: bool
@@ -169,6 +175,11 @@ class MaDiT(nn.Module):
     @property
     def steps(self) -> int:
         return self.config.sampling.rounds
+
+    @property
+    def options(self) -> frozenset[str]:
+        """What `latents` takes beside steps and seeds, and whether captions of tokens are read."""
+        return frozenset({"guidance"} if self.vocabulary is None else {"guidance", "captions"})
 
     @property
     def observers(self) -> Mapping[str, Observe]:
@@ -238,10 +249,7 @@ class MaDiT(nn.Module):
         load_into(nn.ModuleDict({"trunk": model.trunk, "head": model.head}), folder / WEIGHTS)
         return model.requires_grad_(False).eval()
 
-    def _words(self, captions: Sequence[str] | None) -> Words | None:
-        return None if captions is None or self.vocabulary is None else self.vocabulary(captions)
-
-    def _require_fit(self, tokens: VisualTokens, captions: Sequence[str] | None) -> None:
+    def _require_fit(self, tokens: VisualTokens) -> None:
         if tokens.grid != self.codes.grid:
             raise ValueError(f"this MaDiT decodes {self.codes.grid} tokens, these are {tokens.grid}")
         ids, known = tokens.ids, self.codes.config.codes
@@ -249,5 +257,3 @@ class MaDiT(nn.Module):
             raise ValueError(
                 f"token ids run from {int(ids.min())} to {int(ids.max())}; this codebook has {known} codes"
             )
-        if captions is not None and len(captions) != len(ids):
-            raise ValueError(f"{len(ids)} images but {len(captions)} captions; give one per image, or none")

@@ -138,20 +138,20 @@ MINI_TRAIN = TrainConfig(
     weight_decay=0.0,
     ema_decay=0.99,
 )
-MINI_FLOW = MINI_TRAIN.vary({"steps": MINI_FLOW_STEPS, "optimizer.lr": 1e-3})
+MINI_FLOW = MINI_TRAIN.vary({"steps": MINI_FLOW_STEPS, "lr": 5e-4, "optimizer.lr": 1e-3})
 MINI_MODEL = MaDiTConfig(
     codes=TokenizerConfig(
         space=PretrainedVAE(name="mini/vae"),
         image_size=64,
         patch=2,
         codes=1024,
-        dim=16,
+        dim=32,
         rule=Averages(),
         adapter=AdapterConfig(width=128, blocks=2, groups=16),
     ),
     words="mini/words",
     word_length=32,
-    trunk=TrunkConfig(width=160, encoder=3, decoder=3, heads=5, dropout=0.0, text="none"),
+    trunk=TrunkConfig(width=128, encoder=3, decoder=3, heads=4, dropout=0.0, text="none"),
     head=HeadConfig(width=256, blocks=3),
     sampling=Sampling(rounds=8, guidance=ConstantWeight(weight=1.5), decoding=Flow(steps=10)),
 )
@@ -176,6 +176,7 @@ def mini_flow() -> StageTwoRun:
         images=WorldImages(count=32_768),
         model=MINI_MODEL,
         repeats=1,
+        head_pace=3.0,
         train=MINI_FLOW,
     )
 
@@ -223,11 +224,14 @@ def mini_sixteen_both_flow() -> StageTwoRun:
 
 
 def mini_distributions() -> StageTwoRun:
-    """Beyond the paper: `mini_flow` goes on with distributions beside its tokens (spec 4), equal to it at step 0."""
+    """Beyond the paper: `mini_flow` goes on with distributions beside its tokens (spec 4), equal to it at step 0; part of
+    them are those of `mini_language` about the images' own tokens."""
     return mini_flow().vary(
         {
             "recipe": "madit.mini_distributions",
             "start": "out/madit/mini_flow",
+            "language": "out/madit/mini_language",
+            "images.count": 16_384,
             "model.input": Both(),
             "train.steps": 1_000,
         }
@@ -236,7 +240,7 @@ def mini_distributions() -> StageTwoRun:
 
 def mini_more() -> StageTwoRun:
     """The control of `mini_distributions`: as many more steps on hard tokens."""
-    return mini_distributions().vary({"recipe": "madit.mini_more", "model.input": {"kind": "hard"}})
+    return mini_distributions().vary({"recipe": "madit.mini_more", "language": None, "model.input": {"kind": "hard"}})
 
 
 def mini_janus() -> StageTwoRun:
@@ -290,9 +294,9 @@ PARTS = (
     mini_sixteen_encoder,
     mini_sixteen_both,
     mini_sixteen_both_flow,
+    mini_language,
     mini_distributions,
     mini_more,
     mini_janus,
-    mini_language,
 )
 RECIPES = {f"madit.{recipe.__name__}": recipe for recipe in PARTS}

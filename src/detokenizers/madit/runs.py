@@ -21,10 +21,13 @@ from ..nn.codebook import alarm
 from ..pretrained.vlm.loading import load_tokenizer
 from ..protocols import VisualTokenizer, VisualTokens
 from ..training import CachedRun, Job
+from ..training.job import Pace
+from .conditions import OBSERVED
 from .distributions import widened
 from .heads import Regression
 from .model import MaDiT, MaDiTConfig
 from .objectives import MaskConfig, QuantiserSchedule, StageOne, StageTwo
+from .observing import Observing
 from .patches import latent_kl, patch_kl, patchify, posterior
 
 HELD = 64
@@ -40,30 +43,43 @@ class MaDiTRun(CachedRun):
     exact: int = Field(default=16_384, ge=1)
     """Images of the exact pass over codewords when the run ends."""
 
-    def _latents(self, model: MaDiT, source: Source, tokenizer: VisualTokenizer | None = None) -> Images:
-        return Images(model, source, self.encoded, self.device, tokenizer)
+    def _latents(
+        self,
+        model: MaDiT,
+        source: Source,
+        tokenizer: VisualTokenizer | None = None,
+        observing: Observing | None = None,
+    ) -> Images:
+        return Images(model, source, self.encoded, self.device, tokenizer, observing)
 
-    def _job(self, objective: nn.Module, images: Images, export: Callable[[nn.Module, Path], None]) -> Job:
+    def _job(
+        self,
+        objective: nn.Module,
+        images: Images,
+        export: Callable[[nn.Module, Path], None],
+        pace: Pace = lambda name: 1.0,
+    ) -> Job:
         others = self.images.held_out(HELD)
 
         def held_out() -> dict[str, Tensor]:
             assert others is not None
             rows = range(min(HELD, len(others)))
-            return images.of(others.images(rows), others.captions(rows) if images.captioned else None)
+            return images.of(others.images(rows), others.captions(rows) if images.spoken else None)
 
         return Job(
             objective,
             lambda part, size: images[shuffled_rows(part, size, len(images.source))],
             export,
             images.preview,
+            pace,
             held_out=None if others is None else held_out,
             inputs=images.inputs,
         )
 
 
 class Images:
-    """The images of a source as a MaDiT trains on them: latents and nats, computed once; words, and features of a
-    borrowed tokenizer."""
+    """The images of a source as a MaDiT trains on them: latents and nats, computed once; words; features of a borrowed
+    tokenizer; a language model's distributions."""
 
     def __init__(
         self,
@@ -72,9 +88,11 @@ class Images:
         encoded: Callable[[str, Source, Encode, Mapping[str, str]], Encoded],
         device: torch.device,
         tokenizer: VisualTokenizer | None,
+        observing: Observing | None,
     ) -> None:
         self.model, self.source, self.device, self.tokenizer = model, source, device, tokenizer
-        self.captioned = model.vocabulary is not None
+        self.observing, self.captioned = observing, model.vocabulary is not None
+        self.spoken = self.captioned or observing is not None
         space = model.codes.space
         assert isinstance(space, nn.Module)
         statistics = torch.tensor([float(getattr(space, name, 0.0)) for name in ("scale", "shift")])
@@ -85,7 +103,14 @@ class Images:
         }
         if isinstance(tokenizer, nn.Module):
             self.inputs["tokenizer"] = reader_fingerprint(tokenizer)
-        self.arrays = encoded("madit", source, lambda images, _: self._read(images), self.inputs)
+        if observing is not None:
+            known = f"{observing.language.fingerprint()} {sorted(model.observers)}"
+            self.inputs["language model"] = fingerprint({"known": torch.tensor(list(known.encode()))})
+
+        def encode(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
+            return self._read(images, source.captions(rows) if self.observing else None)
+
+        self.arrays = encoded("madit", source, encode, self.inputs)
 
     def __getitem__(self, rows: Sequence[int]) -> dict[str, Tensor]:
         captions = self.source.captions(rows) if self.captioned else None
@@ -93,20 +118,21 @@ class Images:
 
     def of(self, images: Tensor, captions: Sequence[str] | None) -> dict[str, Tensor]:
         """A batch of images that are not in the source."""
-        arrays = {name: value.cpu() for name, value in self._read(images).items()}
+        arrays = {name: value.cpu() for name, value in self._read(images, captions).items()}
         return self._batch(arrays, captions)
 
     @torch.no_grad()
     def preview(self, _: nn.Module) -> Tensor:
         """Some images, and what the model draws of their tokens in few rounds."""
         rows = range(min(PREVIEW, len(self.source)))
+        if not bool(self.model.codes.codewords.seen.any()):  # vectors are not rounded yet: there are no tokens
+            return self.source.images(rows)
         batch = self[rows]
         captions = self.source.captions(rows) if self.captioned else None
-        tokens = VisualTokens(self._ids(batch), self.model.codes.grid)
-        input_ = self.model.config.input
-        certain = {name: input_.certain(self.model.codes, tokens.ids) for name in input_.observers(self.model.codes)}
-        tokens = VisualTokens(tokens.ids, tokens.grid, certain)  # pyright: ignore[reportArgumentType]
-        drawn = self.model(tokens, captions=captions, steps=min(4, self.model.steps))
+        codes, input_, ids = self.model.codes, self.model.config.input, self._ids(batch)
+        certain = {name: input_.certain(codes, ids) for name in input_.observers(codes)}
+        tokens = VisualTokens(ids, codes.grid, certain, captions)  # pyright: ignore[reportArgumentType]
+        drawn = self.model(tokens, steps=min(4, self.model.steps))
         return torch.cat([self.source.images(rows), drawn.cpu()])
 
     def measured(self, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -116,19 +142,21 @@ class Images:
             batch = self[range(first, min(first + HELD, count))]
             yield self._ids(batch), batch["patches"], batch["kl"]
 
-    def _read(self, images: Tensor) -> dict[str, Tensor]:
+    def _read(self, images: Tensor, captions: Sequence[str] | None) -> dict[str, Tensor]:
         space, images = self.model.codes.space, images.to(self.device)
         seen = posterior(space, images)
         arrays = {"latents": seen.mean.half(), "nats": latent_kl(space, seen)}
         if self.tokenizer is not None:
             arrays["features"] = self.tokenizer.features(images).half()
+        if self.observing is not None:
+            assert captions is not None
+            arrays[OBSERVED] = self.observing.summary(self.model, images, captions).half()
         return arrays
 
     def _batch(self, arrays: dict[str, Tensor], captions: Sequence[str] | None) -> dict[str, Tensor]:
         patch = self.model.codes.config.patch
         batch = {"patches": patchify(arrays["latents"].float(), patch), "kl": patch_kl(arrays["nats"].float(), patch)}
-        if "features" in arrays:
-            batch["features"] = arrays["features"].float()
+        batch |= {name: arrays[name].float() for name in ("features", OBSERVED) if name in arrays}
         if captions is not None and self.model.vocabulary is not None:
             batch["words"] = self.model.vocabulary.ids(captions)
         return batch
@@ -172,12 +200,17 @@ class StageTwoRun(MaDiTRun):
     """Folder of a stage-1 MaDiT; inputs that it does not read start at weight zero."""
     vlm: str | None = None
     """Without a start: the VLM whose tokenizer's codes are borrowed."""
+    language: str | None = None
+    """Folder of a language model that writes these codes: its distributions about the images are read in training, and
+    proxies are made as undecided as they are. Without it all distributions are proxies."""
     model: MaDiTConfig = MaDiTConfig()
     """Head, input and sampling; without a start all of it."""
     repeats: int = Field(default=4, ge=1)
     """Times and noises for every context."""
     regression: float = Field(default=1.0, ge=0)
     """Weight of the regression beside the flow."""
+    head_pace: float = Field(default=1.0, gt=0)
+    """How many times the learning rates the flow's net learns with, which starts from nothing where the trunk does not."""
     time_law: TimeLaw = Uniform()
 
     def job(self) -> Job:
@@ -185,14 +218,25 @@ class StageTwoRun(MaDiTRun):
         if (self.start is None) == (self.vlm is None):
             raise ValueError("stage 2 starts from a trained stage 1 (start) or borrows a VLM's codes (vlm): name one")
         tokenizer = None if self.vlm is None else load_tokenizer(self.vlm, device=self.device)
-        model = self._borrowing(tokenizer) if tokenizer is not None else begun(self.model, resolve(str(self.start)))
-        images = self._latents(model, self.images.open(), tokenizer)
+        source, observing, config = self.images.open(), None, self.model
+        if self.language is not None:
+            observing, rows = Observing.load(resolve(self.language), self.device), range(min(HELD, len(source)))
+            config = config.vary(input=observing.matched(config.input, source.images(rows), source.captions(rows)))
+        model = self._borrowing(tokenizer) if tokenizer is not None else begun(config, resolve(str(self.start)))
+        if observing is not None:
+            model.require(observing.language.tokenizer)
+        images = self._latents(model, source, tokenizer, observing)
         objective = StageTwo(
             model, self.masks, repeats=self.repeats, regression=self.regression, time_law=self.time_law
         )
         if tokenizer is not None:
             model.codes.measure(images.measured(self.exact))
-        return self._job(objective, images, lambda _, folder: model.save(folder, dtype=torch.float16))
+        return self._job(
+            objective,
+            images,
+            lambda _, folder: model.save(folder, dtype=torch.float16),
+            lambda name: self.head_pace if name.startswith("model.head.net.") else 1.0,
+        )
 
     def _borrowing(self, tokenizer: VisualTokenizer) -> MaDiT:
         codebook = tokenizer.codebook.cpu()

@@ -5,6 +5,7 @@ images -VAE-> latents -adapter-> vectors [b l d] -nearest unit row-> ids [b l] ;
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -83,7 +84,7 @@ class Read(NamedTuple):
     kl: Float[Tensor, "b n"]
 
 
-class CodedPatches(nn.Module):
+class CodedPatches(nn.Module, ABC):
     """What MaDiT must know of the tokens it decodes: their codes, the patches under them, and the codewords' tables."""
 
     config: TokenizerConfig | BorrowedConfig
@@ -103,20 +104,21 @@ class CodedPatches(nn.Module):
         self.codewords = Codewords(config.codes, self.layout.parts, self.patch_dim)
 
     @property
+    @abstractmethod
     def codebook(self) -> Float[Tensor, "v d"]:
-        raise NotImplementedError
+        """Unit rows."""
 
+    @abstractmethod
     def units(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "b l d"]:
         """Unit vectors of a training batch, before rounding."""
-        raise NotImplementedError
 
     def learned(self) -> dict[str, Tensor]:
         """The tensors that a folder must hold beside the codewords' tables."""
         return {"codebook": self.codebook}
 
+    @abstractmethod
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take in what `learned` gave."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def read(self, images: Float[Tensor, "b 3 h w"]) -> Read:
@@ -176,6 +178,8 @@ class CodedPatches(nn.Module):
 
 class MaDiTTokenizer(CodedPatches):
     """A `VisualTokenizer` over the space of a frozen autoencoder, which is shared with whoever draws in it."""
+
+    fp32 = ("adapter", "quantiser")
 
     def __init__(self, config: TokenizerConfig, space: ImageSpace) -> None:
         super().__init__(config, space)
@@ -243,6 +247,7 @@ class MaDiTTokenizer(CodedPatches):
 class BorrowedCodes(CodedPatches):
     """The frozen codes of another `VisualTokenizer`, which reads the images; here are the latents that go with them."""
 
+    fp32 = ("rows",)
     rows: Tensor
 
     def __init__(self, config: BorrowedConfig, space: ImageSpace) -> None:

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, load_tensors, resolve, save_tensors, write_text
 
-ROWS, NAMES = "words.safetensors", "words.txt"
+ROWS, NAMES, PIECES = "words.safetensors", "words.txt", "tokenizer.json"
 
 
 class Words(NamedTuple):
@@ -33,19 +34,22 @@ class Words(NamedTuple):
 
 
 class Vocabulary(nn.Module):
-    """A frozen table of word vectors, and how captions become its rows.
+    """A frozen table of word vectors, and how captions become its rows: by whole words of a closed world, or by the pieces
+    of a language model's tokenizer, which spell anything.
 
     Args:
-        names: one per row, lower case.
+        names: one per row, lower case; or the tokenizer.
         rows: their vectors.
-        length: the longest caption, in words.
+        length: the longest caption, in words or pieces.
     """
 
     rows: Float[Tensor, "w e"]
 
-    def __init__(self, names: Sequence[str], rows: Float[Tensor, "w e"], length: int = 128) -> None:
+    def __init__(self, names: Sequence[str] | Tokenizer, rows: Float[Tensor, "w e"], length: int = 128) -> None:
         super().__init__()
-        if len(names) != len(rows):
+        self.pieces = names if isinstance(names, Tokenizer) else None
+        names = [] if isinstance(names, Tokenizer) else names
+        if self.pieces is None and len(names) != len(rows):
             raise ValueError(f"{len(names)} words but {len(rows)} rows; each word has one")
         self.names, self.length = list(names), length
         self.numbers = {name: number for number, name in enumerate(self.names)}
@@ -59,7 +63,9 @@ class Vocabulary(nn.Module):
         """
         listed = [self._listed(caption) for caption in captions]
         longest = max(map(len, listed), default=0)
-        return torch.tensor([row + [-1] * (longest - len(row)) for row in listed], dtype=torch.long).view(-1, longest)
+        return torch.tensor([row + [-1] * (longest - len(row)) for row in listed], dtype=torch.long).view(
+            len(listed), longest
+        )
 
     def words(self, ids: Int[Tensor, "b s"]) -> Words:
         """The vectors of numbered words."""
@@ -70,12 +76,16 @@ class Vocabulary(nn.Module):
         return self.words(self.ids(captions))
 
     def fingerprint(self) -> str:
-        return fingerprint({"names": torch.tensor(list("\n".join(self.names).encode())), "rows": self.rows})
+        spelling = "\n".join(self.names) if self.pieces is None else self.pieces.to_str()
+        return fingerprint({"names": torch.tensor(list(spelling.encode())), "rows": self.rows})
 
     def save(self, folder: str | Path, *, notes: str | None = None) -> None:
-        """Write names and rows (fp16)."""
+        """Write names, or the tokenizer, and rows (fp16)."""
         save_tensors(Path(folder) / ROWS, {"rows": self.rows}, dtype=torch.float16, notes=notes)
-        write_text(Path(folder) / NAMES, "\n".join(self.names) + "\n")
+        if self.pieces is None:
+            write_text(Path(folder) / NAMES, "\n".join(self.names) + "\n")
+        else:
+            write_text(Path(folder) / PIECES, self.pieces.to_str())
 
     @classmethod
     def load(cls, name: str | Path, length: int = 128) -> Vocabulary:
@@ -86,18 +96,24 @@ class Vocabulary(nn.Module):
         """
         folder = resolve(name)
         rows = load_tensors(folder / ROWS)
+        if "rows" in rows and (folder / PIECES).is_file():
+            return cls(Tokenizer.from_file(str(folder / PIECES)), rows["rows"], length)
         if "rows" not in rows or not (folder / NAMES).is_file():
-            raise ValueError(f"{folder} holds no table of words ({ROWS} with rows, and {NAMES})")
+            raise ValueError(f"{folder} holds no table of words ({ROWS} with rows, and {NAMES} or {PIECES})")
         return cls((folder / NAMES).read_text(encoding="utf-8").split("\n")[:-1], rows["rows"], length)
 
     def _listed(self, caption: str) -> list[int]:
-        found = re.findall(r"[^\s.,;:!?\"()]+", caption.lower())
-        if unknown := [word for word in found if word not in self.numbers]:
-            raise ValueError(
-                f"the word {unknown[0]!r} of {caption!r} is not among this table's {len(self.names)} words"
-            )
+        if self.pieces is not None:
+            found = self.pieces.encode(caption, add_special_tokens=False).ids
+        else:
+            words = re.findall(r"[^\s.,;:!?\"()]+", caption.lower())
+            if unknown := [word for word in words if word not in self.numbers]:
+                raise ValueError(
+                    f"the word {unknown[0]!r} of {caption!r} is not among this table's {len(self.names)} words"
+                )
+            found = [self.numbers[word] for word in words]
         if len(found) > self.length:
             raise ValueError(
                 f"a caption of {len(found)} words is too long; this model reads {self.length}: {caption!r}"
             )
-        return [self.numbers[word] for word in found]
+        return found

@@ -86,8 +86,8 @@ def autoencoder_decoder() -> AutoencoderRun:
 def vlm() -> VLMRun:
     """The VLM itself, both ways: caption -> tokens and image -> caption. About five hours on one core.
 
-    Its scenes have single objects less often than the world's default, of which there are few and which it learns by
-    heart, and two objects and two colours more often (docs/log.md). The embedded VLM was trained before this recipe had
+    Its scenes have single objects less often than the world's default, of which there are few and which it
+    memorises, and two objects and two colours more often (docs/log.md). The embedded VLM was trained before this recipe had
     Muon, by AdamW for 38,500 steps with fewer captions (its run.yaml); this recipe has been run for 5,760 steps only.
     """
     return VLMRun(

@@ -31,10 +31,10 @@ from ..pretrained.vq_weights import build_vq, load_vq, save_vq
 from ..training import CachedRun, Job, Run
 from ..training.job import Pace
 from .adversarial import AdversaryConfig
-from .autoencoder import AutoencoderObjective
-from .judge import WorldNetObjective
-from .tokenizer import TokenizerObjective
+from .autoencoder_objective import AutoencoderObjective
+from .tokenizer_objective import TokenizerObjective
 from .vlm_objective import VLMObjective
+from .world_net_objective import WorldNetObjective
 
 PREVIEW = 16
 HELD = 64
@@ -139,7 +139,7 @@ class TokenizerRun(ReconstructionRun):
 
         def reconstruct(images: Tensor) -> Tensor:
             tokenizer = JanusVQ(copy.deepcopy(objective.tokenizer()))
-            return tokenizer.decode_ids(tokenizer.tokens(tokenizer.features(images)))
+            return tokenizer.decode(tokenizer.codebook[tokenizer.tokens(tokenizer.features(images))])
 
         return self.reconstruction_job(
             objective,
@@ -251,4 +251,5 @@ class VLMRun(CachedRun):
             save_tensors(folder / "model.safetensors", model.state_dict(), dtype=torch.float16)
 
         special = {name: ids[name] for name in ("pad", "bos", "eos", "boi")}
-        return Job(VLMObjective(model, weight=self.describe_weight, **special), batches, export, held_out=held_out)
+        objective = VLMObjective(model, weight=self.describe_weight, **special)
+        return Job(objective, batches, export, held_out=held_out, inputs=inputs)

@@ -9,11 +9,12 @@ z [... d] -unit-> cosines with rows [v d] -argmax-> ids ; codes = z + sg(rows[id
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -78,7 +79,7 @@ class Quantized(NamedTuple):
     loss: Float[Tensor, ""]
 
 
-class Codebook(nn.Module):
+class Codebook(nn.Module, ABC):
     """What the three have in common: a nearest-code search, the straight-through estimator, and counts of use."""
 
     window: Tensor
@@ -90,18 +91,14 @@ class Codebook(nn.Module):
         self.register_buffer("window", torch.zeros(codes))
         self.register_buffer("whole", torch.zeros(codes))
 
+    @abstractmethod
     def rows(self) -> Float[Tensor, "v d"]:
         """The codes: unit rows, fp32."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def nearest(self, z: Float[Tensor, "... d"]) -> Int[Tensor, "..."]:
         """The code of largest cosine; the first of equals."""
-        rows = self.rows()
-        flat = z.to(rows).reshape(-1, self.dim)
-        with torch.autocast(rows.device.type, enabled=False):  # half precision confuses neighbouring codes
-            found = [(chunk @ rows.T).argmax(-1) for chunk in flat.split(CHUNK_ROWS)]
-        return torch.cat(found).view(z.shape[:-1])
+        return nearest(z, self.rows())
 
     def forward(self, z: Float[Tensor, "... d"]) -> Quantized:
         """Quantise vectors of any norm; gradients reach `z` as if nothing had been rounded."""
@@ -119,17 +116,9 @@ class Codebook(nn.Module):
         """Start from data, where rows are free to; `SimVQ`'s are not."""
 
     @torch.no_grad()
-    def update(self, z: Float[Tensor, "m d"], ids: Int[Tensor, "m"], *, restart: bool = True) -> Int[Tensor, "k"]:
-        """After a step. `z` and `ids` are those of all processes, in one order.
-
-        Args:
-            z: the vectors that were quantised.
-            ids: their codes, which are counted.
-            restart: whether dead codes move; those who read the codes must forget what they knew of these.
-
-        Returns:
-            The codes that restarted.
-        """
+    def update(self, z: Float[Tensor, "m d"], ids: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
+        """After a step: `z`, the vectors that were quantised, and `ids`, their codes, are those of all processes, in one
+        order. Returns the codes that restarted; what was kept of these is void."""
         self.window += torch.bincount(ids, minlength=self.size)
         if self.window.sum() >= 10 * self.size:
             self.whole.copy_(self.window)
@@ -175,7 +164,7 @@ class AveragedCodebook(Codebook):
         self.age.zero_()
 
     @torch.no_grad()
-    def update(self, z: Float[Tensor, "m d"], ids: Int[Tensor, "m"], *, restart: bool = True) -> Int[Tensor, "k"]:
+    def update(self, z: Float[Tensor, "m d"], ids: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
         """Move the codes to their vectors, and dead ones elsewhere."""
         super().update(z, ids)
         z = F.normalize(z.to(self.book), dim=-1)
@@ -187,7 +176,7 @@ class AveragedCodebook(Codebook):
         self.age += 1
         self.updates += 1
         rules = self.config.restarts
-        dead = (self.count < rules.below) & (self.age > rules.age) & restart
+        dead = (self.count < rules.below) & (self.age > rules.age)
         chosen = dead.nonzero().flatten()
         if len(chosen):
             # One generator per update: all processes choose alike, and a resumed run as the one that was not cut off.
@@ -246,6 +235,14 @@ def _distance(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
     return (a - b).square().sum(-1).mean()
 
 
+@torch.no_grad()
+def nearest(z: Float[Tensor, "... d"], rows: Float[Tensor, "v d"]) -> Int[Tensor, "..."]:
+    """The row of largest product with each vector, the cosine where rows are unit; the first of equals."""
+    flat = z.to(rows).reshape(-1, rows.shape[-1])
+    with torch.autocast(rows.device.type, enabled=False):  # half precision confuses neighbouring codes
+        return torch.cat([(chunk @ rows.T).argmax(-1) for chunk in flat.split(CHUNK_ROWS)]).view(z.shape[:-1])
+
+
 def spherical_means(vectors: Float[Tensor, "m d"], count: int, rounds: int = 10) -> Float[Tensor, "v d"]:
     """k-means by cosine, from randomly chosen vectors; a cluster that loses all its vectors keeps its direction.
 
@@ -258,18 +255,18 @@ def spherical_means(vectors: Float[Tensor, "m d"], count: int, rounds: int = 10)
     order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0)).to(vectors.device)
     means = vectors[order[:count]]
     for _ in range(rounds):
-        ids = torch.cat([(chunk @ means.T).argmax(-1) for chunk in vectors.split(CHUNK_ROWS)])
+        ids = nearest(vectors, means)
         sums = torch.zeros_like(means).index_add_(0, ids, vectors)
         means = torch.where(sums.norm(dim=-1, keepdim=True) > 0, F.normalize(sums, dim=-1), means)
     return means
 
 
-def usage(counts: Float[Tensor, "v"]) -> float:
+def usage(counts: Num[Tensor, "v"]) -> float:
     """Share of the codes that occur. On few tokens it is small for any codebook: count over ten tokens a code."""
-    return float((counts > 0).float().mean())
+    return float((counts > 0).double().mean())
 
 
-def perplexity(counts: Float[Tensor, "v"]) -> float:
+def perplexity(counts: Num[Tensor, "v"]) -> float:
     """How many codes in equal use would be as unpredictable: `exp(-sum p ln p)`, from 1 to the number of codes."""
     return float(torch.special.entr(counts.double() / counts.sum().clamp_min(1)).sum().exp())
 

@@ -14,6 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import Dinov2Model
 
+from ..checkpoint import resolve
+from .weights.models import PATTERNS, load_model
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -39,10 +42,7 @@ class DINOv2Patches(nn.Module):
         Raises:
             ValueError: there is no DINOv2 of that name.
         """
-        try:
-            return cls(Dinov2Model.from_pretrained(str(name)), side)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ValueError(f"cannot load a DINOv2 from {name}: {str(error).strip().splitlines()[0]}") from None
+        return cls(load_model(Dinov2Model, resolve(name, PATTERNS)), side)
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n c"]:

@@ -21,12 +21,10 @@ from transformers import JanusVQVAE
 
 from ..checkpoint import weights_fingerprint
 from ..nn.channels_last import channels_last
+from ..nn.codebook import nearest
 from ..protocols import Grid
 
 log = logging.getLogger(__name__)
-
-CHUNK_ROWS = 4096
-"""Features compared with the codebook at a time."""
 
 
 class JanusVQ(nn.Module):
@@ -83,9 +81,7 @@ class JanusVQ(nn.Module):
     @torch.no_grad()
     def tokens(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
         """Return the code with the largest cosine for every feature (DCDD Eq. 10)."""
-        rows = features.to(self.codebook).flatten(0, -2)
-        near = [(chunk @ self.codebook.T).argmax(-1) for chunk in rows.split(CHUNK_ROWS)]
-        return torch.cat(near).view(features.shape[:-1])
+        return nearest(features, self.codebook)
 
     @torch.no_grad()
     def decode(self, codes: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]:
@@ -98,10 +94,3 @@ class JanusVQ(nn.Module):
         plane = codes.to(weight.device, weight.dtype).transpose(1, 2).unflatten(2, tuple(self.grid))
         hidden = self.model.post_quant_conv(plane.contiguous(memory_format=torch.channels_last))
         return self.model.decoder(hidden).float().clamp(-1, 1).contiguous()
-
-    def decode_ids(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
-        """Decode token ids to images in [-1, 1]: what the VLM ships with."""
-        size = self.codebook.shape[0]
-        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < size:
-            raise ValueError(f"token ids run from {int(ids.min())} to {int(ids.max())}; this codebook has {size} codes")
-        return self.decode(self.codebook[ids.to(self.codebook.device)])

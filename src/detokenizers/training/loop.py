@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from ..ahead import ahead
 from ..seeds import item_seeds, mixed
-from .config import TrainConfig, lr_factor
 from .draws import SEEDS
 from .ema import EMA
 from .job import Job
@@ -26,6 +25,7 @@ from .optimizers import trainable
 from .processes import gathered, is_sharded, mean, prepare_for_shards, start, whole
 from .report import CURVE, HELD_OUT, LOG, PREVIEW, Log, draw_curve, save_preview
 from .state import STATE, load_state, remove_leftovers, save_state
+from .train_settings import TrainConfig, lr_factor
 
 SAVING_IS_ONE_IN = 20
 

@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from ..config import Config
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
     from .job import Pace
+    from .train_settings import TrainConfig
 
 
 class AdamW(Config):

@@ -20,7 +20,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..device import world_size
-from .config import TrainConfig
+from .train_settings import TrainConfig
 
 
 def computing_device() -> torch.device:

@@ -88,7 +88,8 @@ def require_same_inputs(inputs: Mapping[str, str], folder: Path) -> None:
         before = dict(json.loads(record.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
         raise ValueError(f"{record} is damaged; delete it to go on with whatever the settings name now") from None
-    changed = [name for name in sorted(before.keys() | inputs.keys()) if before.get(name) != inputs.get(name)]
+    # What the record does not name was not recorded yet when the run began.
+    changed = [name for name in sorted(before) if before[name] != inputs.get(name)]
     if changed:
         raise ValueError(
             f"the {changed[0]} that {folder} was trained with changed since (files were added, removed or replaced); "

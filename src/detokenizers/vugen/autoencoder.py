@@ -14,18 +14,18 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..checkpoint import fingerprint, load_into, save_tensors, write_text
+from ..checkpoint import DECODER, fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..decoder import FlowDecoder
-from ..pretrained.spaces import VAE, PretrainedVAE, save_vae
+from ..flow.solvers import OnStep, Progress
 from ..pretrained.vlm.feature_vlm import FeatureVLM, View
 from ..pretrained.vlm.load_features import load_feature_vlm
 from ..protocols import Grid
-from .decoders import ImageDecoder, LatentDecoder, PixelDecoder
+from .decoders import ImageDecoder, PixelDecoder
 from .moments import Moments
 from .reducers import MLP, ChannelNorm, Reduce, Reducer, Samples, moments_of
 
-CONFIG, REDUCER, DECODER, SPACE = "decoder.yaml", "reducer.safetensors", "decoder.safetensors", "space"
+REDUCER, WEIGHTS = "reducer.safetensors", "decoder.safetensors"
 
 
 class AutoencoderConfig(Config):
@@ -52,6 +52,7 @@ class AutoencoderConfig(Config):
 class Autoencoder(nn.Module):
     """What stage A trains, and what the generation tower samples in. The VLM is only read."""
 
+    fp32 = ("reducer", "norm")
     vlm: FeatureVLM
 
     def __init__(self, config: AutoencoderConfig, vlm: FeatureVLM, reducer: Reducer, decoder: FlowDecoder) -> None:
@@ -85,9 +86,22 @@ class Autoencoder(nn.Module):
         self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int], steps: int | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Normalised latents to images in [-1, 1]."""
-        steps = self.config.decoder.steps if steps is None else steps
+        return self.decoder.space.decode(self.drawn(latents, seeds=seeds, steps=steps))
+
+    @torch.no_grad()
+    def drawn(
+        self,
+        latents: Float[Tensor, "b n d"],
+        *,
+        seeds: Sequence[int],
+        steps: int | None = None,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Float[Tensor, "b c hl wl"]:
+        """What the decoder draws of normalised latents, in its own space."""
+        steps, size = self.config.decoder.steps if steps is None else steps, (self.size, self.size)
         condition = self.condition(self.norm.inverse(latents))
-        return self.decoder.sample(condition, size=(self.size, self.size), seeds=seeds, steps=steps)
+        return self.decoder.latents(condition, size=size, seeds=seeds, steps=steps, progress=progress, on_step=on_step)
 
     def condition(self, reduced: Float[Tensor, "b n d"]) -> Float[Tensor, "b d hc wc"]:
         """Reduced features, not normalised, as the map that the decoder is conditioned on."""
@@ -124,14 +138,11 @@ class Autoencoder(nn.Module):
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write config and weights; those of the decoder's net as `dtype`, if given."""
-        folder, config = Path(folder), self.config.vary(vlm_fingerprint=self.vlm.fingerprint())
-        space = self.decoder.space
-        if isinstance(space, VAE) and isinstance(config.decoder, LatentDecoder):
-            save_vae(space.autoencoder, folder / SPACE)
-            config = config.vary({"decoder.space": PretrainedVAE(name=SPACE)})
+        folder, decoder = Path(folder), self.config.decoder.kept(self.decoder, Path(folder))
         save_tensors(folder / REDUCER, self.small().state_dict())
-        save_tensors(folder / DECODER, self.net.state_dict(), dtype=dtype)
-        write_text(folder / CONFIG, config.to_yaml())
+        save_tensors(folder / WEIGHTS, self.net.state_dict(), dtype=dtype)
+        config = self.config.vary(decoder=decoder, vlm_fingerprint=self.vlm.fingerprint())
+        write_text(folder / DECODER, config.to_yaml())
 
     @classmethod
     def load(cls, folder: str | Path, vlm: FeatureVLM | None = None) -> Autoencoder:
@@ -141,16 +152,13 @@ class Autoencoder(nn.Module):
             ValueError: a file is missing, damaged or of another config, or the VLM is another one.
         """
         folder = Path(folder)
-        config = AutoencoderConfig.from_yaml(folder / CONFIG)
-        built = config
-        if isinstance(config.decoder, LatentDecoder) and (folder / SPACE).exists():
-            built = config.vary({"decoder.space": PretrainedVAE(name=str(folder / SPACE))})
+        config = AutoencoderConfig.from_yaml(folder / DECODER)
         vlm = vlm or load_feature_vlm(config.vlm, view=config.view)
         require_vlm(vlm, config.vlm_fingerprint, f"the reducer in {folder}")
-        autoencoder = built.build(vlm)
+        autoencoder = config.vary(decoder=config.decoder.within(folder)).build(vlm)
         autoencoder.config = config
         load_into(autoencoder.small(), folder / REDUCER)
-        load_into(autoencoder.net, folder / DECODER)
+        load_into(autoencoder.net, folder / WEIGHTS)
         return autoencoder.requires_grad_(False).eval()
 
 

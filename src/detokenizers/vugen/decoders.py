@@ -5,6 +5,7 @@ PDD: (pixels, U-ViT) ; LDM: (VAE latents, SD3 transformer with EDM) ; both a `Fl
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -34,6 +35,14 @@ class PixelDecoder(Config):
         grid = TimeGrid(shift=FixedShift(), power=self.power)
         return FlowDecoder(Pixels(), UViT(self.net.vary(condition=channels)), grid)
 
+    def kept(self, decoder: FlowDecoder, folder: Path) -> PixelDecoder:
+        """The settings of one saved to `folder`: pixels need nothing there."""
+        return self
+
+    def within(self, folder: Path) -> PixelDecoder:
+        """The settings of one saved in `folder`."""
+        return self
+
 
 class LatentDecoder(Config):
     """A transformer that draws in the latents of a VAE, trained as EDM."""
@@ -49,6 +58,14 @@ class LatentDecoder(Config):
         space, grid = self.space.build(), KarrasGrid(sigma_data=self.net.edm.sigma_data)
         net = SD3Net(self.net.vary(condition=channels, latent_channels=space.channels))
         return FlowDecoder(space, net, grid)  # pyright: ignore[reportArgumentType]
+
+    def kept(self, decoder: FlowDecoder, folder: Path) -> LatentDecoder:
+        """The settings that find the VAE of one saved to `folder`: a local one is copied into it."""
+        return self.vary(space=self.space.kept(decoder.space, folder))
+
+    def within(self, folder: Path) -> LatentDecoder:
+        """The settings that find the VAE of one saved in `folder`: the copy there, if there is one."""
+        return self.vary(space=self.space.within(folder))
 
 
 ImageDecoder = Annotated[PixelDecoder | LatentDecoder, Field(discriminator="kind")]

@@ -10,24 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..checkpoint import fingerprint, load_into, save_tensors, write_text
+from ..checkpoint import DECODER, fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..flow.guidance import guided
 from ..flow.noise import noise
-from ..flow.solvers import Progress, euler
+from ..flow.solvers import OnStep, Progress, euler
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import SquareRootShift, TimeShift
+from ..hub.sharing import OnHub
 from ..pretrained.vlm.feature_vlm import FeatureVLM, View
 from ..pretrained.vlm.load_features import load_feature_vlm
 from ..seeds import mixed
-from .autoencoder import CONFIG, require_vlm
+from .autoencoder import require_vlm
 from .targets import Target, TargetConfig, Understanding
 from .tower import Tower, TowerConfig
 
@@ -53,16 +54,17 @@ class VUGENConfig(Config):
     guidance: float = Field(default=5.0, ge=0)
     """Classifier-free guidance unless a caller asks for another: 5 for captions, 1.8 for ImageNet's classes."""
 
-    def build(self, vlm: FeatureVLM, target: Target | None = None, root: Path = Path()) -> VUGEN:
+    def build(self, vlm: FeatureVLM, target: Target | None = None) -> VUGEN:
         """A model whose tower is a fresh copy of the VLM's language model."""
-        target = target or self.target.build(vlm, root)
+        target = target or self.target.build(vlm)
         return VUGEN(self, vlm, target, Tower(vlm.language_model, target.channels, target.grid, self.tower))
 
 
-class VUGEN(nn.Module):
+class VUGEN(nn.Module, OnHub):
     """A `TextToImage`. The VLM is only read: nothing here changes its weights, its code or its mode."""
 
     source: Literal["prompts"] = "prompts"
+    options = frozenset({"guidance"})
     vlm: FeatureVLM
     target: Target
 
@@ -85,7 +87,7 @@ class VUGEN(nn.Module):
         """Draw one image per prompt, in [-1, 1]; `seeds` has one number per image, by default 0, 1, 2, ...
 
         Raises:
-            ValueError: as many seeds as prompts are needed, and words that the VLM knows.
+            ValueError: as many seeds as prompts are needed, and words of the VLM's vocabulary.
         """
         seeds = range(len(prompts)) if seeds is None else seeds
         if len(seeds) != len(prompts):
@@ -95,13 +97,18 @@ class VUGEN(nn.Module):
         drawn = []
         for first in range(0, len(prompts), batch_size):
             some = slice(first, first + batch_size)
-            latents = self.sample(prompts[some], seeds=seeds[some], guidance=guidance, steps=steps, progress=progress)
-            # Latents and pixels start from noise of their own, though they share an item's seed.
-            drawn.append(self.target.decode(latents, seeds=[mixed("pixels", seed) for seed in seeds[some]]))
+            latents = self.latents(prompts[some], seeds=seeds[some], guidance=guidance, steps=steps, progress=progress)
+            drawn.append(self.decode(latents, seeds=seeds[some]))
         return torch.cat(drawn)
 
     @torch.no_grad()
-    def sample(
+    def decode(self, latents: Float[Tensor, "b n d"], *, seeds: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
+        """Images of normalised latents."""
+        # Latents and pixels start from noise of their own, though they share an item's seed.
+        return self.target.decode(latents, seeds=[mixed("pixels", seed) for seed in seeds])
+
+    @torch.no_grad()
+    def latents(
         self,
         prompts: Sequence[str],
         *,
@@ -109,8 +116,9 @@ class VUGEN(nn.Module):
         guidance: float | None = None,
         steps: int | None = None,
         progress: Progress | None = None,
+        on_step: OnStep | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """Normalised latents of prompts."""
+        """Normalised latents of prompts; `on_step` is called after every step."""
         guidance = self.config.guidance if guidance is None else guidance
         text = self.vlm.text_cache(prompts)
         nothing = self.vlm.text_cache([""]).expanded(len(prompts))
@@ -118,7 +126,17 @@ class VUGEN(nn.Module):
         shape = (self.target.grid.size, self.target.channels)
         start = noise(shape, seeds, device=self.tower.positions.device)
         times = TimeGrid(shift=self.config.shift)(self.steps if steps is None else steps, shape).to(start.device)
-        return euler(velocity, start, times, progress)
+        return euler(velocity, start, times, progress, on_step)
+
+    def require(self, vlm: str) -> None:
+        """Raise a ValueError when this is another VLM than its own."""
+        if vlm == self.config.vlm:
+            return
+        other = load_feature_vlm(vlm, view=self.config.view, device=self.tower.positions.device)
+        if other.fingerprint() != self.vlm.fingerprint():
+            raise ValueError(
+                f"this tower was made for the VLM {self.config.vlm}, not for {vlm}; name --vlm accordingly"
+            )
 
     def fingerprint(self) -> str:
         """Changes when weights or settings that decide pixels change."""
@@ -127,11 +145,9 @@ class VUGEN(nn.Module):
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write config, tower and target (as `dtype`, if given); the VLM stays where it is."""
-        folder, config = Path(folder), self.config
-        target: Any = config.target
-        config = config.vary(target=target.kept(self.target, folder, dtype), vlm_fingerprint=self.vlm.fingerprint())
+        folder, target = Path(folder), self.config.target.kept(self.target, Path(folder), dtype)
         save_tensors(folder / TOWER, self.tower.state_dict(), dtype=dtype)
-        write_text(folder / CONFIG, config.to_yaml())
+        write_text(folder / DECODER, self.config.vary(target=target, vlm_fingerprint=self.vlm.fingerprint()).to_yaml())
 
     @classmethod
     def load(cls, folder: str | Path, vlm: FeatureVLM | None = None) -> VUGEN:
@@ -141,9 +157,10 @@ class VUGEN(nn.Module):
             ValueError: a file is missing, damaged or of another config, or the VLM is another one.
         """
         folder = Path(folder)
-        config = VUGENConfig.from_yaml(folder / CONFIG)
+        config = VUGENConfig.from_yaml(folder / DECODER)
         vlm = vlm or load_feature_vlm(config.vlm, view=config.view)
         require_vlm(vlm, config.vlm_fingerprint, f"the tower in {folder}")
-        vugen = config.build(vlm, root=folder)
+        vugen = config.vary(target=config.target.within(folder)).build(vlm)
+        vugen.config = config
         load_into(vugen.tower, folder / TOWER)
         return vugen.requires_grad_(False).eval()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..data.sources import FolderImages, WorldImages
+from ..data.sources import FolderImages
 from ..flow.loss import VPrediction
 from ..flow.time_laws import LogitNormal
 from ..flow.time_shifts import FixedShift
@@ -21,6 +21,7 @@ from ..pretrained.vlm.feature_vlm import View
 from ..training import TrainConfig
 from ..training.flow_networks import DINOv2Alignment, LPIPSPerceptual, NoTerm
 from ..training.optimizers import Muon
+from ..training.schedules import Trapezoid
 from .autoencoder import AutoencoderConfig
 from .decoders import LatentDecoder, PixelDecoder
 from .model import VUGENConfig
@@ -53,6 +54,7 @@ def autoencoder(vlm: str = PLM, view: View = PLM_VIEW, ratio: float = 16) -> Aut
         alignment=DINOv2Alignment(),
         start_images=2048,
         statistics_images=50_000,
+        distilled="vugen.distil",
         # PAPER GAP (docs/vugen.md#optimisers): SSDD's are published in conflicting copies; batch 256, 200 epochs.
         train=TrainConfig(steps=1_000_000, batch_size=256, lr=3e-4, warmup=5000, clip=0.1, precision="bf16", workers=8),
     )
@@ -177,14 +179,15 @@ def janus_1b() -> TowerRun:
 MINI_NET = UViTConfig(condition=16, widths=(48, 96), blocks=3, heads=4, patch=4, groups=8, predict=PredictClean())
 """2.5 million weights, on 4x4 squares of pixels: 7 ms an image on one core, less than half of what 2x2 squares take."""
 
-MINI = TrainConfig(steps=6000, batch_size=16, lr=1e-3, optimizer=Muon(lr=3e-3), ema_decay=0.999)
+MINI = TrainConfig(steps=3000, batch_size=16, lr=1e-3, optimizer=Muon(lr=3e-3), schedule=Trapezoid(decay=0.3))
 
 
 def mini_autoencoder() -> AutoencoderRun:
-    """Stage A of the embedded stack: 64 px, 8x8 features of 128 numbers reduced to 16. 30 to 40 minutes of one core."""
+    """Stage A of the embedded stack: 64 px, 8x8 features of 128 numbers reduced to 16. About 30 minutes of one core."""
     return AutoencoderRun(
         recipe="vugen.mini_autoencoder",
         autoencoder=AutoencoderConfig(reducer=WhitenedMLP(ratio=8), decoder=PixelDecoder(net=MINI_NET), size=64),
+        distilled="vugen.mini_distil",
         train=MINI,
     )
 
@@ -224,18 +227,17 @@ def mini_ratio(value: float) -> AutoencoderRun:
 
 
 def mini_distil() -> DistillationRun:
-    """The embedded decoder in one step. Five minutes of one core."""
+    """The embedded decoder in one step. About 7 minutes of one core, of which the teacher draws for two."""
     return DistillationRun(
         recipe="vugen.mini_distil",
         folder="out/vugen/mini_autoencoder",
-        images=WorldImages(count=2048),
-        kept=True,
-        train=MINI.vary(steps=1000, lr=5e-4, optimizer=Muon(lr=1e-3)),
+        kept=2048,
+        train=MINI.vary({"schedule.decay": 0.5}, steps=500, warmup=50, lr=5e-4, optimizer=Muon(lr=1e-3)),
     )
 
 
 def mini() -> TowerRun:
-    """VUGEN on the embedded stack. One to two hours of one core."""
+    """VUGEN on the embedded stack. About 40 minutes of one core."""
     return TowerRun(
         recipe="vugen.mini",
         model=VUGENConfig(
@@ -244,7 +246,7 @@ def mini() -> TowerRun:
             steps=16,
             guidance=3.0,
         ),
-        train=MINI.vary(steps=10_000, lr=3e-3, optimizer=Muon(lr=1e-2)),
+        train=MINI.vary(steps=5500, lr=3e-3, optimizer=Muon(lr=1e-2)),
     )
 
 

@@ -17,13 +17,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..decoder import needed
+from ..flow.solvers import OnStep, Progress
+from ..hub.sharing import OnHub
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .autoencoder import Autoencoder
 
 OBSERVED = "understanding"
 
 
-class Reconstruction(nn.Module):
+class Reconstruction(nn.Module, OnHub):
     """Reducer and pixel decoder of VUGEN, without its tower."""
 
     source: Literal["tokens"] = "tokens"
@@ -39,6 +41,10 @@ class Reconstruction(nn.Module):
     def load(cls, folder: str | Path) -> Reconstruction:
         """From the folder of stage A or of a distillation."""
         return cls(Autoencoder.load(folder))
+
+    def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write the autoencoder."""
+        self.autoencoder.save(folder, dtype=dtype)
 
     def require(self, tokenizer: VisualTokenizer) -> None:
         """Raise a ValueError when tokens and features of an image are not on one raster."""
@@ -64,8 +70,29 @@ class Reconstruction(nn.Module):
         Raises:
             ValueError: these tokens were drawn, not read from a picture.
         """
+        return self.decode(self.latents(tokens, steps=steps, seeds=seeds))
+
+    @torch.no_grad()
+    def latents(
+        self,
+        tokens: VisualTokens,
+        *,
+        steps: int | None = None,
+        seeds: Sequence[int] | None = None,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Float[Tensor, "b c hl wl"]:
+        """What the autoencoder's decoder draws in its own space; `on_step` is called after every step."""
         seeds = range(len(tokens)) if seeds is None else seeds
-        return self.autoencoder.decode(needed(tokens, OBSERVED), seeds=seeds, steps=steps)
+        kept = needed(tokens, OBSERVED)
+        return self.autoencoder.drawn(kept, seeds=seeds, steps=steps, progress=progress, on_step=on_step)
+
+    @torch.no_grad()
+    def decode(
+        self, latents: Float[Tensor, "b c hl wl"], *, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of what was drawn."""
+        return self.autoencoder.decoder.space.decode(latents)
 
     def fingerprint(self) -> str:
         return self.autoencoder.fingerprint()

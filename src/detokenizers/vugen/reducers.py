@@ -44,7 +44,7 @@ class Reducer(nn.Module):
 class Ratio(Config):
     """What all reducers have in common."""
 
-    # PAPER GAP (docs/vugen.md#ratio): the default is lost from the text; reviews speak of about 16.
+    # PAPER GAP (docs/vugen.md#ratio): the default is lost from the text; a review has about 16.
     ratio: float = Field(default=16.0, ge=1)
     """Numbers of a feature for one of what is kept."""
 
@@ -178,7 +178,7 @@ class IdentityReducer(Reducer):
 class ChannelNorm(nn.Module):
     """Latents of mean 0 and variance 1 per channel, and back; the identity until its statistics are set.
 
-    The tower sees normalised latents, the pixel decoder never does: what is sampled goes through `inverse` once.
+    The tower computes on normalised latents, the pixel decoder never does: what is sampled goes through `inverse` once.
     """
 
     mean: Float[Tensor, "d"]

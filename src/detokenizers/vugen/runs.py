@@ -5,7 +5,6 @@ AutoencoderRun (stage A) -> DistillationRun -> TowerRun (stage B); the baselines
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,9 +15,8 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ..checkpoint import resolve
+from ..checkpoint import DECODER, resolve
 from ..config import Config
-from ..data.encoded import Encoded
 from ..data.sources import ImageSource, Source, WorldImages, shuffled_rows
 from ..flow.loss import LossWeight, One
 from ..flow.time_laws import LogitNormal, TimeLaw
@@ -26,30 +24,24 @@ from ..flow.time_shifts import FixedShift
 from ..pretrained.vlm.feature_vlm import FeatureVLM
 from ..pretrained.vlm.load_features import load_feature_vlm
 from ..pretrained.vlm.text_cache import padded
-from ..training import CachedRun, Job, Run
+from ..training import CachedRun, Job
 from ..training.conditioned_flow import ConditionedFlow
-from ..training.distillation import DRAWN, ROWS, Distillation, Teacher, cached_pair
-from ..training.flow_networks import AlignmentTerm, NoTerm, PerceptualTerm, WorldAlignment, WorldPerceptual, terms_of
+from ..training.distil_run import HELD, PREVIEW, DistilRun, Student, TeachingRun
+from ..training.flow_networks import NoTerm, terms_of
 from ..training.flow_terms import Alignment
 from .autoencoder import Autoencoder, AutoencoderConfig
 from .decoders import LatentDecoder
 from .model import VUGENConfig
 from .objectives import ReducedFeatures, TowerObjective
 
-PREVIEW, HELD = 8, 64
-"""Images on a preview's sheet, and images that no step takes, whose loss is logged beside that of the others."""
 
-
-class AutoencoderRun(Run):
+class AutoencoderRun(TeachingRun):
     """Stage A: the reducer and the decoder learn together from the frozen VLM's features."""
 
     autoencoder: AutoencoderConfig = AutoencoderConfig()
-    images: ImageSource = WorldImages()
     # PAPER GAP (docs/vugen.md#stage-a-losses): weights, time law and perceptual net are those of SSDD.
     time_law: TimeLaw = LogitNormal(shift=FixedShift())
     weight: LossWeight = One()
-    perceptual: PerceptualTerm = WorldPerceptual()
-    alignment: AlignmentTerm = WorldAlignment()
     noise: float = Field(default=0.0, ge=0)
     """Most noise that is added to reduced features while the decoder learns; 0 is the paper's."""
     start_images: int = Field(default=2048, ge=1)
@@ -90,59 +82,24 @@ class AutoencoderRun(Run):
         )
 
 
-class DistillationRun(CachedRun):
-    """One step for many: a student of an autoencoder's own decoder, which replaces it."""
+class DistillationRun(DistilRun):
+    """One step for many: a student of an autoencoder's own decoder, which replaces it. The reducer stays as it is."""
 
     folder: str = "mini/vugen/target"
     """Of the autoencoder whose decoder teaches."""
-    images: ImageSource = WorldImages()
-    teacher_steps: int = Field(default=8, ge=1)
-    kept: bool = False
-    """Draw the teacher's images once and keep them, one a training image; otherwise anew at every step."""
-    perceptual: PerceptualTerm = WorldPerceptual()
-    alignment: AlignmentTerm = WorldAlignment()
 
-    def job(self) -> Job:
-        torch.manual_seed(self.train.seed)
-        device, source = self.device, self.images.open()
-        autoencoder = Autoencoder.load(resolve(self.folder), _vlm_of(resolve(self.folder), device)).to(device)
-        decoder: Any = autoencoder.decoder
-        shape = (decoder.space.channels, *[autoencoder.size // decoder.space.stride] * 2)
-        teacher = Teacher(copy.deepcopy(autoencoder.net), decoder.grid(self.teacher_steps, shape), shape)
-        autoencoder.net.requires_grad_(True)
-        objective = Distillation(
-            autoencoder.net,
-            lambda batch: _condition(autoencoder, batch["images"]),
-            cached_pair if self.kept else teacher,
-            terms_of(self.perceptual, self.alignment, autoencoder.net, device),
-        )
-        drawn = self._drawn(source, autoencoder, teacher) if self.kept else None
-
-        def batches(part: int, size: int) -> dict[str, Tensor]:
-            rows = shuffled_rows(part, size, len(source))
-            batch = {"images": source.images(rows), ROWS: torch.tensor(rows)}
-            return batch if drawn is None else batch | {DRAWN: drawn[rows][DRAWN].float()}
-
+    def student(self, device: torch.device) -> Student:
+        folder = resolve(self.folder)
+        autoencoder = Autoencoder.load(folder, _vlm_of(folder, device)).to(device)
+        fingerprint = autoencoder.fingerprint()
         autoencoder.config = autoencoder.config.vary({"decoder.steps": 1})
-        clean = source.images(range(min(PREVIEW, len(source))))
-        return Job(
-            objective,
-            batches,
-            lambda _, folder: autoencoder.save(folder, dtype=torch.float16),
-            lambda _: _reconstructed(autoencoder, clean),
+        return Student(
+            autoencoder.decoder,
+            [autoencoder.size] * 2,
+            partial(_condition, autoencoder),
+            fingerprint,
+            lambda folder: autoencoder.save(folder, dtype=torch.float16),
         )
-
-    def _drawn(self, source: Source, autoencoder: Autoencoder, teacher: Teacher) -> Encoded:
-        def encode(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
-            condition = _condition(autoencoder, images.to(autoencoder.norm.mean))
-            return {DRAWN: teacher.of_rows(list(rows), condition).half()}
-
-        inputs = {
-            "images": source.fingerprint(),
-            "autoencoder": autoencoder.fingerprint(),
-            "steps": str(self.teacher_steps),
-        }
-        return self.encoded("distillation", source, encode, inputs)
 
 
 class Repa(Config):
@@ -251,5 +208,5 @@ def _reconstructed(autoencoder: Autoencoder, clean: Tensor) -> Tensor:
 
 
 def _vlm_of(folder: Path, device: torch.device) -> FeatureVLM:
-    config = AutoencoderConfig.from_yaml(folder / "decoder.yaml")
+    config = AutoencoderConfig.from_yaml(folder / DECODER)
     return load_feature_vlm(config.vlm, view=config.view, device=device)

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, resolve
 from ..config import Config
-from ..pretrained.spaces import VAE, Pixels, PretrainedVAE, Space, save_vae
+from ..pretrained.spaces import VAE, Pixels, PretrainedVAE, Space
 from ..pretrained.vlm.feature_vlm import FeatureVLM
 from ..protocols import Grid
 from .autoencoder import Autoencoder
 
 FOLDER = "target"
-"""Where a model keeps its target."""
+"""Where a model keeps the autoencoder that is its target."""
 
 
 class Target(Protocol):
@@ -79,14 +79,18 @@ class Understanding(Config):
     folder: str = "mini/vugen/target"
     """Of the autoencoder: a run of stage A, distilled or not."""
 
-    def build(self, vlm: FeatureVLM, root: Path = Path()) -> Autoencoder:
-        """The frozen autoencoder; a folder within `root`, the model's own, comes first."""
-        return Autoencoder.load(_within(root, self.folder), vlm)
+    def build(self, vlm: FeatureVLM) -> Autoencoder:
+        """The frozen autoencoder."""
+        return Autoencoder.load(resolve(self.folder), vlm)
 
     def kept(self, target: Autoencoder, folder: Path, dtype: torch.dtype | None) -> Understanding:
-        """Write the target into a model's folder; returns the config that reads it from there."""
+        """The settings that find the target of a model saved to `folder`: it is copied into it."""
         target.save(folder / FOLDER, dtype=dtype)
         return self.vary(folder=FOLDER)
+
+    def within(self, folder: Path) -> Understanding:
+        """The settings that find the target of a model saved in `folder`."""
+        return self.vary(folder=str(folder / self.folder))
 
 
 class Latents(Config):
@@ -99,23 +103,17 @@ class Latents(Config):
     size: int = Field(default=256, ge=8)
     """Side of the images."""
 
-    def build(self, vlm: FeatureVLM, root: Path = Path()) -> PackedLatents:
-        """The frozen VAE; a folder within `root`, the model's own, comes first."""
-        space = self.space
-        if isinstance(space, PretrainedVAE) and (root / space.name).exists():
-            space = space.vary(name=str(root / space.name))
-        return PackedLatents(space.build(), self.patch, self.size)
+    def build(self, vlm: FeatureVLM) -> PackedLatents:
+        """The frozen VAE."""
+        return PackedLatents(self.space.build(), self.patch, self.size)
 
     def kept(self, target: PackedLatents, folder: Path, dtype: torch.dtype | None) -> Latents:
-        """Write a VAE into a model's folder; returns the config that reads it from there."""
-        if not isinstance(target.space, VAE):
-            return self
-        save_vae(target.space.autoencoder, folder / FOLDER)
-        return self.vary({"space.name": FOLDER, "space.subfolder": None})
+        """The settings that find the VAE of a model saved to `folder`: a local one is copied into it."""
+        return self.vary(space=self.space.kept(target.space, folder))
+
+    def within(self, folder: Path) -> Latents:
+        """The settings that find the VAE of a model saved in `folder`: the copy there, if there is one."""
+        return self.vary(space=self.space.within(folder))
 
 
 TargetConfig = Annotated[Understanding | Latents, Field(discriminator="kind")]
-
-
-def _within(root: Path, name: str) -> Path:
-    return root / name if (root / name).exists() else resolve(name)

@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 
-from detokenizers.evaluation.benchmarks.dpg_questions import COLUMNS, missing_parents, quarters, read
+from detokenizers.evaluation.benchmarks.dpg_questions import COLUMNS, missing_parents, quarters, read_items
 from detokenizers.evaluation.benchmarks.dpg_score import difference, official_score, officially, score, zeroed
 
 
@@ -39,7 +39,7 @@ def items(tmp_path):
     def make(*rows, **how):
         path = tmp_path / "dpg_bench.csv"
         path.write_text(table(*rows), encoding="utf-8")
-        return read(path, partial=True, **how)
+        return read_items(path, partial=True, **how)
 
     return make
 
@@ -153,7 +153,7 @@ def test_a_second_header_line_is_no_question(items):
 def test_what_is_not_the_official_csv_is_refused_in_one_line(tmp_path, text, clue):
     (tmp_path / "file.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError) as error:
-        read(tmp_path / "file.csv")
+        read_items(tmp_path / "file.csv")
     assert clue in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -10,7 +10,7 @@ import torch
 
 from detokenizers.evaluation.benchmarks.geneval import difference, score
 from detokenizers.evaluation.benchmarks.geneval_colours import ColourJudge, crop
-from detokenizers.evaluation.benchmarks.geneval_prompts import CLASSES, TASKS, Wanted, ask, read
+from detokenizers.evaluation.benchmarks.geneval_prompts import CLASSES, TASKS, Wanted, ask, read_asks
 from detokenizers.evaluation.benchmarks.geneval_rules import MAX_OBJECTS, Detection, judge, kept, relations
 
 DOG, CAT, APPLE = (CLASSES.index(name) for name in ("dog", "cat", "apple"))
@@ -180,7 +180,7 @@ def test_a_difference_is_paired_by_prompt_and_sample():
 def test_the_official_file_is_read_whole(tmp_path):
     path = tmp_path / "evaluation_metadata.jsonl"
     path.write_text(official())
-    asks = read(path)
+    asks = read_asks(path)
     assert len(asks) == 553
     assert asks[0].include == (Wanted("dog", 1),)
     assert asks[0].record == json.loads(path.read_text().splitlines()[0])
@@ -207,14 +207,14 @@ def test_what_is_not_the_official_file_is_refused_in_one_line(tmp_path, text, cl
     path = tmp_path / "file.jsonl"
     path.write_text(text)
     with pytest.raises(ValueError) as error:
-        read(path)
+        read_asks(path)
     assert clue in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_part_of_the_benchmark_is_read_when_asked_for(tmp_path):
     (tmp_path / "some.jsonl").write_text(line("colors", wanted("dog", color="red")) + "\n")
-    assert [one.tag for one in read(tmp_path / "some.jsonl", partial=True)] == ["colors"]
+    assert [one.tag for one in read_asks(tmp_path / "some.jsonl", partial=True)] == ["colors"]
 
 
 def test_the_classifier_sees_the_masked_object_on_grey_within_its_box():

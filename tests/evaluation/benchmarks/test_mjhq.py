@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from detokenizers.evaluation.benchmarks.mjhq import CATEGORIES, by_category, read, sort_in
+from detokenizers.evaluation.benchmarks.mjhq import CATEGORIES, by_category, read_mjhq, sort_in
 from detokenizers.evaluation.frechet import frechet
 from detokenizers.evaluation.moments import Moments
 from detokenizers.evaluation.results import Metric
@@ -20,7 +20,7 @@ def meta(each):
 
 def test_the_official_file_is_read_with_paths_as_ids(tmp_path):
     (tmp_path / "meta_data.json").write_text(json.dumps(meta(3000)))
-    found = read(tmp_path / "meta_data.json")
+    found = read_mjhq(tmp_path / "meta_data.json")
     assert len(found) == 30_000
     assert (found["animals/000007"].category, found["animals/000007"].text) == ("animals", "animals 7")
 
@@ -39,7 +39,7 @@ def test_the_official_file_is_read_with_paths_as_ids(tmp_path):
 def test_what_is_not_the_official_file_is_refused(tmp_path, text, clue):
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(ValueError) as error:
-        read(tmp_path / "m.json")
+        read_mjhq(tmp_path / "m.json")
     assert clue in str(error.value)
 
 

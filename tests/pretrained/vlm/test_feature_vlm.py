@@ -153,7 +153,7 @@ def test_a_folder_is_loaded_with_its_tokenizer(family, tmp_path):
 
 
 def test_names_that_stand_for_no_feature_vlm_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="cannot load a VLM from"):
+    with pytest.raises(ValueError, match="holds no readable VLM"):
         load_feature_vlm(tmp_path)
     GPT2Config().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="holds a 'gpt2' model; features are known of janus"):

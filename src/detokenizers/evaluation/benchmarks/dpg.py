@@ -20,10 +20,10 @@ from tqdm import tqdm
 from ...data.canonical import PNG
 from ...data.images import upright
 from ...device import device_of
+from ..evaluation_settings import BenchmarkConfig, official_file
 from ..prompt_scores import compared
 from ..results import Result
-from ..settings import BenchmarkConfig, official_file
-from .dpg_questions import GRIDS, Item, missing_parents, quarters, read
+from .dpg_questions import GRIDS, DPGItem, missing_parents, quarters, read_items
 from .dpg_score import PictureAnswers, difference, official_score, score
 from .journal import Journal
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def evaluated(config: BenchmarkConfig, folders: Mapping[str, Path], out: Path) -> Result:
     """The DPG score of every decoder."""
-    items = read(
+    items = read_items(
         official_file("dpg", config.bench_file), partial=config.partial, official_quirks=config.official_quirks
     )
     grids = {name: grids_in(folder, items) for name, folder in folders.items()}
@@ -61,7 +61,7 @@ def evaluated(config: BenchmarkConfig, folders: Mapping[str, Path], out: Path) -
     }
 
 
-def grids_in(folder: Path, items: Sequence[Item]) -> dict[str, Path]:
+def grids_in(folder: Path, items: Sequence[DPGItem]) -> dict[str, Path]:
     """The grid of every item, in `folder` or in its `grids`.
 
     Raises:
@@ -87,7 +87,7 @@ def judge_of(config: BenchmarkConfig) -> YesNo:
 
 
 def answered(
-    items: Sequence[Item], grids: Mapping[str, Path], side: int | None, judge: YesNo, journal: Journal, name: str
+    items: Sequence[DPGItem], grids: Mapping[str, Path], side: int | None, judge: YesNo, journal: Journal, name: str
 ) -> dict[str, PictureAnswers]:
     """Yes or no to every question about each of an item's four pictures."""
     found: dict[str, PictureAnswers] = {}

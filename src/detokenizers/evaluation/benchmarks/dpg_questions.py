@@ -1,6 +1,6 @@
 """The official `dpg_bench.csv`: one question a row, which item it is about, and which questions it depends on.
 
-csv -read-> [Item(id, text, questions)] ; grid picture -quarters-> four pictures
+csv -read_items-> [DPGItem(id, text, questions)] ; grid picture -quarters-> four pictures
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Question(NamedTuple):
     """The proposition as the authors wrote it, e.g. `entity - whole (dog)`."""
 
 
-class Item(NamedTuple):
+class DPGItem(NamedTuple):
     """One prompt and its questions in the file's order."""
 
     id: str
@@ -45,7 +45,7 @@ class Item(NamedTuple):
     questions: tuple[Question, ...]
 
 
-def read(path: str | Path, *, partial: bool = False, official_quirks: bool = False) -> list[Item]:
+def read_items(path: str | Path, *, partial: bool = False, official_quirks: bool = False) -> list[DPGItem]:
     """Read the official csv.
 
     Args:
@@ -60,13 +60,13 @@ def read(path: str | Path, *, partial: bool = False, official_quirks: bool = Fal
     second_header = bool(rows) and rows[0][1]["item_id"] == "item_id"
     if official_quirks or second_header:
         rows = rows[1:]
-    items: dict[str, Item] = {}
+    items: dict[str, DPGItem] = {}
     before = None
     for where, row in rows:
         question, id = _question(row, where), row["item_id"]
         if official_quirks and id != before:
             items.pop(id, None)
-        item = items.setdefault(id, Item(id, row["text"].strip(), ()))
+        item = items.setdefault(id, DPGItem(id, row["text"].strip(), ()))
         if any(one.id == question.id for one in item.questions):
             raise ValueError(f"{where}: item {id} has the question {question.id} twice")
         items[id] = item._replace(questions=(*item.questions, question))
@@ -78,7 +78,7 @@ def read(path: str | Path, *, partial: bool = False, official_quirks: bool = Fal
     return list(items.values())
 
 
-def missing_parents(items: list[Item]) -> list[str]:
+def missing_parents(items: list[DPGItem]) -> list[str]:
     """Dependencies on questions that the file does not have; they cannot be answered no, and are reported."""
     return [
         f"{item.id}: question {one.id} depends on {parent}"

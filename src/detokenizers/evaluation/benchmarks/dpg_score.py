@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from ..prompt_scores import paired, pooled
+from ..prompt_scores import mean_of_answers, paired
 from ..results import Metric, Result
-from .dpg_questions import Item, Question
+from .dpg_questions import DPGItem, Question
 
 SCORE, RAW = Metric("DPG", "higher", "%"), Metric("without zeroing", "higher", "%")
 PictureAnswers = Sequence[Sequence[bool]]
@@ -23,14 +23,14 @@ PerItem = dict[str, list[float]]
 """Per item, numbers in percent."""
 
 
-def score(items: Sequence[Item], answers: Mapping[str, PictureAnswers], *, seed: int = 0) -> Result:
+def score(items: Sequence[DPGItem], answers: Mapping[str, PictureAnswers], *, seed: int = 0) -> Result:
     """The score and both kinds of categories, each zeroed by dependency and raw, with intervals over items."""
     zero = {item.id: [zeroed(item, one) for one in answers[item.id]] for item in items}
     raw = {item.id: [[float(yes) for yes in one] for one in answers[item.id]] for item in items}
     return {
         "metrics": {
-            "score": pooled(SCORE, pictures(zero), seed=seed),
-            "raw": pooled(RAW, pictures(raw), seed=seed),
+            "score": mean_of_answers(SCORE, pictures(zero), seed=seed),
+            "raw": mean_of_answers(RAW, pictures(raw), seed=seed),
         },
         "broad": categories(items, zero, raw, lambda question: question.broad, seed),
         "detailed": categories(items, zero, raw, lambda question: f"{question.broad} - {question.detailed}", seed),
@@ -38,16 +38,20 @@ def score(items: Sequence[Item], answers: Mapping[str, PictureAnswers], *, seed:
 
 
 def difference(
-    items: Sequence[Item], ours: Mapping[str, PictureAnswers], baseline: Mapping[str, PictureAnswers], *, seed: int = 0
+    items: Sequence[DPGItem],
+    ours: Mapping[str, PictureAnswers],
+    baseline: Mapping[str, PictureAnswers],
+    *,
+    seed: int = 0,
 ) -> Result:
     """The score minus the baseline's, item by item."""
     sides = [
         {"": pictures({i.id: [zeroed(i, one) for one in answers[i.id]] for i in items})} for answers in (ours, baseline)
     ]
-    return {"metrics": {"score": pooled(SCORE, paired(*sides)[""], seed=seed)}}
+    return {"metrics": {"score": mean_of_answers(SCORE, paired(*sides)[""], seed=seed)}}
 
 
-def zeroed(item: Item, answers: Sequence[bool]) -> list[float]:
+def zeroed(item: DPGItem, answers: Sequence[bool]) -> list[float]:
     """1 where a question and all its ancestors are answered yes; whatever the order of the rows.
 
     A parent that the item does not have cannot be answered no (`dpg_questions.missing_parents` lists them).
@@ -70,7 +74,7 @@ def pictures(answers: Mapping[str, Sequence[Sequence[float]]]) -> PerItem:
 
 
 def categories(
-    items: Sequence[Item],
+    items: Sequence[DPGItem],
     zero: Mapping[str, Sequence[Sequence[float]]],
     raw: Mapping[str, Sequence[Sequence[float]]],
     name_of: Callable[[Question], str],
@@ -83,12 +87,12 @@ def categories(
             for side, answers in zip(found[name_of(question)], (zero, raw)):
                 side.setdefault(item.id, []).extend(100 * one[row] for one in answers[item.id])
     return {
-        name: {"score": pooled(SCORE, sides[0], seed=seed), "raw": pooled(RAW, sides[1], seed=seed)}
+        name: {"score": mean_of_answers(SCORE, sides[0], seed=seed), "raw": mean_of_answers(RAW, sides[1], seed=seed)}
         for name, sides in sorted(found.items())
     }
 
 
-def official_score(items: Sequence[Item], answers: Mapping[str, PictureAnswers], *, seed: int = 0) -> Result:
+def official_score(items: Sequence[DPGItem], answers: Mapping[str, PictureAnswers], *, seed: int = 0) -> Result:
     """What `compute_dpg_bench.py` prints, run on one process; read the items with `official_quirks` for it.
 
     `skipped` lists the items its `except` drops: those where zeroing looks up a question that is not there.
@@ -110,14 +114,16 @@ def official_score(items: Sequence[Item], answers: Mapping[str, PictureAnswers],
     if not scores:
         raise ValueError("the official script would skip every item: each depends on a question that is not there")
     return {
-        "metrics": {"score": pooled(SCORE, scores, seed=seed)},
-        "broad": {name: {"raw": pooled(RAW, answers, seed=seed)} for name, answers in sorted(broad.items())},
-        "detailed": {name: {"raw": pooled(RAW, answers, seed=seed)} for name, answers in sorted(detailed.items())},
+        "metrics": {"score": mean_of_answers(SCORE, scores, seed=seed)},
+        "broad": {name: {"raw": mean_of_answers(RAW, answers, seed=seed)} for name, answers in sorted(broad.items())},
+        "detailed": {
+            name: {"raw": mean_of_answers(RAW, answers, seed=seed)} for name, answers in sorted(detailed.items())
+        },
         "skipped": skipped,
     }
 
 
-def officially(item: Item, answers: Sequence[bool]) -> float:
+def officially(item: DPGItem, answers: Sequence[bool]) -> float:
     """The mean over questions, zeroed in place and in the file's order: a child before its parent escapes.
 
     Raises:

@@ -20,11 +20,11 @@ from tqdm import tqdm
 from ...data.canonical import PNG
 from ...data.images import upright
 from ...device import device_of
-from ..prompt_scores import Answers, compared, mean_of_tasks, paired, pooled
+from ..evaluation_settings import BenchmarkConfig
+from ..prompt_scores import Answers, compared, mean_of_answers, mean_of_tasks, paired
 from ..results import Metric, Result
-from ..settings import BenchmarkConfig
 from .geneval_colours import ColourJudge
-from .geneval_prompts import SAMPLES, TASKS, Ask, ask, read, require_tasks
+from .geneval_prompts import SAMPLES, TASKS, Ask, ask, read_asks, require_tasks
 from .geneval_rules import Detection, judge, kept
 from .journal import Journal
 
@@ -50,7 +50,7 @@ class Judges(NamedTuple):
 
 def evaluated(config: BenchmarkConfig, folders: Mapping[str, Path], out: Path) -> Result:
     """GenEval's numbers of every decoder."""
-    official = read(config.bench_file, partial=config.partial) if config.bench_file else None
+    official = read_asks(config.bench_file, partial=config.partial) if config.bench_file else None
     drawn = {name: prompts_in(folder, official, partial=config.partial) for name, folder in folders.items()}
     judges = judges_of(config)
     journal = Journal(out, TAG, judges.identity)
@@ -154,8 +154,8 @@ def score(tasks: Mapping[str, Answers], *, seed: int = 0) -> Result:
     return {
         "metrics": {
             **by_task(tasks, seed=seed),
-            "images_correct": pooled(Metric("images right", "higher"), everything, seed=seed),
-            "prompts_correct": pooled(Metric("prompts with any right", "higher"), best, seed=seed),
+            "images_correct": mean_of_answers(Metric("images right", "higher"), everything, seed=seed),
+            "prompts_correct": mean_of_answers(Metric("prompts with any right", "higher"), best, seed=seed),
         }
     }
 
@@ -170,5 +170,5 @@ def by_task(tasks: Mapping[str, Answers], *, seed: int = 0) -> dict[str, Result]
     ordered = {tag: tasks[tag] for tag in TASKS if tag in tasks}
     overall = mean_of_tasks(Metric("overall", "higher"), ordered, seed=seed)
     return {"score": overall} | {
-        tag: pooled(Metric(tag, "higher"), answers, seed=seed) for tag, answers in ordered.items()
+        tag: mean_of_answers(Metric(tag, "higher"), answers, seed=seed) for tag, answers in ordered.items()
     }

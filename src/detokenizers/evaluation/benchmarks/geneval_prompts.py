@@ -53,7 +53,7 @@ class Ask(NamedTuple):
     record: dict[str, Any]
 
 
-def read(path: str | Path, *, partial: bool = False) -> list[Ask]:
+def read_asks(path: str | Path, *, partial: bool = False) -> list[Ask]:
     """Read the official file; the row is the prompt's folder name, `00000` upwards.
 
     Args:

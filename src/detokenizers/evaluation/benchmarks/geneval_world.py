@@ -25,9 +25,9 @@ from ...data.world.scenes import Truth, caption
 from ...data.world.world import World, WorldConfig
 from ...pixels import to_tensor
 from ...seeds import item_seed
+from ..evaluation_settings import BenchmarkConfig
 from ..prompt_scores import compared
 from ..results import Result
-from ..settings import BenchmarkConfig
 from ..sides import asked_in, files_of
 from ..world_judge import Verdict, WorldJudge, world_judge
 from .geneval import difference, score

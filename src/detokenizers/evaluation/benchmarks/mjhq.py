@@ -26,13 +26,13 @@ from ...data.prompts import Prompt, is_file_name, read_prompts
 from ...device import device_of
 from ...nn.world_net import load_world_net
 from ...pixels import to_tensor
+from ..evaluation_settings import BenchmarkConfig, official_file
 from ..features import Extractor
 from ..frechet import frechet
 from ..moments import Moments
 from ..networks import Networks
 from ..results import Metric, Result, measured
 from ..rules import rules_of
-from ..settings import BenchmarkConfig, official_file
 from ..sides import Read, drawn_reader, files_of, reference_reader
 
 CATEGORIES = ("animals", "art", "fashion", "food", "indoor", "landscape", "logo", "people", "plants", "vehicles")
@@ -40,7 +40,7 @@ EACH = 3000
 BATCH = 32
 
 
-def read(path: str | Path, *, partial: bool = False) -> dict[str, Prompt]:
+def read_mjhq(path: str | Path, *, partial: bool = False) -> dict[str, Prompt]:
     """Read the official meta_data.json; keys are `<category>/<id>`, the pictures' paths without suffix.
 
     Raises:
@@ -75,7 +75,7 @@ def evaluated(config: BenchmarkConfig, folders: Mapping[str, Path], out: Path) -
         raise ValueError(
             f"--bench mjhq allows any-n only, not {', '.join(config.allow)}; all its pictures must be there"
         )
-    prompts = read(official_file("mjhq", config.bench_file), partial=config.partial)
+    prompts = read_mjhq(official_file("mjhq", config.bench_file), partial=config.partial)
     rules = rules_of(config.protocol)
     networks = Networks(device_of(config.device), resize=rules.resize, world=lambda: load_world_net(config.net))
     _, metric, tag = rules.metric(rules.extractor, len(prompts), paired=False, any_n=config.partial or config.any_n)

@@ -13,10 +13,10 @@ from ...config import Config
 from ...data.marks import RESULTS, require_ours
 from ...device import device_of
 from ..bootstrap import LEVEL
+from ..evaluation_settings import BenchmarkConfig, DrawnConfig
 from ..prompt_scores import RESAMPLES
 from ..reporting import Report
 from ..results import provenance
-from ..settings import BenchmarkConfig, DrawnConfig
 from ..sides import decoders_in
 from . import dpg, geneval, geneval_world, mjhq
 

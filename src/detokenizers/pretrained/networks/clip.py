@@ -18,9 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer, PreTrainedTokenizerBase
 
-from ...checkpoint import reason
 from ...pixels import CropRule
-from ..weights.models import load_model, source_of
+from ..weights.models import load_model, readable, source_of
 from ..weights.published import CLIP_DATACOMP, CLIP_OPENAI
 from .views import View
 
@@ -73,12 +72,10 @@ class CLIP(nn.Module):
     @staticmethod
     def load_words(folder: Path) -> PreTrainedTokenizerBase:
         """The tokenizer of a folder."""
-        try:
+        with readable(f"{folder} has no readable CLIP tokenizer (tokenizer.json)"):
             if not (folder / "tokenizer.json").is_file():
                 raise ValueError("there is no such file")
             return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"{folder} has no readable CLIP tokenizer (tokenizer.json): {reason(error)}") from None
 
     @torch.no_grad()
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:

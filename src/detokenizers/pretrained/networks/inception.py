@@ -21,7 +21,7 @@ from ...checkpoint import load_strictly
 from ...digests import sha256_of
 from ...pixels import quantised
 from ..weights.formats import tensors_in
-from ..weights.published import INCEPTION, locate
+from ..weights.published import INCEPTION, PUBLISHED, locate
 from .inception_blocks import ConvNormReLU, average, block_a, block_b, block_c, block_d, block_e, halve, maximum
 from .views import tf1_bilinear
 
@@ -59,13 +59,13 @@ class Inception(nn.Module):
         self.eval().requires_grad_(False)
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> Self:
-        """The published weights, from `locate` unless a file is named; its sha256 becomes part of `identity`.
+    def load(cls, name: str | Path = INCEPTION) -> Self:
+        """The weights of a published name or a file; their sha256 becomes part of `identity`.
 
         Raises:
             ValueError: there is no such file, it is not the published one, or its tensors do not fit.
         """
-        path = locate(INCEPTION) if path is None else Path(path)
+        path = locate(str(name)) if str(name) in PUBLISHED else Path(name)
         net, tensors, optional = cls(), tensors_in(path), {"num_batches_tracked"}
         if any(name.endswith(".beta") for name in tensors):
             tensors = net.in_order(tensors)

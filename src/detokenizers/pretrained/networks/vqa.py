@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from ...checkpoint import reason
-from ..weights.models import load_model, source_of
+from ..weights.models import load_model, readable, source_of
 
 USUAL = "Qwen/Qwen2.5-VL-7B-Instruct"
 IMAGE = "<|image_pad|>"
@@ -60,13 +59,9 @@ class YesNo(nn.Module):
             ValueError: there is nothing, it is another kind of model, or parts are missing.
         """
         folder, identity = source_of(name)
-        try:
+        with readable(f"{folder} has no readable tokenizer and image processor of a Qwen-VL"):
             words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             processor = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"{folder} has no readable tokenizer and image processor of a Qwen-VL: {reason(error)}"
-            ) from None
         model = load_model(Qwen2_5_VLForConditionalGeneration, folder)
         dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         short = identity.lower().rpartition("@")[0]

@@ -21,10 +21,10 @@ from transformers import (
     ProcessorMixin,
 )
 
-from ...checkpoint import reason, resolve
+from ...checkpoint import resolve
 from ...texts import json_of, text_in
 from ..vq import JanusVQ
-from ..weights.models import PATTERNS, load_model
+from ..weights.models import PATTERNS, load_model, readable
 from .janus_size import JanusSize, build_janus, janus_config
 from .llama_blocks import LlamaBlocks
 from .prompt_formats import JanusChat, PlainWords, PromptFormat, prompt_batch
@@ -47,6 +47,8 @@ class JanusVLM(LlamaTokenVLM):
         form: how prompts are spelt; by default the chat template if there is one, plain words if not.
         compile: capture the decode step as one CUDA graph (`torch.compile`, reduce-overhead); pays off on GPUs.
     """
+
+    fp32 = ("model.model.vqmodel", "model.model.generation_head")
 
     def __init__(
         self,
@@ -91,11 +93,9 @@ class JanusVLM(LlamaTokenVLM):
             ValueError: no such folder or id, another model's weights, or tensors that are missing or do not fit.
         """
         folder = resolve(name, PATTERNS)
-        try:
+        with readable(f"{folder} holds no readable Janus"):
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             words = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{folder} holds no readable Janus: {reason(error)}") from None
         if config.model_type != "janus":
             raise ValueError(f"{folder} holds a {config.model_type!r} model, not 'janus'")
         # Stored precision first: the VQ and the head stay as precise as the file has them.

@@ -22,19 +22,12 @@ from transformers import (
 )
 
 from ..vq_weights import VQSize
+from .transformer_size import TransformerSize
 
 
-class JanusSize(VQSize):
+class JanusSize(TransformerSize, VQSize):
     """Every number that makes one Janus larger or smaller than another; grid * VQ stride = image_size."""
 
-    hidden: int
-    """Width of the language model (and of both bridges)."""
-    layers: int
-    """Blocks of the language model."""
-    heads: int
-    """Attention heads of the language model."""
-    intermediate: int | None = None
-    """Width of the SwiGLU; 8/3 of `hidden`, rounded up to a multiple of 64, when not given."""
     vocabulary: int
     """Rows of the text embedding table."""
     max_positions: int = 1024
@@ -78,13 +71,8 @@ def janus_config(
     size: JanusSize, *, bos: int = 0, eos: int = 1, pad: int = 2, image_token: int = 100581
 ) -> JanusConfig:
     """Spell a size out as the `JanusConfig` transformers wants; the ids are those of the tokenizer's special tokens."""
-    intermediate = size.intermediate or -(-size.hidden * 8 // 3 // 64) * 64
     text = LlamaConfig(
-        hidden_size=size.hidden,
-        intermediate_size=intermediate,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.heads,
+        **size.blocks(),
         vocab_size=size.vocabulary,
         max_position_embeddings=size.max_positions,
         rms_norm_eps=1e-6,

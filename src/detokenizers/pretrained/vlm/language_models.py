@@ -21,13 +21,15 @@ from transformers import (
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from detokenizers.checkpoint import save_tensors
-from detokenizers.config import Config
-from detokenizers.pretrained.vlm.visual_vocabulary import ChatPrompts, PlainPrompts, Prompts
-from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
+from ...checkpoint import resolve, save_tensors
+from ...config import Config
+from ..weights.models import PATTERNS, load_model, readable
+from .transformer_size import TransformerSize
+from .visual_vocabulary import ChatPrompts, PlainPrompts, Prompts
+from .word_tokenizer import word_tokenizer
 
 
-class SmallQwen(Config):
+class SmallQwen(TransformerSize):
     """A `Qwen2ForCausalLM` with random weights, over a closed vocabulary of words."""
 
     kind: Literal["small_qwen"] = "small_qwen"
@@ -46,13 +48,9 @@ class SmallQwen(Config):
         }
         config = Qwen2Config(
             vocab_size=len(tokenizer),
-            hidden_size=self.hidden,
-            intermediate_size=self.intermediate,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            num_key_value_heads=self.heads,
             max_position_embeddings=self.longest,
             tie_word_embeddings=True,
+            **self.blocks(),
             **special,
         )
         return Qwen2ForCausalLM(config), tokenizer
@@ -71,25 +69,27 @@ class PublishedLanguageModel(Config):
         Raises:
             ValueError: nothing is there, or it is no language model.
         """
-        local = Path(self.name).is_dir()
-        try:
-            model = AutoModelForCausalLM.from_pretrained(self.name, dtype=torch.float32, local_files_only=local)
-            return model, load_words(self.name)
-        except (OSError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ValueError(f"cannot load a language model from {self.name}: {first}") from None
+        return load_language_model(resolve(self.name, PATTERNS))
 
 
-def load_words(name: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer that was saved beside a language model.
+def load_language_model(
+    folder: Path, *, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A language model and the tokenizer that was saved beside it.
 
-    For a generic one transformers takes the class of the language model's type instead, which splits words otherwise.
+    For a generic tokenizer transformers takes the class of the language model's type instead, which splits words
+    otherwise.
+
+    Raises:
+        ValueError: the folder holds no such model.
     """
-    local = Path(name).is_dir()
-    settings = get_tokenizer_config(str(name), local_files_only=local)
-    generic = settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
-    kind: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
-    return kind.from_pretrained(str(name), local_files_only=local)
+    kind: Any = AutoModelForCausalLM
+    model = load_model(kind, folder, dtype=dtype)
+    with readable(f"{folder} has no readable tokenizer"):
+        settings = get_tokenizer_config(str(folder), local_files_only=True)
+        generic = settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+        words: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
+        return model, words.from_pretrained(str(folder), local_files_only=True)
 
 
 LanguageModel = Annotated[SmallQwen | PublishedLanguageModel, Field(discriminator="kind")]

@@ -29,19 +29,16 @@ from .step_graphs import fused
 from .t5_captions import CaptionEncoder, T5Captions
 from .token_loop import Prefix, TokenLoop, TokenParts
 from .token_vlm import LlamaTokenVLM
+from .transformer_size import TransformerSize
 
 
-class LlamaGenSize(VQSize):
+class LlamaGenSize(TransformerSize, VQSize):
     """The numbers of one LlamaGen text-to-image GPT and its VQ."""
 
     hidden: int = 1280
-    """Width of the GPT."""
     layers: int = 36
-    """Blocks of the GPT."""
     heads: int = 20
-    """Attention heads of the GPT."""
-    intermediate: int = 3584
-    """Width of the SwiGLU."""
+    intermediate: int | None = 3584
     grid: int = 16
     """Side of the token raster: 16 at 256 px, 32 at 512 px."""
     codebook: int = 16384
@@ -78,11 +75,7 @@ class LlamaGen(nn.Module):
         self.size = size
         self.caption = CaptionProjection(size)
         config = LlamaConfig(
-            hidden_size=size.hidden,
-            intermediate_size=size.intermediate,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.heads,
-            num_key_value_heads=size.heads,
+            **size.blocks(),
             vocab_size=size.codebook,
             max_position_embeddings=size.caption_length + size.grid**2,
             rms_norm_eps=1e-5,
@@ -126,6 +119,7 @@ class LlamaGenVLM(LlamaTokenVLM):
         compile: capture the decode step as one CUDA graph.
     """
 
+    fp32 = ("tokenizer", "model.output")
     guidance = 7.5
     # PAPER GAP (docs/dcdd.md#filtered-distributions): not stated whether these are cut to them; ours are not.
     top_k = 1000

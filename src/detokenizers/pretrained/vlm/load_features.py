@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from ...checkpoint import resolve
+from ..weights.models import PATTERNS, load_model, readable
 from .feature_vlm import TAPS, TappedVLM, View
 from .janus import JanusVLM
 from .prompt_formats import PromptFormat, refuse_unknown_words
@@ -29,31 +30,20 @@ def load_feature_vlm(
     Raises:
         ValueError: nothing is there, it is of another family, or its weights do not fit.
     """
-    source = "mini/vlm" if str(name) == "mini" else str(name)
-    source = str(resolve(source)) if source.startswith("mini/") else source
-    local = Path(source).is_dir()
+    folder = resolve("mini/vlm" if str(name) == "mini" else name, PATTERNS)
     dtype = torch.bfloat16 if torch.device(device).type == "cuda" and str(name) != "mini" else torch.float32
-    try:
-        config: Any = AutoConfig.from_pretrained(source, local_files_only=local)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot load a VLM from {source}: {str(error).strip().splitlines()[0]}") from None
+    with readable(f"{folder} holds no readable VLM"):
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
     if config.model_type not in TAPS:
-        raise ValueError(f"{source} holds a {config.model_type!r} model; features are known of {', '.join(TAPS)}")
+        raise ValueError(f"{folder} holds a {config.model_type!r} model; features are known of {', '.join(TAPS)}")
     if config.model_type == "janus":
-        vlm = JanusVLM.from_pretrained(source, dtype=dtype)
+        vlm = JanusVLM.from_pretrained(folder, dtype=dtype)
         words = vlm.form.tokenizer
         return TappedVLM(vlm.model, partial(drawn_from, vlm.form), _pad(words), view).to(device)
-    try:
-        words = AutoTokenizer.from_pretrained(source, local_files_only=local)
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            source, config=config, dtype=dtype, local_files_only=local, output_loading_info=True
-        )
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
-        raise ValueError(f"cannot load a VLM from {source}: {str(error).strip().splitlines()[0]}") from None
-    model, report = loaded
-    if odd := sorted({*report["missing_keys"], *map(str, report["mismatched_keys"])}):
-        raise ValueError(f"the weights in {source} do not fit: {', '.join(odd[:3])} ({len(odd)} in all)")
-    return TappedVLM(model, partial(spelt, words), _pad(words), view).to(device)
+    with readable(f"{folder} has no readable tokenizer"):
+        words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    kind: Any = AutoModelForImageTextToText
+    return TappedVLM(load_model(kind, folder, dtype=dtype), partial(spelt, words), _pad(words), view).to(device)
 
 
 def drawn_from(form: PromptFormat, prompt: str) -> list[int]:

@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
-from ...checkpoint import reason, resolve
-from ..weights.models import PATTERNS, load_model
+from ...checkpoint import resolve
+from ..weights.models import PATTERNS, load_model, readable
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +96,8 @@ class T5Captions(nn.Module):
     def from_pretrained(cls, name: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
         """Load a T5 encoder and its tokenizer from a folder or Hub id."""
         folder = resolve(name, PATTERNS)
-        try:
+        with readable(f"{folder} has no readable T5 tokenizer"):
             words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{folder} has no readable T5 tokenizer: {reason(error)}") from None
         return cls(load_model(T5EncoderModel, folder, dtype=dtype), words)
 
     def check(self, prompts: Sequence[str]) -> None:

@@ -16,10 +16,10 @@ from typing import Any, Self
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from detokenizers.checkpoint import fingerprint
-from detokenizers.pretrained.vlm.language_models import load_words
+from detokenizers.pretrained.vlm.language_models import load_language_model
 from detokenizers.pretrained.vlm.llama_blocks import LlamaBlocks
 from detokenizers.pretrained.vlm.prompt_formats import refuse_unknown_words
 from detokenizers.pretrained.vlm.token_loop import Prefix, TokenLoop, TokenParts
@@ -46,6 +46,8 @@ class VisualWordsVLM(LlamaTokenVLM):
     Raises:
         ValueError: model, vocabulary and tokenizer do not fit each other.
     """
+
+    fp32 = ("project",)
 
     def __init__(
         self,
@@ -93,11 +95,7 @@ class VisualWordsVLM(LlamaTokenVLM):
         """
         folder = Path(folder)
         vocabulary = VisualVocabulary.from_yaml(folder / VOCABULARY)
-        try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-            words = load_words(folder)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{folder} holds no language model: {str(error).strip().splitlines()[0]}") from None
+        model, words = load_language_model(folder, dtype=dtype)
         return cls(model, words, vocabulary, tokenizer, **more)
 
     def columns(self, prompt: str) -> int:

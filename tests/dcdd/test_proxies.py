@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from detokenizers.dcdd.calibration import Observer
-from detokenizers.dcdd.distributions import AnySharpness, Proxy, TeacherForced
 from detokenizers.dcdd.lcdm import Committed, Expectation
 from detokenizers.dcdd.objectives import DCDDObjective
+from detokenizers.dcdd.proxies import AnySharpness, Proxy, TeacherForced
 from detokenizers.seeds import item_seeds
 from tests.pretrained.tiny import tiny_vlm
 

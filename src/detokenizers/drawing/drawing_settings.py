@@ -13,7 +13,7 @@ from pydantic import Field
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from ..config import Config
-from ..evaluation.settings import AtLeastOne, Bench, Captions, NotNegative
+from ..evaluation.evaluation_settings import AtLeastOne, Bench, Captions, NotNegative
 
 Scenes = Literal["validation", "new-captions", "held-out"]
 
@@ -22,7 +22,8 @@ class DrawingConfig(Config):
     """How decoders draw, wherever they do."""
 
     vlm: str = "mini"
-    """The frozen VLM: `mini`, a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or llamagen-xl@DIR."""
+    """The frozen VLM: `mini`, a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or llamagen-xl@DIR. It is not
+    loaded where no decoder draws from tokens."""
     decoder: tuple[str, ...] = ("mini/dcdd",)
     """Decoders, drawing from the same tokens: `mini/dcdd`, run folders, and `vq`, which is the VLM's own."""
     steps: AtLeastOne | None = None

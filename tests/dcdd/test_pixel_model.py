@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from detokenizers import checkpoint
+from detokenizers.checkpoint import fingerprint
 from detokenizers.data.sources import WorldImages
 from detokenizers.dcdd.calibration import Calibration
+from detokenizers.dcdd.pixel_model import PixelDCDD, PixelDCDDConfig
 from detokenizers.dcdd.pixel_runs import RECIPES, OneStepRun
-from detokenizers.dcdd.pixels import PixelDCDD, PixelDCDDConfig
 from detokenizers.nn.uvit import UViT, UViTConfig
 from detokenizers.pretrained.vlm.loading import load_tokenizer
 from detokenizers.protocols import Grid
@@ -21,6 +25,7 @@ from .tiny import Tokenizer, codebook
 
 NET = UViTConfig(widths=(8, 16), blocks=1, heads=2, radius=2, groups=4)
 CONFIG = PixelDCDDConfig(calibration=Calibration(kappa=20.0), net=NET, token_stride=8, steps=2)
+REPORT = Path(checkpoint.__file__).parent / "embedded/mini/dcdd/calibration.json"
 IMAGES = WorldImages(world=WORLD.config, count=12)
 
 
@@ -48,15 +53,6 @@ def test_distributions_decide_the_image():
     assert not torch.allclose(model(replace(some, observed=others)), drawn, atol=1e-2)
 
 
-def test_its_stages_end_with_what_it_draws():
-    model = decoder()
-    some = tokens(model)
-    stages = [stage() for stage in model.stages(some, steps=3, seeds=[0, 1])]
-    assert len(stages) == 3
-    assert torch.equal(stages[-1], model(some, steps=3, seeds=[0, 1]))
-    assert not torch.allclose(stages[0], stages[-1], atol=1e-3)
-
-
 def test_a_feature_lands_on_its_tokens_cell():
     model, observed = decoder(), torch.arange(16.0).view(1, 16, 1).expand(-1, -1, 12)
     placed = model.encode(observed, Grid(4, 4))
@@ -82,7 +78,7 @@ def test_a_saved_decoder_draws_the_same(tmp_path):
 
 def test_tokens_without_features_or_with_too_few_numbers_are_refused():
     model = decoder()
-    with pytest.raises(ValueError, match="these carry nothing"):
+    with pytest.raises(ValueError, match="come without lcdm"):
         model(replace(tokens(model), observed={}))
     with pytest.raises(ValueError, match=r"expected \[b 16 12\] observed features for a 4x4 grid, got \[2, 16, 5\]"):
         model(replace(tokens(model), observed={model.observation: torch.zeros(2, 16, 5)}))
@@ -92,16 +88,51 @@ def short(run, **changes):
     return run.vary({"train.steps": 2, "train.batch_size": 4, "train.log_every": 1, "images": IMAGES, **changes})
 
 
+def pixels(place, **changes):
+    settings = {"calibration": None, "decoder.calibration.kappa": 20.0, "cache": str(place / "cache")}
+    sizes = {"decoder.net": NET, "decoder.token_stride": PIXELS // 4}
+    return short(RECIPES["dcdd.mini_pixels"](), **settings, **sizes, **changes)
+
+
 def test_the_embedded_recipes_lead_to_a_decoder_of_one_step(embedded, tmp_path):
-    many = short(RECIPES["dcdd.mini_pixels"](), **{"decoder.net": NET, "decoder.token_stride": PIXELS // 4})
+    many = pixels(tmp_path)
     train(many.job(), many.train, tmp_path / "many")
-    one = short(RECIPES["dcdd.one_step"](), folder=str(tmp_path / "many"))
+    one = short(RECIPES["dcdd.one_step"](), folder=str(tmp_path / "many"), cache=many.cache, kept=8)
     losses = train(one.job(), one.train, tmp_path / "one")
     assert set(losses) == {"loss", "flow", "perceptual", "alignment"}
     loaded, tokenizer = PixelDCDD.load(tmp_path / "one"), load_tokenizer("mini")
     assert loaded.steps == 1
     assert loaded(loaded.read(IMAGES.open().images([0]), tokenizer)).shape == (1, 3, PIXELS, PIXELS)
     assert (tmp_path / "one" / "preview.png").exists()
+
+
+def test_it_learns_with_the_calibration_of_a_report_and_with_no_other_vlms(embedded, tmp_path):
+    own, report = fingerprint(load_tokenizer("mini").codebook), json.loads(REPORT.read_text())
+    (tmp_path / "own.json").write_text(json.dumps(report | {"codebook_sha256": own}))
+    run = pixels(tmp_path, **{"calibration": str(tmp_path / "own.json"), "decoder.calibration.kappa": 1.0})
+    train(run.job(), run.train, tmp_path / "run")
+    assert PixelDCDD.load(tmp_path / "run").config.calibration.kappa == report["calibration"]["kappa"] == 284.21875
+    with pytest.raises(ValueError, match="the calibration is given twice"):
+        run.vary({"decoder.calibration.kappa": 20.0}).job()
+    with pytest.raises(ValueError, match="this calibration belongs to codebook"):
+        run.vary(calibration=str(REPORT)).job()
+    for name in ("dcdd.mini_pixels", "dcdd.janus_pixel_m"):
+        recipe = RECIPES[name]()
+        assert recipe.calibration
+        assert recipe.decoder.calibration == Calibration()  # nothing stands in for a report
+
+
+def test_its_features_are_those_that_other_decoders_have_kept(embedded, tmp_path):
+    run = pixels(tmp_path)
+    (kept,) = made(run.job(), tmp_path)
+    kept.rename(tmp_path / "cache" / f"{kept.name}-space-scale")
+    assert made(run.job(), tmp_path) == [tmp_path / "cache" / f"{kept.name}-space-scale"]
+
+
+def made(job, place):
+    """The folders of the cache, once a batch has been asked for."""
+    assert job.batches(0, 4)["features"].shape[0] == 4
+    return list((place / "cache").iterdir())
 
 
 def test_a_teacher_of_another_tokenizer_is_refused(embedded, tmp_path):

@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# VUGEN's tables and figures on the embedded stack, by command. Name some to make only those.
+#
+# On:    2 CPU cores; any device with DEVICE=cuda.
+# Takes: with N=1000 and 16 guided steps 3 minutes a model to draw (0.2 s a picture), so 10 for a seed of Table 1 besides its
+#        trainings, 60 for Fig. S3, 40 for Fig. 3 besides its own; training ROW_STEPS=1000 of stage A is 11 minutes a row
+#        (Fig. 6 has four, Fig. 7 five), TOWER_STEPS=2000 of a tower 13 (Fig. 3 three, Fig. 7 five). Estimates.
+# Needs: the embedded weights, or what runs/vugen_mini.sh made; trains whatever else is missing.
+# Makes: out/tables/vugen/NAME/{results.md,results.json,sheet.png,...}; the plots fig3.png, fig7.png and figS3.png.
+#
+#     runs/vugen_tables.sh table1 figS3
+#     N=100 SEEDS=0 runs/vugen_tables.sh        # all of them, quickly and roughly
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source runs/vugen.bash
+N=${N:-1000}
+SEEDS=${SEEDS:-0 1}
+SPLIT=${SPLIT:-validation} # captions like those trained on; `prompts` are in combinations never trained on
+DEVICE=${DEVICE:-auto}
+BATCH=${BATCH:-16} # pictures a model draws at once
+ROW_STEPS=${ROW_STEPS:-1000}
+TOWER_STEPS=${TOWER_STEPS:-2000}
+SCALES=${SCALES:-1 1.5 2 3 4 6}
+RATIOS=${RATIOS:-1 4 8 16 32}
+tables=out/tables/vugen
+how=(--vlm "$VLM" --decode-batch "$BATCH" --device "$DEVICE")
+
+# generated OUT OPTIONS...: pictures of captions, and their scores in OUT/evaluated.
+generated() {
+  detok generate --world "$N" --split "$SPLIT" "${how[@]}" "${@:2}" --out "$1"
+  detok evaluate "$1" --world "$N" --split "$SPLIT" --device "$DEVICE" --out "$1/evaluated"
+}
+
+# reconstructed OUT DECODERS...: pictures of scenes that no training has seen.
+reconstructed() {
+  detok reconstruct --world "$N" "${how[@]}" --decoder "${@:2}" --out "$1"
+  detok evaluate "$1" --world "$N" --device "$DEVICE" --out "$1/evaluated"
+}
+
+# understood WHEN: what the VLM makes of scenes whose truth is known: captions exactly right, words recalled. The paper
+# has MME, MMB and MMMU here.
+understood() {
+  mkdir -p $tables/understanding
+  detok describe --world "$N" --vlm "$VLM" --device "$DEVICE" --out $tables/understanding/"$1".jsonl |
+    sed -n '/^|/p' | tee $tables/understanding/"$1".md
+}
+
+# Beside every table of pictures: understanding before and after, equal to the letter.
+unchanged() {
+  understood after
+  cmp $tables/understanding/before.jsonl $tables/understanding/after.jsonl
+  echo "understanding is what it was: $N captions are equal to the letter"
+}
+
+# Table 1: Decoupled, REPA and VUGEN at equal budget, and whether the last is better than either.
+table1() {
+  local seed out base
+  understood before
+  drawing
+  for seed in $SEEDS; do
+    ours seed-"$seed" --train.seed "$seed"
+    baselines seed-"$seed" --train.seed "$seed"
+    out=$tables/table1/seed-$seed
+    generated $out --decoder "$VUGEN/seed-$seed"/{decoupled,repa,vugen}
+    for base in decoupled repa; do
+      detok evaluate $out --compare $base vugen --world "$N" --split "$SPLIT" --device "$DEVICE" --out "$out/$base-vugen"
+    done
+  done
+  unchanged
+}
+
+# Fig. 3: distance over training steps; a constant rate, so that every point is on one run.
+fig3() {
+  local quarter steps row
+  understood before
+  drawing
+  for quarter in 1 2 3 4; do
+    steps=$((TOWER_STEPS * quarter / 4))
+    [ ! -e $tables/fig3/$steps/evaluated/results.json ] || continue
+    for row in vugen decoupled repa; do
+      rm -f "$VUGEN/fig3/$row/decoder.yaml" # the run goes on
+    done
+    ours fig3 --train.schedule.decay 1e-6 --train.steps $steps
+    baselines fig3 --train.schedule.decay 1e-6 --train.steps $steps
+    generated $tables/fig3/$steps --decoder "$VUGEN"/fig3/{decoupled,repa,vugen}
+  done
+  python benchmarks/curves.py $tables/fig3 --label "training steps" --out $tables/fig3.png
+  unchanged
+}
+
+# Fig. 6: what reduces (PCA, the paper's joint MLP, ours), and what draws (pixels or latents), under one budget; then the
+# longer run in eight steps and in one.
+fig6() {
+  autoencoder rows/whitened mini_autoencoder --train.steps "$ROW_STEPS"
+  autoencoder rows/joint mini_autoencoder_joint --train.steps "$ROW_STEPS"
+  autoencoder rows/pca mini_autoencoder_pca --train.steps "$ROW_STEPS"
+  autoencoder rows/latent mini_latent_decoder --train.steps "$ROW_STEPS"
+  drawing
+  reconstructed $tables/fig6 vq "$VUGEN"/rows/{pca,joint,whitened,latent} "$VUGEN"/{autoencoder,autoencoder-1}
+}
+
+# Fig. 7: reconstruction and generation by the reduction ratio, 8 being the embedded stack's.
+fig7() {
+  local ratio recipe what
+  understood before
+  for ratio in $RATIOS; do
+    recipe=mini_ratio_$ratio
+    [ "$ratio" != 8 ] || recipe=mini_autoencoder
+    autoencoder ratio/"$ratio"/autoencoder $recipe --train.steps "$ROW_STEPS"
+    tower ratio/"$ratio"/vugen mini --model.target.folder "$VUGEN/ratio/$ratio/autoencoder" --train.steps "$TOWER_STEPS"
+    reconstructed $tables/fig7/reconstruction/"$ratio" "$VUGEN/ratio/$ratio/autoencoder"
+    generated $tables/fig7/generation/"$ratio" --decoder "$VUGEN/ratio/$ratio/vugen"
+  done
+  for what in reconstruction generation; do
+    python benchmarks/curves.py $tables/fig7/$what --label "reduction ratio" --out $tables/fig7-$what.png
+  done
+  unchanged
+}
+
+# Fig. S3: distance against agreement with the prompt, over guidance.
+figS3() {
+  local scale
+  understood before
+  drawing
+  ours seed-0
+  baselines seed-0
+  for scale in $SCALES; do
+    generated $tables/figS3/"$scale" --decoder "$VUGEN"/seed-0/{decoupled,repa,vugen} --guidance "$scale"
+  done
+  python benchmarks/curves.py $tables/figS3 --against agreement --out $tables/figS3.png
+  unchanged
+}
+
+# Parameters and images/s of the latent decoder and the pixel decoder in eight steps and in one, in one run; the text cache.
+efficiency() {
+  mkdir -p $tables/efficiency
+  autoencoder rows/latent mini_latent_decoder --train.steps "$ROW_STEPS"
+  drawing
+  python benchmarks/vugen.py --decoders "$VUGEN"/rows/latent "$VUGEN"/{autoencoder,autoencoder-1} --batch "$BATCH" |
+    tee $tables/efficiency/decoders.json
+  python benchmarks/vugen.py | tee $tables/efficiency/parts.json
+}
+
+# DCDD's pixel decoder in eight steps and in one, beside VQ and the diffusion decoder: distances from the same tokens, and
+# what each adds to the time from prompt to picture (Table 5 of DCDD).
+one_step() {
+  local decoder
+  pixels
+  reconstructed $tables/one_step/reconstruction vq mini/dcdd "$PIXELS"/{pixels,one_step}
+  generated $tables/one_step/generation --decoder vq mini/dcdd "$PIXELS"/{pixels,one_step}
+  for decoder in mini/dcdd "$PIXELS"/{pixels,one_step}; do
+    python benchmarks/latency.py --vlm "$VLM" --decoder "$decoder"
+  done | tee $tables/one_step/latency.jsonl
+}
+
+for name in "${@:-table1 fig3 fig6 fig7 figS3 efficiency one_step}"; do
+  for each in $name; do "$each"; done
+done
