@@ -76,8 +76,8 @@ def reconstruct(
     for ids in found.chunks:
         read = {label: torch.cat([gallery.image(label, id) for id in ids]) for label in (ORIGINAL, *decoders)}
         for label in decoders:
-            columns[label]["psnr"].append(psnr(read[label], read[ORIGINAL]))
-            columns[label]["ssim"].append(ssim(read[label], read[ORIGINAL], WINDOWS["uniform7"]))
+            for name, values in similarity(read[label], read[ORIGINAL]).items():
+                columns[label][name].append(values)
     values = {label: {name: torch.cat(parts) for name, parts in row.items()} for label, row in columns.items()}
     scores = {label: summary(row, config.seed) for label, row in values.items()}
     rows = gallery.record(every)
@@ -207,6 +207,11 @@ class Reconstruction:
             images = decoder(replace(tokens, captions=captions), steps=self.steps.get(label), seeds=seeds)
             for row, image in zip(lacking, images):
                 self.gallery.keep(label, batch.ids[row], image, notes[row])
+
+
+def similarity(drawn: Float[Tensor, "b 3 s s"], originals: Float[Tensor, "b 3 s s"]) -> dict[str, Float[Tensor, "b"]]:
+    """The values of `MEASURES`, one a picture."""
+    return {"psnr": psnr(drawn, originals), "ssim": ssim(drawn, originals, WINDOWS["uniform7"])}
 
 
 def summary(columns: Mapping[str, Float[Tensor, "n"]], seed: int) -> dict[str, Result]:
