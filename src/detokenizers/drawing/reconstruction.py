@@ -76,8 +76,8 @@ def reconstruct(
     for ids in found.chunks:
         read = {label: torch.cat([gallery.image(label, id) for id in ids]) for label in (ORIGINAL, *decoders)}
         for label in decoders:
-            columns[label]["psnr"].append(psnr(read[label], read[ORIGINAL]))
-            columns[label]["ssim"].append(ssim(read[label], read[ORIGINAL], WINDOWS["uniform7"]))
+            for name, values in similarity(read[label], read[ORIGINAL]).items():
+                columns[label][name].append(values)
     values = {label: {name: torch.cat(parts) for name, parts in row.items()} for label, row in columns.items()}
     scores = {label: summary(row, config.seed) for label, row in values.items()}
     rows = gallery.record(every)
@@ -180,8 +180,8 @@ class Reconstruction:
         originals = [{"picture": fingerprint(image)[:16]} for image in batch.images]
         if label == ORIGINAL:
             return originals
-        told = self.found.captions if "captions" in getattr(self.decoders[label], "options", ()) else {}
-        texts = [{"caption": told[id]} if id in told else {} for id in batch.ids]
+        given = self.found.captions if "captions" in getattr(self.decoders[label], "options", ()) else {}
+        texts = [{"caption": given[id]} if id in given else {} for id in batch.ids]
         return [
             {"id": id, **one, **text, "seed": item_seed(self.config.seed, id), **self.how[label]}
             for id, one, text in zip(batch.ids, originals, texts)
@@ -207,6 +207,11 @@ class Reconstruction:
             images = decoder(replace(tokens, captions=captions), steps=self.steps.get(label), seeds=seeds)
             for row, image in zip(lacking, images):
                 self.gallery.keep(label, batch.ids[row], image, notes[row])
+
+
+def similarity(drawn: Float[Tensor, "b 3 s s"], originals: Float[Tensor, "b 3 s s"]) -> dict[str, Float[Tensor, "b"]]:
+    """The values of `MEASURES`, one a picture."""
+    return {"psnr": psnr(drawn, originals), "ssim": ssim(drawn, originals, WINDOWS["uniform7"])}
 
 
 def summary(columns: Mapping[str, Float[Tensor, "n"]], seed: int) -> dict[str, Result]:
