@@ -3,8 +3,9 @@
 #
 # On:    2 CPU cores; any device with DEVICE=cuda. Tables do not need each other: two at a time, one on each core.
 # Takes: with N=1000 on one free core some 8 minutes for Table 1, 14 for Table 2, 13 for Table 3, 25 for Table 4 with the paper's
-#        three rows and two seeds (45 with all twelve), 3 for Table 5, 20 for Table 6, 11 for variants, 6 for objectives (after Table 1), 1 for the sheet; "published"
-#        20 each with both judges, 6 with JUDGES=fd-efficientnet-lite0 (estimates from parts). What is there is not drawn again.
+#        three rows and two seeds (45 with all twelve), 3 for Table 5, 20 for Table 6, 11 for variants, 6 for objectives (after
+#        Table 1), 1 for the sheet; "published" 20 each with both judges, 6 with JUDGES=fd-efficientnet-lite0 (estimates from
+#        parts). What is there is not drawn again.
 # Needs: the embedded weights. OURS, ONE_STEP and ROWS are left by runs/mini_cpu.sh; a row whose folder is not there is left
 #        out, and stderr says so. The tables called "published" need `pip install '.[published]'`.
 # Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}; brackets are 95 % intervals, differences are paired.
