@@ -124,7 +124,8 @@ class FrozenVLM(Component):
     @classmethod
     def named(cls, name: str, device: str | torch.device = "cpu") -> Self:
         """The VLM that `dt.load_vlm` finds under a name."""
-        return cls(papers.load_vlm(name, device=device), name)
+        model: Any = papers.load_vlm(name, device=device)
+        return cls(model, name)
 
     def save_pretrained(self, save_directory: str | Path, **unused: Any) -> None:
         """Write the name of the VLM; and its files, if the name is a folder's.
