@@ -21,7 +21,7 @@ from detokenizers.pretrained.vlm.language_models import save_language_model
 from detokenizers.pretrained.vlm.visual_vocabulary import PlainPrompts, grow
 
 from ..dcdd import tiny as dcdd
-from ..dcdd.test_pixels import decoder as pixel_decoder
+from ..dcdd.test_pixel_model import decoder as pixel_decoder
 from ..madit import tiny as madit
 from ..pretrained.vlm.test_visual_words import WORDS, language_model
 from ..stack import PIXELS
