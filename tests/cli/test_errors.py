@@ -17,8 +17,8 @@ from PIL import Image
 import detokenizers
 from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.cli import main
-from detokenizers.cli.failure import one_line
 from detokenizers.decoder import CodeDecoder
+from detokenizers.failure import one_line
 from detokenizers.protocols import Grid, VisualTokens
 from tests import stack
 

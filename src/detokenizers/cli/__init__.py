@@ -46,7 +46,7 @@ def _exit_code(arguments: list[str]) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (its flush at exit must not fail as well)
         return 0
     except Exception as error:
-        from .failure import one_line
+        from ..failure import one_line
 
         line = one_line(error)
         if debug or line is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import drawing
+from ..device import is_first
 from ..drawing.drawing_settings import GenerateConfig
 from .command_line import greedy_options, require_quotes
 
@@ -26,5 +27,7 @@ def run(request: Generate) -> None:
             f"{greedy_options(request, 'decoder')}"
         )
     drawn = drawing.generate(**dict(request))
+    if not is_first():
+        return
     count = f"{len(drawn.rows)} item{'s' * (len(drawn.rows) > 1)}"
     print(f"{count} by {', '.join(drawn.labels)} in {drawn.folder}; look at {drawn.sheet}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import drawing
+from ..device import is_first
 from ..drawing.drawing_settings import ReconstructConfig
 from .command_line import greedy_options
 
@@ -23,4 +24,5 @@ def run(request: Reconstruct) -> None:
             f"name pictures or folders of them, or ask for --world N scenes{greedy_options(request, 'decoder')}"
         )
     drawn = drawing.reconstruct(**dict(request))
-    print(f"{drawn.table()}\n\n{len(drawn.rows)} pictures in {drawn.folder}; look at {drawn.sheet}")
+    if is_first():
+        print(f"{drawn.table()}\n\n{len(drawn.rows)} pictures in {drawn.folder}; look at {drawn.sheet}")

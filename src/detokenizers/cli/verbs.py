@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..config import Config
 from .calibrate import Calibrate
+from .demo import Demo
 from .describe import Describe
 from .distill import Distill
 from .evaluate import Evaluate
@@ -18,5 +19,5 @@ from .train import Train
 
 VERBS: dict[str, type[Config]] = {
     kind.__name__.lower(): kind
-    for kind in (Generate, Reconstruct, Describe, Calibrate, Train, Distill, Recipes, Evaluate, Info)
+    for kind in (Generate, Reconstruct, Describe, Demo, Calibrate, Train, Distill, Recipes, Evaluate, Info)
 }
