@@ -23,7 +23,7 @@ from .device import rank, world_size
 
 BEAT = 2.0
 """Seconds from one sign of life to the next."""
-SILENCE = 60.0
+SILENCE = 120.0
 """Seconds without one after which a process that was alive counts as dead."""
 START = 600.0
 """Seconds of waiting for a process of which there has been no sign at all."""

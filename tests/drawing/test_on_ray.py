@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from detokenizers import drawing
+from detokenizers.drawing.drawing_settings import GenerateConfig
 from detokenizers.drawing.generation import prepared
+from detokenizers.drawing.on_ray import Worker
 
 from .folders import PROMPTS
 from .test_sharing import files
@@ -55,7 +57,17 @@ def test_two_workers_of_ray_one_of_which_is_killed_leave_the_bytes_of_one_proces
         assert len(drawn.rows) == 3
         assert (tmp_path / "died").exists()
         assert files(tmp_path / "one") == files(tmp_path / "two")
-        with pytest.raises(ValueError, match="was made with steps = 1, not 2"):
-            drawing.generate(PROMPTS, out=tmp_path / "two", ray=2, **ask | {"steps": 2})
     finally:
         ray.shutdown()
+    with pytest.raises(ValueError, match="was made with steps = 1, not 2"):
+        drawing.generate(PROMPTS, out=tmp_path / "two", ray=2, **ask | {"steps": 2})
+    assert drawing.generate(PROMPTS, out=tmp_path / "two", ray=2, **ask).rows == drawn.rows
+    assert not ray.is_initialized()
+
+
+def test_a_worker_hands_back_its_error_as_a_line(tmp_path, tiny_stack):
+    config = GenerateConfig(text=("a dog on grass",), vlm=str(tiny_stack / "mini" / "vlm"), out=tmp_path)
+    worker = Worker(prepared, (config, config.vlm, [("none", "no/such/decoder/")]))
+    (line,) = worker({"unit": [0]})["error"]
+    assert "no/such/decoder" in line
+    assert len(line.splitlines()) == 1

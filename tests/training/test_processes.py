@@ -17,9 +17,10 @@ from detokenizers.checkpoint import load_tensors
 from detokenizers.training import train
 from detokenizers.training.report import read_log
 from detokenizers.training.schedules import Constant
-from detokenizers.training.state import STATE, whole_state
+from detokenizers.training.state import BEFORE, STATE, whole_state
 
 from . import tokenizer, toy
+from .states import as_before
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -37,6 +38,9 @@ def launch(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def together(tmp_path_factory) -> Path:
     """The folder of what two processes trained."""
     out = tmp_path_factory.mktemp("together")
+    for name in ("from one", "from before"):
+        train(toy.job(), toy.CONFIG.vary({"steps": 6, "schedule": Constant(), "warmup": 0}), out / name)
+    as_before(out / "from before")
     done = launch("tests.training.two_processes", out)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
@@ -108,6 +112,19 @@ def test_a_state_saved_from_shards_goes_on_in_one_process(together, alone):
     folder = together / "half of one"
     train(toy.job(), toy.CONFIG.vary({"steps": 9, "schedule": Constant(), "warmup": 0}), folder)
     assert_near(folder / toy.WEIGHTS, alone / "half" / toy.WEIGHTS)
+
+
+@pytest.mark.parametrize("folder", ["from one", "from before"])
+def test_a_state_saved_by_one_process_goes_on_in_shards(together, alone, folder):
+    assert_near(together / folder / toy.WEIGHTS, alone / "half" / toy.WEIGHTS)
+    assert not (together / folder / BEFORE).exists()
+
+
+def test_each_process_saves_its_shards_and_a_share_of_the_rest(together):
+    (folder,) = (together / "fsdp2" / STATE).iterdir()
+    parts = [load_tensors(path) for path in sorted(folder.iterdir())]
+    assert [part["trained/blocks.0.conv.weight"].shape[0] for part in parts] == [3, 3]
+    assert sum("trained/calls" in part for part in parts) == 1
 
 
 def test_shards_compute_in_bf16_over_weights_and_moments_in_fp32(together, alone):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 
@@ -11,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from detokenizers.checkpoint import save_tensors
 from detokenizers.training import EMA
-from detokenizers.training.state import BEFORE, STATE, load_state, remove_leftovers, save_state, whole_state
+from detokenizers.training.state import STATE, load_state, remove_leftovers, save_state, whole_state
 
 from . import toy
+from .states import as_before
 
 
 def parts(width: int = 6, seed: int = 0, decay: float = 0.9):
@@ -76,13 +75,6 @@ def test_a_state_of_a_wider_model_is_refused(tmp_path):
     save_state(tmp_path, *trained(), 3)
     with pytest.raises(ValueError, match=r"saved by another model \(.+ does not fit\); train into a new --out folder"):
         load_state(tmp_path, *parts(width=8))
-
-
-def as_before(folder, state):
-    """Replace a state by a file as it was written before there were parts."""
-    numbers = {name: tensor[0] for name, tensor in state.items() if tensor.shape == (1,) and "head" not in name}
-    shutil.rmtree(folder / STATE)
-    save_tensors(folder / BEFORE, state | numbers)
 
 
 def test_a_state_of_before_there_were_parts_is_read_and_replaced(tmp_path):

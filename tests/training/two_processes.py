@@ -70,6 +70,8 @@ def main(out: Path) -> None:
         (out / "kind.txt").write_text(type(job.objective.get_parameter("head.weight")).__name__)
     dist.barrier()
     train_in_shards(toy.job(), half.vary({"steps": 9}), out / "half")
+    for folder in ("from one", "from before"):  # states that one process saved
+        train_in_shards(toy.job(), half.vary({"steps": 9}), out / folder)
     train_in_half(out / "bf16")
     try:
         train_in_shards(toy.job(), toy.CONFIG.vary({"precision": "fp16"}), out / "fp16")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .. import drawing
-from ..device import is_first
 from ..drawing.drawing_settings import GenerateConfig
 from .command_line import greedy_options, require_quotes
 
@@ -20,6 +19,8 @@ class Generate(GenerateConfig):
 
 def run(request: Generate) -> None:
     """Draw what is missing, and print where it is."""
+    from ..device import is_first
+
     require_quotes(request.text)
     if not (request.text or request.prompts or request.world or request.bench):
         raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .. import drawing
-from ..device import is_first
 from ..drawing.drawing_settings import ReconstructConfig
 from .command_line import greedy_options
 
@@ -19,6 +18,8 @@ class Reconstruct(ReconstructConfig):
 
 def run(request: Reconstruct) -> None:
     """Draw what is missing, measure all, and print the scores."""
+    from ..device import is_first
+
     if not request.images and not request.world:
         raise ValueError(
             f"name pictures or folders of them, or ask for --world N scenes{greedy_options(request, 'decoder')}"

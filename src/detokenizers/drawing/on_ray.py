@@ -3,7 +3,7 @@ takes the next unit, and one that was lost is taken again, which draws only what
 
 All machines must see the output folder. Driver and workers each load what is named; objects are copied to the workers.
 
-numbers of units -map_batches over actors-> each: build the work once, draw -> the driver checks that all is there
+numbers of open units -map_batches over actors-> each: build the work once, draw -> the driver checks that all is there
 """
 
 from __future__ import annotations
@@ -21,15 +21,22 @@ SPARE = 2
 
 
 class Worker:
-    """An actor: builds the work when it starts, and draws the units that it is given."""
+    """An actor: builds the work when it gets its first unit, draws its units, and hands back the lines of errors."""
 
     def __init__(self, build: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
-        self.work = build(*arguments)
+        self.build, self.arguments = build, arguments
+        self.work: Work | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        for unit in batch["id"]:
-            self.work.draw(int(unit), lambda count: None)
-        return batch
+        return {"error": [self.draw(int(unit)) for unit in batch["unit"]]}
+
+    def draw(self, unit: int) -> str:
+        try:
+            self.work = self.work or self.build(*self.arguments)
+            self.work.draw(unit, lambda count: None)
+        except ValueError as error:  # Ray would hand over a page that names its own functions
+            return str(error)
+        return ""
 
 
 def drawn_on_ray(work: Work, build: Callable[..., Work], arguments: tuple[Any, ...], workers: int) -> bool:
@@ -47,29 +54,24 @@ def drawn_on_ray(work: Work, build: Callable[..., Work], arguments: tuple[Any, .
         raise ValueError("--ray needs Ray; `pip install 'detokenizers[ray]'`") from None
     if world_size() > 1:
         raise ValueError("--ray starts its own workers; start the command once, without torchrun")
+    left = [unit for unit in range(len(work.sizes)) if not work.done(unit)]
+    if not left:
+        return True
     if not ray.is_initialized():
         local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers + SPARE, "include_dashboard": False}
         ray.init(logging_level="error", log_to_driver=False, **local)
     data.DataContext.get_current().enable_progress_bars = False
-    number = len(work.sizes)
-    units = data.range(number, override_num_blocks=min(number, 16 * workers)).map_batches(
+    units = data.from_items([{"unit": unit} for unit in left], override_num_blocks=min(len(left), 16 * workers))
+    drawn = units.map_batches(
         Worker,
         fn_constructor_args=(build, arguments),
         batch_size=1,
         concurrency=workers,
         num_gpus=1 if ray.cluster_resources().get("GPU") else 0,
     )
-    try:
-        units.materialize()
-    except ray.exceptions.RayError as error:
-        raise ValueError(_cause(error)) from None
-    if missing := [unit for unit in range(number) if not work.done(unit)]:
-        raise ValueError(f"{len(missing)} of {number} parts are not there; do all machines see the output folder?")
+    for row in drawn.iter_rows():
+        if row["error"]:
+            raise ValueError(row["error"])
+    if missing := [unit for unit in left if not work.done(unit)]:
+        raise ValueError(f"{len(missing)} of {len(left)} parts are not there; do all machines see the output folder?")
     return True
-
-
-def _cause(error: BaseException) -> str:
-    """A worker's own error, behind those that Ray wraps it in."""
-    while inner := getattr(error, "cause", None) or error.__cause__:
-        error = inner
-    return str(error)
