@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from detokenizers.cli import main
-from detokenizers.demo.limits import BodyLimit, Limits, line_for_strangers
 from detokenizers.demo.demo_settings import DemoConfig
+from detokenizers.demo.limits import BodyLimit, Limits, line_for_strangers
 
 LIMITS = Limits(DemoConfig(longest_prompt=20, largest_picture=1, most_steps=5))
 

@@ -23,4 +23,5 @@ def run(request: Reconstruct) -> None:
             f"name pictures or folders of them, or ask for --world N scenes{greedy_options(request, 'decoder')}"
         )
     drawn = drawing.reconstruct(**dict(request))
-    print(f"{drawn.table()}\n\n{len(drawn.rows)} pictures in {drawn.folder}; look at {drawn.sheet}")
+    count = f"{len(drawn.rows)} picture{'s' * (len(drawn.rows) != 1)}"
+    print(f"{drawn.table()}\n\n{count} in {drawn.folder}; look at {drawn.sheet}")

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..config import Config
-from ..evaluation.settings import AtLeastOne
+from ..evaluation.evaluation_settings import AtLeastOne
 
 
 class DemoConfig(Config):

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ..drawing.gallery import ORIGINAL
 from ..drawing.live import LiveDrawing, Shown
-from .limits import LARGEST_SEED, Limits, line_for_strangers
 from .demo_settings import DemoConfig
+from .limits import LARGEST_SEED, Limits, line_for_strangers
 
 TITLE = "detokenizers"
 ONE_AT_A_TIME: Any = {"concurrency_limit": 1, "concurrency_id": "drawing", "api_visibility": "private"}
