@@ -221,7 +221,9 @@ def kind_of(folder: Path) -> str:
         model = json_of(text_in(path, "model's config"), str(path))
         if isinstance(model, dict) and model.get("_class_name") == "AutoencoderKL":
             return "vae"
-    raise ValueError(f"{folder} holds no decoder ({DECODER} is missing); has its training been exported?")
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; a decoder is named by its folder")
+    raise ValueError(f"{folder} holds no decoder ({DECODER} is missing); the folder of a training has one at its end")
 
 
 EMBEDDED = Path(__file__).parent / "embedded"

@@ -52,7 +52,14 @@ def refusal(capsys, tmp_path):
         (["generate", PROMPT], "--out"),
         (["generate", PROMPT, "--ou", "x"], "--ou"),
         (["generate", PROMPT, "--steps", "0", "--out", "x"], "greater than or equal to 1"),
-        (["generate", PROMPT, "--steps", "many", "--out", "x"], "--steps"),
+        (["generate", PROMPT, "--steps", "many", "--out", "x"], "--steps: expected {None}|INT, got ['many'] (see"),
+        (
+            ["generate", PROMPT, "--seed", "-1", "--out", "x"],
+            "detok: --seed Input should be greater than or equal to 0, got",
+        ),
+        (["generate", PROMPT, "--decoder", "vq", "--temperature", "inf", "--out", "x"], "a positive, finite number"),
+        (["generate", PROMPT, "--out", ""], "an argument is empty"),
+        (["generate", PROMPT, "--decoder", __file__, "--out", "x"], "is a file; a decoder is named by its folder"),
         (["generate", PROMPT, "--temperature", "0", "--out", "x"], "greater than 0"),
         (["generate", PROMPT, "--device", "abacus", "--out", "x"], "abacus"),
         (["generate", "--out", "x"], "nothing to draw"),
@@ -101,6 +108,13 @@ def refusal(capsys, tmp_path):
 def test_a_command_that_cannot_be_done_says_why_in_one_line(refusal, monkeypatch, tmp_path, arguments, clue):
     monkeypatch.chdir(tmp_path)
     assert clue in refusal(*arguments)
+
+
+def test_a_stdout_without_frames_changes_no_message(tmp_path):
+    command = [sys.executable, "-m", "detokenizers", "generate", PROMPT, "--seed", "-1", "--out", "x"]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, env=env)
+    assert done.stderr.startswith("detok: --seed Input should be greater than or equal to 0, got -1 (see detok gen")
 
 
 def test_an_id_longer_than_a_file_name_is_refused_before_anything_is_drawn(refusal, tmp_path):

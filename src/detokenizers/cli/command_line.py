@@ -21,10 +21,14 @@ from ..config import Config
 from ..texts import require_whole
 
 FRAME = re.compile(r"[╭╮╰╯│─┌┐└┘]+")
-NOISE = re.compile(r"\[type=.*|\d+ validation errors? for \w+|For further information visit \S+")
+RULE = re.compile(r"\s*-{9,}\s*")
+"""What stands for a frame where stdout cannot write one: below the title, and between paragraphs."""
+NOISE = re.compile(r"Error parsing [A-Z]\w*: |\d+ validation errors? for \w+ |For further information visit \S+")
+VALUE = re.compile(r" \[type=\w+, input_value=(.+?), input_type=\w+\].*")
+UNFIT = re.compile(r"no type matching (.+) could be instantiated from (.+)")
 SETTING = re.compile(r"\b([a-z_.]+)(\.\d+)?(?= Input should )")
 """How pydantic names what does not fit; people know it as an option."""
-DETAILS = ("For full helptext", "Argument helptext")
+DETAILS = ("For full helptext", "Argument helptext", "Got errors")
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 SOLID = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 """Scripts that put no spaces between words, as Unicode calls their letters."""
@@ -92,7 +96,10 @@ def value_at(settings: Any, path: Sequence[str]) -> Any:
 
 
 def require_readable(arguments: Sequence[str]) -> None:
-    """Refuse bytes that are no characters: no picture, manifest or report could hold them."""
+    """Refuse bytes that are no characters, which no picture, manifest or report could hold, and arguments of nothing:
+    an empty path would be this folder."""
+    if "" in arguments:
+        raise CommandLineError("an argument is empty; is a variable of the shell not set?")
     for argument in arguments:
         require_whole(argument, "the argument")
 
@@ -156,14 +163,17 @@ def flatten(box: str) -> str:
     'no such option'
     """
     clauses: list[list[str]] = [[]]
-    for line in STYLE.sub("", box).splitlines():
+    for number, line in enumerate(STYLE.sub("", box).splitlines()):
         words = FRAME.sub(" ", line).split()
         if line.startswith(("╭", "╰")):
             continue
-        if not words:
+        if RULE.fullmatch(line):
+            clauses, words = ([[]], []) if number == 1 else ([*clauses, []], [])
+        elif not words:
             clauses.append([])
         clauses[-1] += words
     texts = [" ".join(words).rstrip(".") for words in clauses]
     texts = [NOISE.sub("", text).strip() for text in texts if text and not text.startswith(DETAILS)]
+    texts = [UNFIT.sub(r"expected \1, got \2", VALUE.sub(r", got \1", text)) for text in texts]
     texts = [SETTING.sub(lambda one: f"--{one[1].replace('_', '-')}", text) for text in texts]
     return "; ".join(sorted(texts, key=lambda text: not text.startswith("Unrecognized")))

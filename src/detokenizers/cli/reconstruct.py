@@ -26,4 +26,5 @@ def run(request: Reconstruct) -> None:
         )
     drawn = drawing.reconstruct(**dict(request))
     if is_first():
-        print(f"{drawn.table()}\n\n{len(drawn.rows)} pictures in {drawn.folder}; look at {drawn.sheet}")
+        count = f"{len(drawn.rows)} picture{'s' * (len(drawn.rows) != 1)}"
+        print(f"{drawn.table()}\n\n{count} in {drawn.folder}; look at {drawn.sheet}")

@@ -60,7 +60,7 @@ def find(*sources: str | Path) -> list[ImageFile]:
     for file in found:
         require_whole(str(file.path), "the file name")
         if file.id in first:
-            raise ValueError(f"{first[file.id]} and {file.path} would share the id {file.id!r}; rename one of them")
+            raise ValueError(f"{first[file.id]} and {file.path} would share the id {file.id!r}; rename or drop one")
         first[file.id] = file.path
     return found
 

@@ -23,7 +23,7 @@ from ..checkpoint import write_text
 from ..hub.on_hub import keep_records
 from ..nn.precision import cast
 from ..texts import json_of, text_in
-from ..training.state import STATE
+from ..training.state import BEFORE, STATE
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -124,7 +124,8 @@ class FrozenVLM(Component):
     @classmethod
     def named(cls, name: str, device: str | torch.device = "cpu") -> Self:
         """The VLM that `dt.load_vlm` finds under a name."""
-        return cls(papers.load_vlm(name, device=device), name)
+        model: Any = papers.load_vlm(name, device=device)
+        return cls(model, name)
 
     def save_pretrained(self, save_directory: str | Path, **unused: Any) -> None:
         """Write the name of the VLM; and its files, if the name is a folder's.
@@ -141,8 +142,9 @@ class FrozenVLM(Component):
         if Path(name).is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(Path(name).rglob("*")):
-                copy = folder / path.relative_to(name)
-                if path.suffix in COPIED and path.name != STATE and path.resolve() != copy.resolve():
+                within = path.relative_to(name)
+                copy, of_training = folder / within, not {STATE, BEFORE}.isdisjoint(within.parts)
+                if path.suffix in COPIED and not of_training and path.resolve() != copy.resolve():
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, copy)
             name = "."

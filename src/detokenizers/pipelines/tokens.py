@@ -129,7 +129,7 @@ class TokenDecoderPipeline(DrawingPipeline):
             seeds, spoken = seeds_of(generator, len(tokens)), tokens.captions
         if captions is not None and "captions" not in getattr(model, "options", ()):
             raise ValueError(f"a {type(model).__name__} takes no captions")
-        tokens = replace(tokens, captions=spoken if captions is None else captions)
+        tokens = replace(tokens, captions=spoken if captions is None else list(captions))
         drawn = self._draw(
             tokens,
             seeds,

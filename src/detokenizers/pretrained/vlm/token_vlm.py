@@ -180,7 +180,7 @@ def _check_request(prompts: Sequence[str], given: int, what: str, guidance: floa
     if given != len(prompts):
         raise ValueError(f"{len(prompts)} prompts but {given} {what}; give one per prompt")
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature is {temperature}; it must be positive (greedy=True takes the most likely token)")
+        raise ValueError(f"temperature is {temperature}; it must be a positive, finite number")
     if not abs(guidance) < float("inf"):
         raise ValueError(f"guidance is {guidance}; it must be a finite number, 1 for none")
 
