@@ -187,7 +187,7 @@ def paper(tmp_path_factory):
 )
 def test_at_full_size_three_models_are_trained_and_measured(paper, script, table, models):
     out = paper(script)
-    for data, metric in (("coco", "clipscore_datacomp"), ("geneval", "overall"), ("dpg", "overall")):
+    for data, metric in (("coco", "clipscore_datacomp"), ("geneval", "score"), ("dpg", "score")):
         measured = metrics_in(out / table / data / "evaluated")
         assert list(measured) == models
         assert metric in measured[models[0]], measured[models[0]]

@@ -14,8 +14,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
+from time import sleep
 from typing import Any
+
+from PIL import Image
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = [
@@ -100,11 +104,13 @@ def draw(driver: Any, prompt: str) -> None:
 
 def screenshot(path: Path) -> None:
     """What the page looks like after a prompt."""
-    with served() as address, browser() as driver:
+    with served() as address, browser(height=1250) as driver:
         driver.get(address)
         draw(driver, PROMPT)
         until(driver, lambda: len(visible(driver, ".steps img")) >= 8)
-        driver.save_screenshot(str(path))
+        sleep(2)  # for the last of the pictures
+        full = Image.open(BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    full.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 from contextlib import suppress
 
@@ -87,8 +88,17 @@ def test_the_body_of_a_request_is_not_read_beyond_the_limit(kind, read):
     assert sum(map(len, seen)) == read
 
 
+def test_an_address_that_cannot_be_had_is_refused_before_anything_is_loaded(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["demo", "--port", port]) == 2
+    assert f"127.0.0.1:{port} cannot be listened on (Address already in use)" in capsys.readouterr().err
+    assert main(["demo", "--host", "256.1.1.1"]) == 2
+    assert "another --host or --port" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("embedded")
 def test_without_gradio_the_verb_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert main(["demo"]) == 2
+    assert main(["demo", "--port", "7899"]) == 2
     assert capsys.readouterr().err == "detok: the page needs gradio; pip install 'detokenizers[demo]'\n"

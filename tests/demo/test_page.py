@@ -44,7 +44,7 @@ def test_a_prompt_is_drawn_by_all_decoders_with_uncertainty_steps_and_seconds(dr
     draw(driver, PROMPT)
     until(driver, lambda: len(visible(driver, ".steps img")) == 16)  # eight a decoder
     text = driver.find_element("css selector", "body").text
-    assert {"vq", "dcdd", "other", "uncertainty of each token"} <= set(text.splitlines())
+    assert {"vq", "dcdd", "other", "uncertainty"} <= set(text.splitlines())
     assert [row.text.split()[0] for row in visible(driver, "tbody tr")] == ["tokens", "vq", "dcdd", "other"]
     pictures = [opened(one.get_attribute("src")) for one in visible(driver, ".picture .image-frame img")]
     assert [one.shape for one in pictures] == [(16, 16, 3)] * 3 + [(192, 192, 3)]
@@ -63,7 +63,7 @@ def test_the_slider_compares_the_decoders_that_are_chosen(driver, address):
     first = compared(driver)
     visible(driver, "input[aria-label=before]")[0].click()
     next(one for one in visible(driver, "[role=option]") if one.text.endswith("other")).click()
-    until(driver, lambda: compared(driver)[0] not in first)
+    until(driver, lambda: compared(driver)[0] != first[0])
     assert np.array_equal(*map(opened, compared(driver)))
 
 
@@ -107,11 +107,14 @@ def test_limits_hold_for_those_who_use_no_browser(address):
     assert "more than the 40" in asked(address, "Draw", ["a" * 41, 0, 0])["error"]
     assert "error" in asked(address, "Draw", [PROMPT, 0, 31])
     assert "error" in asked(address, "Draw", [PROMPT, -1, 0])
-    for size in (1_100_000, 5_000_000):
-        with pytest.raises(urllib.error.HTTPError, match="413"):
-            upload(address, b"\0" * size)
     with pytest.raises(urllib.error.HTTPError, match="413"):
-        asked(address, "Draw", ["a" * 5_000_000, 0, 0])
+        upload(address, b"\0" * 1_100_000)
+    # Whoever is still sending when the answer comes may find the connection closed.
+    refused = pytest.raises(urllib.error.URLError, match=r"413|reset|[Bb]roken pipe")
+    with refused:
+        upload(address, b"\0" * 9_000_000)
+    with refused:
+        asked(address, "Draw", ["a" * 9_000_000, 0, 0])
 
 
 def upload(address: str, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -15,7 +16,8 @@ import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from detokenizers import checkpoint, drawing, evaluation
+from detokenizers import checkpoint, drawing, evaluation, papers
+from detokenizers.dcdd.model import DCDD
 from detokenizers.hub.card import card_of
 from detokenizers.hub.licences import MIT, SEVERAL, UNKNOWN, licence_of, together
 from detokenizers.papers import find
@@ -116,6 +118,13 @@ def test_a_card_of_bare_weights_claims_nothing(tiny_stack, tmp_path):
         card_of(folder, sheet="nowhere.png")
     with pytest.raises(ValueError, match="there is no results of an evaluation at"):
         card_of(folder, results=tmp_path)
+
+
+def test_what_the_mixin_adds_changes_no_model(run):
+    dcdd = DCDD.load(run)
+    assert copy.deepcopy(dcdd).fingerprint() == dcdd.fingerprint()
+    assert "origin" not in dcdd.state_dict()
+    assert papers.load(run).origin == run
 
 
 def test_no_licence_is_guessed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..demo.demo_settings import DemoConfig
 
 
@@ -20,3 +22,4 @@ def run(request: Demo) -> None:
     from ..demo.serving import serve
 
     serve(request, lambda address: print(f"look at {address} (Ctrl-C ends)", flush=True))
+    os._exit(0)  # nobody waits for what is still being drawn, and threads of libraries do not outlive an exit in peace

@@ -75,7 +75,7 @@ def require_ours(folder: Path, *records: str) -> None:
             where the record is.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder} is a file; give a folder")
+        raise ValueError(f"{folder} is a file, and a folder is needed there")
     for record in records:
         names, ours = WRITTEN[record]
         if not ours(folder / record) and (

@@ -35,7 +35,10 @@ def page(drawing: LiveDrawing, config: DemoConfig) -> gr.Blocks:
     """The page, ready to be served."""
     limits, labels = Limits(config), list(drawing.decoders)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(FRESH, OLD)) as blocks:
-        gr.Markdown(f"# {TITLE}\n{config.vlm}: the same tokens, drawn by {', '.join(labels)}")
+        gr.Markdown(
+            f"# {TITLE}\n{config.vlm}: the same tokens, drawn by {', '.join(labels)}. Where the uncertainty of a token is "
+            "dark, the VLM was sure of it."
+        )
         with gr.Tab("From a prompt"), gr.Row():
             with gr.Column(scale=1, min_width=260):
                 prompt = gr.Textbox(label="Prompt", lines=2, max_length=config.longest_prompt, elem_id="prompt")
@@ -76,7 +79,7 @@ class Results:
         self.names = names
         with gr.Row():
             self.pictures = [_picture(name) for name in names]
-            self.heat = [_picture("uncertainty of each token")] if heat else []
+            self.heat = [_picture("uncertainty")] if heat else []
         with gr.Row():
             with gr.Column():
                 self.slider = gr.ImageSlider(
@@ -114,8 +117,8 @@ class Results:
 
     def compared(self, before: str, after: str, *pictures: Image.Image | str | None) -> tuple[Any, Any] | None:
         """Two of the pictures, for the slider."""
-        pair = tuple(pictures[self.names.index(name)] for name in (before, after))
-        return None if None in pair else pair
+        one, other = (pictures[self.names.index(name)] for name in (before, after))
+        return None if one is None or other is None else (one, other)
 
 
 SIDES: Mapping[int, str] = {0: "before", -1: "after"}

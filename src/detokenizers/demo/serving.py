@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +31,13 @@ def serve(config: DemoConfig, ready: Callable[[str], object]) -> None:
         ValueError: gradio is not installed, the port is taken, or a model cannot be loaded.
     """
     try:
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        socket.create_server((config.host, config.port), family=family).close()
+    except OSError as error:
+        raise ValueError(
+            f"{config.host}:{config.port} cannot be listened on ({error.strerror}); choose another --host or --port"
+        ) from None
+    try:
         import gradio as gr
         import safehttpx
         from starlette.exceptions import HTTPException
@@ -48,24 +56,21 @@ def serve(config: DemoConfig, ready: Callable[[str], object]) -> None:
     with TemporaryDirectory(prefix="detok-demo-") as folder, suppress(KeyboardInterrupt):
         os.environ["GRADIO_TEMP_DIR"] = folder
         blocks = page(drawing, config).queue(max_size=config.waiting, api_open=False, default_concurrency_limit=1)
-        try:
-            _, address, _ = blocks.launch(
-                server_name=config.host,
-                server_port=config.port,
-                max_file_size=f"{config.largest_file}mb",
-                css=CSS,
-                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-                app_kwargs={"middleware": [Middleware(BodyLimit, most, lambda: HTTPException(413))]},
-                footer_links=[],
-                share=False,
-                show_error=False,
-                run_history=False,
-                ssr_mode=False,
-                quiet=True,
-                prevent_thread_lock=True,
-            )
-        except OSError:
-            raise ValueError(f"the address {config.host}:{config.port} cannot be had; choose another --port") from None
+        _, address, _ = blocks.launch(
+            server_name=config.host,
+            server_port=config.port,
+            max_file_size=f"{config.largest_file}mb",
+            css=CSS,
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+            app_kwargs={"middleware": [Middleware(BodyLimit, most, lambda: HTTPException(413))]},
+            footer_links=[],
+            share=False,
+            show_error=False,
+            run_history=False,
+            ssr_mode=False,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
         ready(address)
         try:
             threading.Event().wait()

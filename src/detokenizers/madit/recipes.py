@@ -14,7 +14,7 @@ from ..pretrained.spaces import PretrainedVAE
 from ..pretrained.vlm.language_models import PublishedLanguageModel, SmallQwen
 from ..training import TrainConfig
 from ..training.optimizers import Muon
-from ..training.schedules import Constant, Cosine
+from ..training.schedules import Constant, Cosine, Trapezoid
 from .adapter import AdapterConfig
 from .distributions import Both
 from .heads import Flow, Full, HeadConfig
@@ -272,7 +272,7 @@ def mini_language() -> LanguageRun:
         images=WorldImages(count=65_536),
         model=SmallQwen(),
         guidance=2.0,
-        train=TrainConfig(steps=10_000, batch_size=16, lr=1.5e-3, optimizer=Muon(lr=3e-3), ema_decay=0.99),
+        train=MINI_TRAIN.vary(steps=10_000, schedule=Trapezoid()),
     )
 
 
