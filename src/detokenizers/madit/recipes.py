@@ -1,8 +1,6 @@
 """The rows of the MaDiT paper's tables and ours beyond it; one function a row, its docstring what it is and its target.
 
-Full size: `imagenet_512`, `general_512` (tokenizer, then flow), `qwen_7b` (two stages). Embedded: `mini*`, two regimes:
-one token a patch as the paper has it, and fewer tokens than patches, where context, order and words have work to do.
-Rows of Table 2a differ in sampling alone (`--decoder.sampling...`), so one trained decoder gives four of them.
+Full size: `imagenet_512`, `general_512`, `qwen_7b`. Rows of Table 2a differ in sampling alone: one decoder gives four.
 """
 
 from __future__ import annotations
