@@ -33,7 +33,7 @@ if [ -z "$TINY" ]; then
   net=(--decoder.net.layers 1 --decoder.net.single-layers 8 --decoder.net.heads 8 --decoder.net.latent-channels 16
     --decoder.net.stride 8 --decoder.token-stride 16)
   judge_steps=1000 tokenizer_steps=3000 vae_steps=4000 vlm_steps=15000 decoder_steps=20000 scenes=40960 batch=64 small=24
-  strides=3 heard=1000 workers=3 half=(--train.precision bf16)
+  strides=3 begin=1000 workers=3 half=(--train.precision bf16)
 else
   world=(--world.resolution 32)
   size=(--size.image-size 32 --size.grid 4 --size.vq-multipliers 1 1 1 1 --size.vq-channels 32 --size.vq-blocks 0
@@ -43,7 +43,7 @@ else
   net=(--decoder.net.layers 1 --decoder.net.single-layers 1 --decoder.net.heads 2 --decoder.net.latent-channels 4
     --decoder.net.stride 4 --decoder.token-stride 8)
   judge_steps=4 tokenizer_steps=4 vae_steps=4 vlm_steps=4 decoder_steps=4 scenes=64 batch=8 small=4
-  strides=2 heard=2 workers=0 half=()
+  strides=2 begin=2 workers=0 half=()
 fi
 
 # part FOLDER FILE RECIPE OPTIONS...: train until FILE, which a run writes last, is there, or until time is up.
@@ -84,7 +84,7 @@ side_by_side() {
 judge_and_tokenizer() {
   part world_net world_net.yaml mini.world_net "${world[@]}" --train.steps $judge_steps --train.batch-size $batch
   part tokenizer config.json mini.tokenizer "${world[@]}" "${size[@]}" --judge "$mini/world_net" \
-    --adversary.weight 0.3 --adversary.strides $strides --adversary.start $heard \
+    --adversary.weight 0.3 --adversary.strides $strides --adversary.start $begin \
     --train.steps $tokenizer_steps --train.batch-size $small --train.lr 1e-3
 }
 latent_space() {

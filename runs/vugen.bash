@@ -2,7 +2,7 @@
 #
 # VLM=mini             the frozen VLM that is drawn with; a folder for another one
 # CALIBRATION          what `detok calibrate` found for it, which DCDD's pixel decoder learns with
-# VUGEN, PIXELS        folders of the runs of VUGEN, and of DCDD's pixel decoders
+# VUGEN, PIXELS        folders of the runs of VUGEN, and of DCDD's pixel decoders, which mini_cpu.sh trains as well
 # CACHE                what frozen encoders make of the scenes
 # STAGE_A, DISTIL, TOWER, BASELINE, PIXEL   more options for these trainings, the fourth for the towers of Decoupled and REPA:
 #                      a trial at small size (tests/test_vugen_scripts.py)
@@ -12,7 +12,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=1 TOKENIZERS_PARALLE
 VLM=${VLM:-mini}
 CALIBRATION=${CALIBRATION:-mini/dcdd/calibration.json}
 VUGEN=${VUGEN:-out/vugen}
-PIXELS=${PIXELS:-out/dcdd}
+PIXELS=${PIXELS:-out/mini}
 CACHE=${CACHE:-out/cache}
 read -ra more_stage_a <<<"${STAGE_A:-}"
 read -ra more_distil <<<"${DISTIL:-}"

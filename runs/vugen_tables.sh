@@ -22,19 +22,21 @@ ROW_STEPS=${ROW_STEPS:-1000}
 TOWER_STEPS=${TOWER_STEPS:-2000}
 SCALES=${SCALES:-1 1.5 2 3 4 6}
 RATIOS=${RATIOS:-1 4 8 16 32}
+RESAMPLES=${RESAMPLES:-200} # behind the interval of a distance
 tables=out/tables/vugen
 how=(--vlm "$VLM" --decode-batch "$BATCH" --device "$DEVICE")
+measuring=(--device "$DEVICE" --resamples "$RESAMPLES")
 
 # generated OUT OPTIONS...: pictures of captions, and their scores in OUT/evaluated.
 generated() {
   detok generate --world "$N" --split "$SPLIT" "${how[@]}" "${@:2}" --out "$1"
-  detok evaluate "$1" --world "$N" --split "$SPLIT" --device "$DEVICE" --out "$1/evaluated"
+  detok evaluate "$1" --world "$N" --split "$SPLIT" "${measuring[@]}" --out "$1/evaluated"
 }
 
 # reconstructed OUT DECODERS...: pictures of scenes that no training has seen.
 reconstructed() {
   detok reconstruct --world "$N" "${how[@]}" --decoder "${@:2}" --out "$1"
-  detok evaluate "$1" --world "$N" --device "$DEVICE" --out "$1/evaluated"
+  detok evaluate "$1" --world "$N" "${measuring[@]}" --out "$1/evaluated"
 }
 
 # understood WHEN: what the VLM makes of scenes whose truth is known: captions exactly right, words recalled. The paper
@@ -63,7 +65,7 @@ table1() {
     out=$tables/table1/seed-$seed
     generated $out --decoder "$VUGEN/seed-$seed"/{decoupled,repa,vugen}
     for base in decoupled repa; do
-      detok evaluate $out --compare $base vugen --world "$N" --split "$SPLIT" --device "$DEVICE" --out "$out/$base-vugen"
+      detok evaluate $out --compare $base vugen --world "$N" --split "$SPLIT" "${measuring[@]}" --out "$out/$base-vugen"
     done
   done
   unchanged

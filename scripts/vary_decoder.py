@@ -1,4 +1,4 @@
-"""A MaDiT that draws otherwise, with the same weights: a copy of its folder with other sampling settings.
+"""A decoder that draws otherwise, with the same weights: a copy of its folder with other settings, of any paper.
 
     python scripts/vary_decoder.py out/madit/mini_flow out/rows/cfg sampling.guidance.weight=1.5 \
         'sampling.order.score={kind: random}'
@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from detokenizers import papers
 from detokenizers.checkpoint import write_text
-from detokenizers.madit.model import CONFIG, MaDiTConfig
+
+CONFIG = "decoder.yaml"
 
 
 def main() -> None:
@@ -26,7 +29,8 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", help="KEY=VALUE, the value in YAML")
     given = parser.parse_args()
     pairs = (change.split("=", 1) for change in given.changes)
-    config = MaDiTConfig.from_yaml(given.source / CONFIG).vary({key: yaml.safe_load(value) for key, value in pairs})
+    decoder: Any = papers.load(given.source)
+    config = decoder.config.vary({key: yaml.safe_load(value) for key, value in pairs})
     leftovers = shutil.ignore_patterns("state*", "*.png", "log.jsonl", "run.yaml")
     shutil.copytree(given.source, given.target, dirs_exist_ok=True, ignore=leftovers)
     write_text(given.target / CONFIG, config.to_yaml())

@@ -13,7 +13,7 @@ from detokenizers.checkpoint import load_tensors
 from detokenizers.data.sources import Scenes
 from detokenizers.training import train
 from detokenizers.training.schedules import Constant
-from detokenizers.training.state import STATE
+from detokenizers.training.state import whole_state
 from tests import stack
 from tests.training import toy
 
@@ -41,8 +41,9 @@ def test_a_run_with_workers_gives_the_same_bits_also_when_it_goes_on(tmp_path):
     train(toy.job(), config, tmp_path / "alone")
     train(toy.job(), config.vary({"workers": 2, "steps": 5}), tmp_path / "workers")
     train(toy.job(), config.vary({"workers": 2}), tmp_path / "workers")
-    for name in (STATE, toy.WEIGHTS):
-        ours, theirs = load_tensors(tmp_path / "workers" / name), load_tensors(tmp_path / "alone" / name)
+    workers, alone = tmp_path / "workers", tmp_path / "alone"
+    for read in (whole_state, lambda folder: load_tensors(folder / toy.WEIGHTS)):
+        ours, theirs = read(workers), read(alone)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert not multiprocessing.active_children()

@@ -26,7 +26,7 @@ from detokenizers.pretrained.flux.scope import Attention
 from detokenizers.pretrained.spaces import PretrainedVAE, VAEConfig
 from detokenizers.training.loop import LOG
 from detokenizers.training.schedules import Constant
-from detokenizers.training.state import STATE
+from detokenizers.training.state import STATE, whole_state
 
 from . import stack
 
@@ -78,15 +78,15 @@ def test_a_recipe_takes_two_steps_exports_and_goes_on(name, tmp_path, embedded):
     (tmp_path / "three.yaml").write_text(run.vary({"train.steps": 3}).to_yaml())
 
     assert main(["train", str(tmp_path / "two.yaml"), "--out", str(folder)]) == 0
-    assert int(load_tensors(folder / STATE)["step"]) == 2
-    exported = [path for path in folder.rglob("*.safetensors") if path.name != STATE]
+    assert int(whole_state(folder)["step"]) == 2
+    exported = [path for path in folder.rglob("*.safetensors") if STATE not in path.parts]
     assert exported
-    before = load_tensors(folder / STATE)
+    before = whole_state(folder)
 
     assert main(["train", str(tmp_path / "three.yaml"), "--out", str(folder)]) == 0
     rows = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2]
-    after = load_tensors(folder / STATE)
+    after = whole_state(folder)
     moved = [key for key in before if key.startswith("trained/") and not torch.equal(before[key], after[key])]
     assert moved
 

@@ -8,6 +8,7 @@ name -resolve-> a folder: one that the package carries, one that is there, or a 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import tempfile
@@ -19,9 +20,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
+from . import tars
 from .texts import json_of, text_in, yaml_of
 
 log = logging.getLogger(__name__)
@@ -78,10 +80,13 @@ def save_tensors(
 def load_tensors(path: str | Path, *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
     """Load safetensors; a missing, truncated or NaN-bearing file is one clear error."""
     path = Path(path)
-    if not path.is_file():
+    if not tars.exists(path):
         raise ValueError(f"there are no weights at {path}")
     try:
-        tensors = load_file(path, device=str(device))
+        if tars.inside(path):
+            tensors = {name: one.to(device) for name, one in load(tars.opened(path).read()).items()}
+        else:
+            tensors = load_file(path, device=str(device))
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} is not a readable safetensors file ({error}); was its download or copy cut off?"
@@ -93,8 +98,13 @@ def load_tensors(path: str | Path, *, device: str | torch.device = "cpu") -> dic
 def notes_in(path: str | Path) -> dict[str, Any]:
     """The notes that `save_tensors` kept in a safetensors file; none where it kept none."""
     try:
-        with safe_open(path, framework="pt") as file:
-            notes = json_of((file.metadata() or {}).get("notes", "{}"), str(path))
+        if tars.inside(Path(path)):
+            with tars.opened(Path(path)) as file:
+                metadata = json.loads(file.read(int.from_bytes(file.read(8), "little"))).get("__metadata__")
+        else:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+        notes = json_of((metadata or {}).get("notes", "{}"), str(path))
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not one of our files ({error}); delete it") from None
     if not isinstance(notes, dict):

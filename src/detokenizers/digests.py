@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from . import tars
 from .checkpoint import write_text
 
 REST = 2_000_000_000
@@ -40,11 +41,19 @@ def sha256_of(path: str | Path) -> str:
 
 
 def sha256s_of(paths: Sequence[Path]) -> list[str]:
-    """The sha256 of each file's bytes.
+    """The sha256 of each file's bytes; of a file in a tar, one that changes whenever the tar or its name in there does.
 
     Raises:
         ValueError: a file cannot be read.
     """
+    packed = [tars.inside(path) for path in paths]
+    if any(packed):  # a tar is written whole, so it and a name in it stand for the file
+        homes = [one[0] if one else path for one, path in zip(packed, paths)]
+        known = dict(zip(dict.fromkeys(homes), sha256s_of(list(dict.fromkeys(homes)))))
+        return [
+            hashlib.sha256(f"{known[home]} {one[1]}".encode()).hexdigest() if one else known[home]
+            for home, one in zip(homes, packed)
+        ]
     paths = [path.parent.resolve() / path.name for path in paths]
     folders = list(dict.fromkeys(path.parent for path in paths))
     remembered = {folder: _remembered(folder) for folder in folders}

@@ -20,7 +20,7 @@ from .dcdd.pixel_runs import KINDS as PIXEL_KINDS
 from .dcdd.pixel_runs import RECIPES as PIXEL_RECIPES
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
-from .hub.sharing import OnHub
+from .hub.on_hub import OnHub
 from .madit.loading import load_language, load_own_codes, speaks, tokenizes
 from .madit.model import MaDiT
 from .madit.recipes import RECIPES as MADIT_RECIPES

@@ -52,7 +52,7 @@ class VisualTokens:
     ids: Int[Tensor, "b n"]
     grid: Grid
     observed: Mapping[str, Float[Tensor, "b n o"]] = field(default_factory=dict)
-    captions: Sequence[str] | None = None
+    captions: list[str] | None = None
 
     def __post_init__(self) -> None:
         if self.ids.shape[-1] != self.grid.size:

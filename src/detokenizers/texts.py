@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import json
 import re
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from . import tars
 
 HALF = re.compile("[\ud800-\udfff]")
 """Half a character: what an undecodable byte or a broken JSON escape leaves in a string. No file can hold it."""
@@ -27,13 +30,14 @@ def text_in(path: str | Path, what: str = "file") -> str:
     """
     path = Path(path)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with TextIOWrapper(tars.opened(path), encoding="utf-8-sig") as file:
+            return file.read()
     except FileNotFoundError:
         raise ValueError(f"there is no {what} at {path}") from None
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = tars.opened(path).read()[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}:{line}: this is not UTF-8 text") from None
 
 

@@ -12,7 +12,7 @@ from detokenizers import checkpoint, papers
 from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.cli import main
 from detokenizers.training.run_folder import train_into
-from tests.dcdd.test_pixels import pixels
+from tests.dcdd.test_pixel_model import pixels
 from tests.vugen.test_runs import stage_a
 
 SHORT = ("--train.steps", "2", "--train.batch-size", "4", "--train.log-every", "1", "--kept", "6")

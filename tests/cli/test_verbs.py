@@ -103,3 +103,11 @@ def test_the_python_api_of_the_readme_draws(embedded):
     tokens = vlm.generate(["a red apple on a wooden table"], seeds=[0], observe=dcdd.observers)
     assert dt.CodeDecoder(vlm.tokenizer)(tokens).shape == (1, 3, 16, 16)
     assert dcdd(tokens, steps=2).shape == (1, 3, 16, 16)
+
+
+def test_a_verb_that_does_not_share_its_work_is_left_to_the_first_of_several_processes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert main(["calibrate", "--world", "4", "--out", str(tmp_path / "c.json")]) == 0
+    assert capsys.readouterr().out == ""
+    assert not list(tmp_path.iterdir())

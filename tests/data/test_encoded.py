@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import time
 
 import pytest
 import torch
 from PIL import Image
 
+from detokenizers import peers
 from detokenizers.data import encoded as module
 from detokenizers.data.encoded import encoded
 from detokenizers.data.sources import Folder
@@ -124,12 +128,46 @@ def test_each_of_several_processes_encodes_its_part(tmp_path, monkeypatch):
         monkeypatch.setenv("RANK", "1")
         encoded(sources[1], encode, tmp_path)
 
-    monkeypatch.setattr(module.time, "sleep", other_process)
+    monkeypatch.setattr("detokenizers.peers.time.sleep", other_process)
     arrays = encoded(sources[0], encode, tmp_path)
     assert len(naps) == 1
     assert sources[0].asked == [row for row in range(40) if row // 8 % 2 == 0]
     assert sources[1].asked == [row for row in range(40) if row // 8 % 2 == 1]
     assert arrays[range(40)]["row"].tolist() == list(range(40))
+
+
+def test_a_process_that_dies_while_it_encodes_ends_the_others_and_nothing_is_lost_or_done_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "BEAT", 0.02)
+    monkeypatch.setattr(peers, "SILENCE", 0.5)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setenv("RANK", "1")
+
+        def dies(images, rows):
+            if 26 in rows:
+                time.sleep(1)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return encode(images, rows)
+
+        encoded(Numbers(40), dies, tmp_path)
+        os._exit(0)
+    monkeypatch.setenv("RANK", "0")
+
+    def slow(images, rows):
+        time.sleep(0.3)
+        return encode(images, rows)
+
+    with pytest.raises(ValueError, match=r"^process 1 of 2 has died: no sign of it"):
+        encoded(Numbers(40), slow, tmp_path)
+    os.waitpid(child, 0)
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == [
+        f"0000{number}.safetensors" for number in (0, 1, 2, 4)
+    ]
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    source = Numbers(40)
+    assert encoded(source, encode, tmp_path)[range(40)]["row"].tolist() == list(range(40))
+    assert source.asked == list(range(24, 32))
 
 
 @pytest.mark.parametrize("row", [-1, 10])

@@ -91,7 +91,7 @@ def short(run, **changes):
 def pixels(place, **changes):
     settings = {"calibration": None, "decoder.calibration.kappa": 20.0, "cache": str(place / "cache")}
     sizes = {"decoder.net": NET, "decoder.token_stride": PIXELS // 4}
-    return short(RECIPES["dcdd.mini_pixels"](), **settings, **sizes, **changes)
+    return short(RECIPES["dcdd.mini_pixels"](), **{**settings, **sizes, **changes})
 
 
 def test_the_embedded_recipes_lead_to_a_decoder_of_one_step(embedded, tmp_path):

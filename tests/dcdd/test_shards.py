@@ -15,7 +15,7 @@ from detokenizers.dcdd.model import WEIGHTS
 from detokenizers.papers import load
 from detokenizers.pretrained.vlm.loading import load_vlm
 from detokenizers.training.report import read_log
-from detokenizers.training.state import STATE
+from detokenizers.training.state import whole_state
 from tests import stack
 from tests.training.test_processes import REPOSITORY, launch
 
@@ -41,14 +41,14 @@ def test_shards_learn_what_whole_weights_learn(trained):
     rows = [[row["loss"] for row in read_log(trained / name / "log.jsonl")] for name in ("whole", "shards")]
     assert len(rows[0]) == 3
     assert rows[1] == pytest.approx(rows[0], rel=1e-4)
-    states = [load_tensors(trained / name / STATE) for name in ("whole", "shards")]
+    states = [whole_state(trained / name) for name in ("whole", "shards")]
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
         torch.testing.assert_close(states[1][name], tensor, atol=1e-5, rtol=1e-3, msg=name)
 
 
 def test_attention_is_all_of_the_transformer_that_the_state_holds(trained):
-    names = [name for name in load_tensors(trained / "shards" / STATE) if name.startswith(TRANSFORMER)]
+    names = [name for name in whole_state(trained / "shards") if name.startswith(TRANSFORMER)]
     assert names
     assert all(".attn." in name or ".x_embedder.condition." in name for name in names)
 
@@ -67,7 +67,7 @@ def test_all_weights_learn_in_shards_that_compute_in_bf16(trained):
     assert rows[1] == pytest.approx(rows[0], rel=0.02)
     seen = json.loads((trained / "full shards" / "seen.json").read_text())
     assert seen == {"block": "torch.bfloat16", "vae": "torch.float32"}
-    state = load_tensors(trained / "full shards" / STATE)
+    state = whole_state(trained / "full shards")
     assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {torch.float32}
     assert any(name.startswith(TRANSFORMER) and ".ff." in name for name in state)
 

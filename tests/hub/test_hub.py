@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -15,7 +16,8 @@ import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from detokenizers import checkpoint, drawing, evaluation
+from detokenizers import checkpoint, drawing, evaluation, papers
+from detokenizers.dcdd.model import DCDD
 from detokenizers.hub.card import card_of
 from detokenizers.hub.licences import MIT, SEVERAL, UNKNOWN, licence_of, together
 from detokenizers.papers import find
@@ -59,7 +61,7 @@ def test_a_card_says_recipe_data_numbers_protocol_judge_licences_and_samples(run
     assert "kind world" in card.text
     assert "steps 321" in card.text
     assert "![samples](preview.png)" in card.text
-    assert "--decoder me/fine" in card.text
+    assert "--vlm deepseek-community/Janus-Pro-7B --decoder me/fine" in card.text
     table = (results / "results.md").read_text()
     assert table.strip() in card.text
     assert f"protocol world v2, N = 4, judged by {numbers['measures']['pd-world']}" in card.text
@@ -76,10 +78,27 @@ def test_a_card_says_recipe_data_numbers_protocol_judge_licences_and_samples(run
     assert found == [pytest.approx(numbers["decoders"]["vq"]["metrics"]["psnr"]["value"])]
     with pytest.raises(ValueError, match="has no row 'dcdd2'; it has vq, dcdd"):
         card_of(folder, results=results, row="dcdd2")
-    args = metrics["psnr"]["args"]
+    assert "judges" not in metrics["psnr"]["args"]
+    args = metrics["pd_world"]["args"]
     assert args["protocol"].startswith("world v")
     assert args["n"] == 4
     assert args["judges"] == [numbers["measures"]["pd-world"]]
+
+
+def test_a_card_takes_the_results_of_a_benchmark(tiny_stack, tmp_path):
+    score = {"label": "GenEval", "better": "higher", "unit": "", "value": 0.5, "low": 0.4, "high": 0.6}
+    found = {
+        "kind": "benchmark", "tag": "geneval-world", "judge": "world:12", "seed": 0, "n": {"vq": 12, "dcdd": 12},
+        "decoders": {"vq": {"metrics": {"overall": score}}, "dcdd": {"metrics": {"overall": score | {"value": None}}}},
+    }  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    (tmp_path / "results.md").write_text("the table\n")
+    card = card_of(shutil.copytree(tiny_stack / "mini" / "dcdd", tmp_path / "run"), results=tmp_path, row="vq")
+    assert "This model is the row `vq`; protocol geneval-world, N = 12, judged by world:12.\n\nthe table" in card.text
+    (result,) = front(card)["model-index"][0]["results"]
+    assert result["metrics"][0]["args"] == {
+        "protocol": "geneval-world", "n": 12, "seed": 0, "judges": ["world:12"], "low": 0.4, "high": 0.6
+    }  # fmt: skip
 
 
 def test_a_card_of_bare_weights_claims_nothing(tiny_stack, tmp_path):
@@ -99,6 +118,13 @@ def test_a_card_of_bare_weights_claims_nothing(tiny_stack, tmp_path):
         card_of(folder, sheet="nowhere.png")
     with pytest.raises(ValueError, match="there is no results of an evaluation at"):
         card_of(folder, results=tmp_path)
+
+
+def test_what_the_mixin_adds_changes_no_model(run):
+    dcdd = DCDD.load(run)
+    assert copy.deepcopy(dcdd).fingerprint() == dcdd.fingerprint()
+    assert "origin" not in dcdd.state_dict()
+    assert papers.load(run).origin == run
 
 
 def test_no_licence_is_guessed():

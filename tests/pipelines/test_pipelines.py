@@ -13,14 +13,17 @@ from PIL import Image
 
 import detokenizers as dt
 from detokenizers.pipelines import TextToImagePipeline, TokenDecoderPipeline
-from detokenizers.pipelines.base import next_seed, seeds_of
 from detokenizers.pipelines.components import Drawer, FrozenVLM
+from detokenizers.pipelines.given import next_seed, seeds_of
 from detokenizers.pixels import to_levels
 from detokenizers.pretrained.flux.scope import LoRA
+from detokenizers.pretrained.vlm.language_models import save_language_model
+from detokenizers.pretrained.vlm.visual_vocabulary import PlainPrompts, grow
 
 from ..dcdd import tiny as dcdd
-from ..dcdd.test_pixels import decoder as pixel_decoder
+from ..dcdd.test_pixel_model import decoder as pixel_decoder
 from ..madit import tiny as madit
+from ..pretrained.vlm.test_visual_words import WORDS, language_model
 from ..stack import PIXELS
 from ..vugen.tiny import feature_vlm, vugen
 
@@ -276,6 +279,34 @@ def test_a_vlm_from_a_folder_is_copied_and_one_without_a_name_is_not_saved(embed
     assert (tmp_path / "third" / "vlm" / "model.safetensors").is_file()
     with pytest.raises(ValueError, match="was handed over as an object"):
         TokenDecoderPipeline(dt.load_vlm("mini")).save_pretrained(tmp_path / "none")
+    with pytest.raises(ValueError, match="weights are written as safetensors and nothing else"):
+        pipe.save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    with pytest.raises(ValueError, match="saving takes no variant"):
+        pipe.save_pretrained(tmp_path / "variant", variant="fp16")
+
+
+def test_a_language_model_with_visual_words_and_madit_draw_a_prompt_and_are_saved_whole(tmp_path):
+    codes = madit.tokenizer(madit.vae_folder(tmp_path / "vae"))
+    model = language_model("llama")
+    vocabulary = grow(model, codes.config.codes, prompts=PlainPrompts(), known=len(WORDS))
+    save_language_model(model, WORDS, tmp_path / "llm", dtype=torch.float32)
+    codes.save(tmp_path / "llm" / "tokenizer")
+    (tmp_path / "llm" / "visual_vocabulary.yaml").write_text(vocabulary.to_yaml())
+    for state in ("state.safetensors", "state/00000001/model.safetensors"):
+        (tmp_path / "llm" / state).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "llm" / state).write_bytes(b"of a training, and nobody else's")
+    madit.model(codes, text="encoder_decoder").save(tmp_path / "madit")
+    pipe = dt.pipeline(tmp_path / "llm", decoder=tmp_path / "madit")
+    drawn = pipe("a red apple", generator=generator(3), output_type="pt")
+    decoder = dt.load(tmp_path / "madit")
+    tokens = dt.load_vlm(tmp_path / "llm").generate(["a red apple"], seeds=[3], observe=decoder.observers)
+    images = decoder(replace(tokens, captions=["a red apple"]), seeds=[3])
+    assert torch.equal(drawn.visual_tokens.ids, tokens.ids)
+    assert torch.equal(drawn.images, images / 2 + 0.5)
+    pipe.save_pretrained(tmp_path / "pipe")
+    assert not list((tmp_path / "pipe").rglob("state*"))
+    again = dt.pipeline((tmp_path / "pipe").rename(tmp_path / "moved"))
+    assert torch.equal(again("a red apple", generator=generator(3), output_type="pt").images, drawn.images)
 
 
 def test_half_precision_is_for_the_nets_and_draws_nearly_the_same(pipe, text_to_image, of_madit, tmp_path):

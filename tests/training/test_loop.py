@@ -17,7 +17,7 @@ from detokenizers.training.draws import SEEDS
 from detokenizers.training.loop import recompute_activations
 from detokenizers.training.report import read_log
 from detokenizers.training.schedules import Constant, Cosine
-from detokenizers.training.state import STATE
+from detokenizers.training.state import STATE, whole_state
 from detokenizers.training.train_settings import lr_factor
 
 from . import toy
@@ -109,14 +109,14 @@ def test_a_loss_that_is_not_finite_stops_in_one_line_and_keeps_the_last_good_sta
         train(toy.job(objective=Breaks(3, how)), toy.SAVING, tmp_path)
     assert "at step 3; train with a lower train.lr (it is 0.01) or in fp32, into a new folder" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-    assert load_tensors(tmp_path / STATE)["step"] == 3
+    assert whole_state(tmp_path)["step"] == 3
     assert [row["step"] for row in read_log(tmp_path / "log.jsonl")] == [0, 1, 2]
 
 
 def test_a_loss_that_broke_between_two_logged_steps_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="at step 4"):
         train(toy.job(objective=Breaks(3, "loss")), toy.SAVING.vary({"log_every": 2}), tmp_path)
-    assert load_tensors(tmp_path / STATE)["step"] == 3
+    assert whole_state(tmp_path)["step"] == 3
 
 
 def test_nothing_is_saved_between_steps_that_are_close_in_time(tmp_path):
@@ -151,7 +151,7 @@ def test_states_that_take_long_are_kept_less_often(tmp_path, monkeypatch, minute
         clock.now += 1.0
         return toy.images(part, size)
 
-    def save(folder, objective, optimizer, ema, step, *, write):
+    def save(folder, objective, optimizer, ema, step):
         clock.now += a_save
         saved.append(step)
 
@@ -171,7 +171,7 @@ def test_the_preview_is_drawn_in_eval_mode_with_averaged_weights(tmp_path):
     train(toy.job(preview=preview), CONFIG, tmp_path)
     assert (tmp_path / "preview.png").exists()
     assert not any(training for training, _ in seen)
-    assert torch.equal(seen[-1][1], load_tensors(tmp_path / STATE)["ema/head.weight"])
+    assert torch.equal(seen[-1][1], whole_state(tmp_path)["ema/head.weight"])
     assert torch.equal(seen[-1][1], weights(tmp_path)["head.weight"])
 
 
@@ -195,7 +195,7 @@ def test_held_out_items_wait_until_the_state_is_kept(tmp_path):
 
 def test_without_ema_the_last_weights_are_exported(tmp_path):
     train(toy.job(), CONFIG.vary({"ema_decay": 0.0}), tmp_path)
-    state = load_tensors(tmp_path / STATE)
+    state = whole_state(tmp_path)
     assert torch.equal(weights(tmp_path)["head.weight"], state["trained/head.weight"])
     assert not any(name.startswith("ema/") for name in state)
 
@@ -208,12 +208,16 @@ def test_half_precision_trains_weights_that_stay_single(tmp_path):
     assert {tensor.dtype for tensor in weights(tmp_path / "bf16").values()} == {torch.float32}
 
 
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_finished_run_is_only_exported_again(tmp_path):
     train(toy.job(), CONFIG, tmp_path)
-    state, exported = (tmp_path / STATE).read_bytes(), weights(tmp_path)
+    state, exported = contents(tmp_path / STATE), weights(tmp_path)
     (tmp_path / toy.WEIGHTS).unlink()
     assert train(toy.job(seed=1), CONFIG, tmp_path) == {}
-    assert (tmp_path / STATE).read_bytes() == state
+    assert contents(tmp_path / STATE) == state
     assert torch.equal(weights(tmp_path)["head.weight"], exported["head.weight"])
 
 

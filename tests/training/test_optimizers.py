@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from detokenizers.checkpoint import load_tensors, save_tensors
+from detokenizers.checkpoint import save_tensors
 from detokenizers.training import Job, TrainConfig, train
 from detokenizers.training.optimizers import Muon, matrices
 from detokenizers.training.report import read_log
 from detokenizers.training.schedules import Constant, Trapezoid
+from detokenizers.training.state import whole_state
 from detokenizers.training.train_settings import lr_factor
 
 from . import toy
@@ -90,7 +91,7 @@ def test_a_killed_muon_run_goes_on_to_the_bit(tmp_path):
     train(job(), CONFIG, tmp_path / "whole")
     logs = [read_log(tmp_path / name / "log.jsonl") for name in ("killed", "whole")]
     assert [row["loss"] for row in logs[0]] == [row["loss"] for row in logs[1]]
-    killed, whole = (load_tensors(tmp_path / name / "state.safetensors") for name in ("killed", "whole"))
+    killed, whole = (whole_state(tmp_path / name) for name in ("killed", "whole"))
     assert killed.keys() == whole.keys()
     assert any(name.endswith("momentum_buffer") for name in whole)
     assert all(torch.equal(killed[name], whole[name]) for name in whole if ".frozen" not in name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.training import train
 from detokenizers.training.report import read_log
 from detokenizers.training.schedules import Constant
-from detokenizers.training.state import STATE
+from detokenizers.training.state import BEFORE, STATE, whole_state
 
 from . import toy
 
@@ -42,8 +43,8 @@ def losses(folder: Path) -> list[tuple[float, ...]]:
 def assert_same_run(left: Path, right: Path) -> None:
     assert losses(left) == losses(right)
     assert len(losses(left)) == toy.CONFIG.steps
-    for name in (STATE, toy.WEIGHTS):
-        ours, theirs = load_tensors(left / name), load_tensors(right / name)
+    for read in (whole_state, lambda folder: load_tensors(folder / toy.WEIGHTS)):
+        ours, theirs = read(left), read(right)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
@@ -59,7 +60,7 @@ def test_a_run_that_was_killed_with_sigkill_goes_on_to_the_same_bits(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert 0 < load_tensors(killed / STATE)["step"] < toy.CONFIG.steps
+    assert 0 < whole_state(killed)["step"] < toy.CONFIG.steps
 
     train(toy.job(), toy.CONFIG, killed)
     train(toy.job(), toy.CONFIG, tmp_path / "whole")
@@ -74,22 +75,24 @@ def test_steps_since_the_last_state_are_taken_again(tmp_path, accumulate):
 
     def batches(part, size):
         if part == 4 * accumulate:
-            state.write_bytes((folder / STATE).read_bytes())
+            shutil.copytree(folder / STATE, state)
         if part == 7 * accumulate:
             raise Killed
         return toy.images(part, size)
 
     with pytest.raises(Killed):
         train(toy.job(batches=batches), config, folder)
-    (folder / STATE).write_bytes(state.read_bytes())
+    shutil.rmtree(folder / STATE)
+    shutil.copytree(state, folder / STATE)
     with (folder / "log.jsonl").open("a") as log:
         log.write('{"step": 7, "lo')
-    (folder / f".{STATE}.x1y2z3.safetensors").write_bytes(b"half a state")
+    (folder / STATE / ".00000008").mkdir()
+    (folder / STATE / ".00000008" / "shard-00001-model-00001-of-00001.safetensors").write_bytes(b"half a state")
 
     train(toy.job(), config, folder)
     train(toy.job(), config, tmp_path / "whole")
     assert_same_run(folder, tmp_path / "whole")
-    assert not list(folder.glob(".*"))
+    assert [path.name for path in (folder / STATE).iterdir()] == ["00000012"]
 
 
 def test_paces_are_kept_over_a_resume(tmp_path):
@@ -122,9 +125,10 @@ def test_a_state_of_before_ema_could_be_off_still_loads(tmp_path):
     """States once held an average even with a decay of 0: the weights themselves."""
     config = toy.CONFIG.vary({"ema_decay": 0.0})
     train(toy.job(), config.vary({"steps": 5}), tmp_path)
-    state = load_tensors(tmp_path / STATE)
+    state = whole_state(tmp_path)
     trained = {name.removeprefix("trained/"): value for name, value in state.items() if name.startswith("trained/")}
     learns = {name for name, weight in toy.Toy().named_parameters() if weight.requires_grad}
-    save_tensors(tmp_path / STATE, state | {f"ema/{name}": trained[name] for name in learns})
+    shutil.rmtree(tmp_path / STATE)
+    save_tensors(tmp_path / BEFORE, state | {f"ema/{name}": trained[name] for name in learns})
     train(toy.job(), config, tmp_path)
-    assert load_tensors(tmp_path / STATE)["step"] == 12
+    assert whole_state(tmp_path)["step"] == 12

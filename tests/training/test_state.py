@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from detokenizers.checkpoint import load_tensors, save_tensors
 from detokenizers.training import EMA
-from detokenizers.training.state import STATE, load_state, remove_leftovers, save_state
+from detokenizers.training.state import STATE, load_state, remove_leftovers, save_state, whole_state
 
 from . import toy
+from .states import as_before
 
 
 def parts(width: int = 6, seed: int = 0, decay: float = 0.9):
@@ -60,7 +60,7 @@ def test_moments_come_back_in_the_layout_of_their_weights(tmp_path):
 
 def test_frozen_weights_are_left_out_and_left_alone(tmp_path):
     save_state(tmp_path, *trained(), 3)
-    assert not any(".frozen." in name for name in load_tensors(tmp_path / STATE))
+    assert not any(".frozen." in name for name in whole_state(tmp_path))
     after = parts(seed=1)
     frozen = after[0].blocks[0].frozen.weight.clone()
     load_state(tmp_path, *after)
@@ -77,12 +77,25 @@ def test_a_state_of_a_wider_model_is_refused(tmp_path):
         load_state(tmp_path, *parts(width=8))
 
 
+def test_a_state_of_before_there_were_parts_is_read_and_replaced(tmp_path):
+    save_state(tmp_path, *trained(), 3)
+    state, after = whole_state(tmp_path), parts(seed=1)
+    as_before(tmp_path, state)
+    assert load_state(tmp_path, *after) == 3
+    assert whole_state(tmp_path)["optimizer/0/step"].shape == ()
+    save_state(tmp_path, *after, 4)
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
+    again = whole_state(tmp_path)
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in state.items() if name != "step")
+
+
 @pytest.mark.parametrize("name", ["trained/head.bias", "ema/head.bias"])
 def test_a_state_that_lacks_a_tensor_is_refused(tmp_path, name):
     save_state(tmp_path, *trained(), 3)
-    state = load_tensors(tmp_path / STATE)
+    state = whole_state(tmp_path)
     del state[name]
-    save_tensors(tmp_path / STATE, state)
+    as_before(tmp_path, state)
     with pytest.raises(ValueError, match=name):
         load_state(tmp_path, *parts())
 
@@ -90,7 +103,7 @@ def test_a_state_that_lacks_a_tensor_is_refused(tmp_path, name):
 @pytest.mark.parametrize("name", ["trained/tail.bias", "optimizer/99/exp_avg"])
 def test_a_state_with_a_tensor_too_many_is_refused(tmp_path, name):
     save_state(tmp_path, *trained(), 3)
-    save_tensors(tmp_path / STATE, load_tensors(tmp_path / STATE) | {name: torch.zeros(3)})
+    as_before(tmp_path, whole_state(tmp_path) | {name: torch.zeros(3)})
     with pytest.raises(ValueError, match=name):
         load_state(tmp_path, *parts())
 
@@ -106,14 +119,54 @@ def test_a_refused_state_changes_nothing(tmp_path):
 
 def test_a_damaged_state_is_one_clear_line(tmp_path):
     save_state(tmp_path, *trained(), 3)
-    (tmp_path / STATE).write_bytes((tmp_path / STATE).read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not a readable safetensors file"):
+    (part,) = (tmp_path / STATE / "00000003").iterdir()
+    part.write_bytes(part.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"00000003 is not a readable state .+ Delete it to train anew"):
         load_state(tmp_path, *parts())
 
 
-def test_a_process_that_does_not_write_writes_nothing(tmp_path):
-    save_state(tmp_path, *trained(), 3, write=False)
-    assert list(tmp_path.iterdir()) == []
+def test_a_state_with_numbers_that_are_none_is_refused(tmp_path):
+    before = trained()
+    with torch.no_grad():
+        before[0].head.bias[0] = torch.nan
+    save_state(tmp_path, *before, 3)
+    with pytest.raises(ValueError, match=r"'trained/head\.bias' holds NaN"):
+        load_state(tmp_path, *parts())
+
+
+def test_a_state_in_several_files_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("detokenizers.training.state.FILE_BYTES", 1000)
+    before, after = trained(), parts(seed=1)
+    save_state(tmp_path, *before, 3)
+    assert len(list((tmp_path / STATE / "00000003").iterdir())) > 3
+    assert load_state(tmp_path, *after) == 3
+    assert torch.equal(after[0].blocks[1].conv.weight, before[0].blocks[1].conv.weight)
+
+
+def test_weights_that_two_names_share_are_saved_under_both(tmp_path):
+    def tied():
+        one = nn.Linear(3, 3, bias=False)
+        both = nn.ModuleDict({"one": one, "other": nn.Linear(3, 3, bias=False)})
+        both["other"].weight = one.weight
+        return both, [torch.optim.AdamW(both.parameters())], EMA(both, 0.0)
+
+    before, after = tied(), tied()
+    save_state(tmp_path, *before, 1)
+    assert load_state(tmp_path, *after) == 1
+    assert torch.equal(after[0]["other"].weight, before[0]["one"].weight)
+
+
+def test_a_state_that_cannot_be_written_is_one_clear_line_and_the_one_before_stays(tmp_path, monkeypatch):
+    before = trained()
+    save_state(tmp_path, *before, 3)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ValueError, match=r"cannot write .+00000004: .*No space left on device"):
+        save_state(tmp_path, *before, 4)
+    assert load_state(tmp_path, *parts()) == 3
 
 
 def test_the_state_is_whole_whenever_the_saving_process_is_killed(tmp_path):
@@ -124,7 +177,7 @@ def test_the_state_is_whole_whenever_the_saving_process_is_killed(tmp_path):
         child = os.fork()
         if child == 0:
             torch.set_num_threads(1)
-            for step in range(10**6):
+            for step in range(1, 10**6):
                 save_state(tmp_path, big, [optimizer], EMA(big, 0.0), step)
             os._exit(0)
         time.sleep(delay)
@@ -133,3 +186,4 @@ def test_the_state_is_whole_whenever_the_saving_process_is_killed(tmp_path):
         load_state(tmp_path, big, [optimizer], EMA(big, 0.0))
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [STATE]
+    assert not list((tmp_path / STATE).glob(".*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -65,11 +66,12 @@ def main(out: Path) -> None:
     train_in_shards(job, half, out / "half")
     dist.barrier()
     if dist.get_rank() == 0:
-        (out / "half of one").mkdir()
-        (out / "half of one" / STATE).write_bytes((out / "half" / STATE).read_bytes())
+        shutil.copytree(out / "half" / STATE, out / "half of one" / STATE)
         (out / "kind.txt").write_text(type(job.objective.get_parameter("head.weight")).__name__)
     dist.barrier()
     train_in_shards(toy.job(), half.vary({"steps": 9}), out / "half")
+    for folder in ("from one", "from before"):  # states that one process saved
+        train_in_shards(toy.job(), half.vary({"steps": 9}), out / folder)
     train_in_half(out / "bf16")
     try:
         train_in_shards(toy.job(), toy.CONFIG.vary({"precision": "fp16"}), out / "fp16")

@@ -108,7 +108,14 @@ def test_a_distillation_can_ask_its_teacher_at_every_step(embedded, autoencoder,
 @pytest.mark.parametrize("name", ["vugen.mini_decoupled", "vugen.mini_repa"])
 def test_baselines_train_and_draw(name, embedded, tmp_path):
     run = short(RECIPES[name](), cache=str(tmp_path / "cache"), **{"model.target.size": PIXELS, "model.steps": 2})
-    model = VUGEN.load(trained(run, tmp_path / "run"))
+    job = run.job()
+    train(job, run.train, tmp_path / "run")
+    model = VUGEN.load(tmp_path / "run")
+    assert job.inputs == {
+        "images": IMAGES.open().fingerprint(),
+        "target": model.target.fingerprint(),
+        "VLM": model.vlm.fingerprint(),
+    }
     assert model(IMAGES.open().captions([0]), seeds=[0]).shape == (1, 3, PIXELS, PIXELS)
     logged = (tmp_path / "run" / "log.jsonl").read_text()
     assert ('"alignment"' in logged) == (name == "vugen.mini_repa")

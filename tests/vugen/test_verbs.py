@@ -63,6 +63,7 @@ def test_a_tower_for_another_vlm_is_refused_in_one_line(shipped, tmp_path, capsy
     torch.manual_seed(7)
     build_vlm(tmp_path / "other", JANUS)
     shutil.copytree(shipped.parent / "vlm", tmp_path / "copy")
+    capsys.readouterr()
     for decoders in (["mini/vugen"], ["vq", "mini/vugen"]):
         ask = ["generate", "a dog", "--decoder", *decoders, "--vlm"]
         assert main([*ask, str(tmp_path / "other"), "--out", str(tmp_path / "x")]) == 2

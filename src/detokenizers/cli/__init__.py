@@ -72,7 +72,9 @@ def _run(arguments: list[str]) -> None:
         module = import_module(f".{verb}", __package__)
         # The options of `train` and `distill` are those of a recipe.
         parsed = getattr(module, "parsed", partial(parse, verbs.VERBS[verb], prog=f"detok {verb}"))
-        module.run(parsed(rest))
+        request = parsed(rest)
+        if verb in verbs.SHARED or os.environ.get("RANK", "0") == "0":
+            module.run(request)
     else:
         choose(verbs.VERBS, [verb], prog="detok", description=verbs.__doc__ or "")
 

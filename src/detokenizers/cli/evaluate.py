@@ -27,6 +27,7 @@ class Evaluate(EvaluationConfig, BenchmarkConfig):
 
 def run(request: Evaluate) -> None:
     """Measure, write the report, print the table; with --save-reference only the reference's statistics."""
+    from ..device import is_first
     from ..evaluation.benchmarks.scoring import require_fitting, scored
     from ..evaluation.evaluator import evaluated, reference_saved
 
@@ -37,6 +38,8 @@ def run(request: Evaluate) -> None:
     if request.save_reference:
         print(reference_saved(request.save_reference, request) or waiting(f"writes {request.save_reference}"))
         return
+    if request.bench and not is_first():
+        return  # judges are asked by one process
     report = scored(request) if request.bench else evaluated(request)
     if report is None:
         print(waiting("writes the report"))

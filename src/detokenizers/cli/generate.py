@@ -19,6 +19,8 @@ class Generate(GenerateConfig):
 
 def run(request: Generate) -> None:
     """Draw what is missing, and print where it is."""
+    from ..device import is_first
+
     require_quotes(request.text)
     if not (request.text or request.prompts or request.world or request.bench):
         raise ValueError(
@@ -26,5 +28,7 @@ def run(request: Generate) -> None:
             f"{greedy_options(request, 'decoder')}"
         )
     drawn = drawing.generate(**dict(request))
+    if not is_first():
+        return
     count = f"{len(drawn.rows)} item{'s' * (len(drawn.rows) > 1)}"
     print(f"{count} by {', '.join(drawn.labels)} in {drawn.folder}; look at {drawn.sheet}")

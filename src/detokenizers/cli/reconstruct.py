@@ -18,10 +18,13 @@ class Reconstruct(ReconstructConfig):
 
 def run(request: Reconstruct) -> None:
     """Draw what is missing, measure all, and print the scores."""
+    from ..device import is_first
+
     if not request.images and not request.world:
         raise ValueError(
             f"name pictures or folders of them, or ask for --world N scenes{greedy_options(request, 'decoder')}"
         )
     drawn = drawing.reconstruct(**dict(request))
-    count = f"{len(drawn.rows)} picture{'s' * (len(drawn.rows) != 1)}"
-    print(f"{drawn.table()}\n\n{count} in {drawn.folder}; look at {drawn.sheet}")
+    if is_first():
+        count = f"{len(drawn.rows)} picture{'s' * (len(drawn.rows) != 1)}"
+        print(f"{drawn.table()}\n\n{count} in {drawn.folder}; look at {drawn.sheet}")

@@ -21,3 +21,5 @@ VERBS: dict[str, type[Config]] = {
     kind.__name__.lower(): kind
     for kind in (Generate, Reconstruct, Describe, Demo, Calibrate, Train, Distill, Recipes, Evaluate, Info)
 }
+SHARED = frozenset({"generate", "reconstruct", "train", "distill", "evaluate"})
+"""Verbs whose work several processes share; that of the others is done by the first."""

@@ -6,7 +6,6 @@ rows -Encoded-> arrays [b ...], read from the shards, so a million images need t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from ..ahead import ahead
 from ..checkpoint import fingerprint, save_tensors
 from ..device import rank, world_size
+from ..peers import Peers
 from .sources import Source
 
 SHARD = 1024
@@ -68,7 +68,7 @@ def encoded(
     `workers`, that many other processes read pictures while this one encodes; the arrays are the same.
 
     Raises:
-        ValueError: the source is empty, or `encode` gives NaN.
+        ValueError: the source is empty, `encode` gives NaN, or another process died.
     """
     if not len(source):
         raise ValueError("there are no images to encode")
@@ -78,11 +78,11 @@ def encoded(
     mine = [number for number in range(first, len(shards), processes) if not shards[number].exists()]
     rows = {number: range(starts[number], min(starts[number] + SHARD, count)) for number in mine}
     batches = [some[start : start + batch] for some in rows.values() for start in range(0, len(some), batch)]
-    with ahead(source.images, batches, workers if batches else 0) as images:
-        for number in tqdm(mine, desc=f"encoding {count} images", disable=None if first == 0 else True):
-            save_tensors(shards[number], _encode(images, encode, rows[number], batch))
-    while not all(shard.exists() for shard in shards):  # no barrier: those of torch give up after minutes
-        time.sleep(0.2)
+    with Peers(folder) as peers:
+        with ahead(source.images, batches, workers if batches else 0) as images:
+            for number in tqdm(mine, desc=f"encoding {count} images", disable=None if first == 0 else True):
+                save_tensors(shards[number], _encode(images, encode, rows[number], batch))
+        peers.wait(lambda: all(shard.exists() for shard in shards))
     return Encoded(shards, count)
 
 

@@ -22,6 +22,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from .. import tars
 from ..checkpoint import atomic
 from ..pixels import to_levels
 from ..texts import json_of, require_whole
@@ -49,6 +50,7 @@ class Images(NamedTuple):
 def find(*sources: str | Path) -> list[ImageFile]:
     """List the pictures in files and folders (searched in depth), sorted by id within each; ids must be unique.
 
+    A tar (webdataset) is a folder whose name is no part of an id: the same pictures have the same ids in tars and loose.
     Linked folders are entered, each folder once. What is no picture of the folder's own is left out: hidden files and
     folders, leftovers of killed runs, `__MACOSX`, what our own verbs drew, formats that cannot be read. One line on
     stderr counts the pictures and what was left out, if anything was.
@@ -67,7 +69,8 @@ def _files(source: Path) -> list[ImageFile]:
     if not source.is_dir():
         if not source.exists():
             raise ValueError(f"there is no file or folder at {source}")
-        return [ImageFile(source.stem, source)]
+        if source.suffix != tars.SUFFIX:
+            return [ImageFile(source.stem, source)]
     walk = _Walk(source)
     left_out = "; ".join(
         f"{len(names)} {why} ({', '.join(sorted(names)[:2])}{', ...' if len(names) > 2 else ''})"
@@ -89,6 +92,9 @@ class _Walk:
         self.source, self.files, self.left_out = source, list[ImageFile](), dict[str, list[str]]()
         # Linked folders come last, so that a picture is named after its own folder wherever it has one.
         self.folders, self.linked, self.entered = [source], list[Path](), set[tuple[int, int]]()
+        if source.is_file():
+            self.folders.clear()
+            self._unpack(source, source)
         while self.folders or self.linked:
             self._enter(self.folders.pop() if self.folders else self.linked.pop(0))
 
@@ -116,6 +122,8 @@ class _Walk:
                     self._leave_out("hidden", path)
             elif is_folder:
                 (self.linked if entry.is_symlink() else self.folders).append(path)
+            elif path.suffix == tars.SUFFIX and entry.is_file():
+                self._unpack(path, folder)
             elif is_picture and is_sheet(path):
                 self._leave_out("contact sheets of detok", path)
             elif is_picture and entry.is_file():
@@ -124,6 +132,13 @@ class _Walk:
                 self._leave_out("links to nothing", path)
             elif (guess_type(entry.name)[0] or "").startswith("image/"):
                 self._leave_out("of formats that are not read", path)
+
+    def _unpack(self, tar: Path, folder: Path) -> None:
+        """The pictures in a tar, as if they lay in the folder that it is in."""
+        home = folder.relative_to(self.source)
+        for name in tars.members(tar):
+            if Path(name).suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in Path(name).parts):
+                self.files.append(ImageFile((home / name).with_suffix("").as_posix(), tar / name))
 
     def _leave_out(self, why: str, path: Path) -> None:
         self.left_out.setdefault(why, []).append(path.relative_to(self.source).as_posix())
@@ -169,9 +184,9 @@ def _loaded(path: str | Path, formats: frozenset[str] | None, rgb: Callable[[Ima
 def opened(path: str | Path) -> Iterator[Image.Image]:
     """A picture to be read within the block; whatever Pillow trips over there is one line that names the file."""
     try:
-        with Image.open(path) as image:
+        with Image.open(tars.opened(Path(path)) if tars.inside(Path(path)) else path) as image:
             yield image
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"there is no picture at {path}") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not a picture in a format Pillow can read") from None

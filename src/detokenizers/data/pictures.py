@@ -5,11 +5,12 @@ paths | a number of scenes -pictures-> ids and batches of (ids, images [b 3 s s]
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..pixels import to_tensor
+from ..tars import exists
 from ..texts import text_in
 from .canonical import batches
 from .images import Images, find
@@ -18,17 +19,22 @@ from .world.world import Split, World, WorldConfig
 
 
 class Pictures(NamedTuple):
-    """Ids and captions, and the pictures themselves read batch by batch when iterated."""
+    """Ids and captions, and the pictures themselves, read a batch at a time."""
 
     chunks: list[list[str]]
     """Ids of each batch."""
-    batches: Iterator[Images]
+    read: Callable[[int], Images]
+    """A batch by its number."""
     captions: Mapping[str, str]
     """By id: of scenes, and of pictures with a `NAME.txt` beside them."""
 
     @property
     def ids(self) -> list[str]:
         return [id for chunk in self.chunks for id in chunk]
+
+    @property
+    def batches(self) -> Iterator[Images]:
+        return map(self.read, range(len(self.chunks)))
 
 
 def pictures(
@@ -39,22 +45,20 @@ def pictures(
         raise ValueError("name pictures or folders of them, or ask for --world N scenes; exactly one of the two")
     if paths:
         files = find(*paths)
-        chunks = [[file.id for file in files[first : first + batch]] for first in range(0, len(files), batch)]
-        beside = {file.id: path for file in files if (path := file.path.with_suffix(".txt")).is_file()}
-        texts = {id: text_in(path).strip() for id, path in beside.items()}
-        return Pictures(chunks, batches(files, size, batch, smallest=smallest), texts)
+        few = [files[first : first + batch] for first in range(0, len(files), batch)]
+        return Pictures(
+            [[file.id for file in some] for some in few],
+            lambda number: next(batches(few[number], size, batch, smallest=smallest)),
+            {file.id: text_in(path).strip() for file in files if exists(path := file.path.with_suffix(".txt"))},
+        )
     seeds = [range(first, min(first + batch, world)) for first in range(0, world, batch)]
     chunks = [[f"{split}-{seed:05d}" for seed in few] for few in seeds]
-    ids = [id for chunk in chunks for id in chunk]
-    texts = {id: caption(truth) for id, truth in zip(ids, truths(World(WorldConfig(resolution=size)), world, split))}
-    return Pictures(chunks, scenes(chunks, seeds, size, split), texts)
-
-
-def scenes(chunks: Sequence[list[str]], seeds: Sequence[range], size: int, split: Split) -> Iterator[Images]:
-    """Scenes of the world, drawn when they are asked for."""
-    world = World(WorldConfig(resolution=size))
-    for ids, few in zip(chunks, seeds):
-        yield Images(ids, to_tensor(world.batch(few, split)[0]))
+    scenes, ids = World(WorldConfig(resolution=size)), [id for chunk in chunks for id in chunk]
+    return Pictures(
+        chunks,
+        lambda number: Images(chunks[number], to_tensor(scenes.batch(seeds[number], split)[0])),
+        {id: caption(truth) for id, truth in zip(ids, truths(scenes, world, split))},
+    )
 
 
 def truths(world: World, number: int, split: Split | Literal["prompts"]) -> list[Truth]:

@@ -1,7 +1,8 @@
-"""Where training images come from: the embedded world, or a folder of your own. Rows have numbers; a row's image never
-changes, so a batch is a pure function of its row numbers.
+"""Where training images come from: the embedded world, a folder of your own, or what a library streams. Rows have numbers;
+a row's image never changes, so a batch is a pure function of its row numbers.
 
-WorldImages | FolderImages -open-> Source ; rows -images-> [b 3 h w] in [-1, 1] ; rows -captions-> texts
+WorldImages | FolderImages | WebdatasetImages | DatasetImages -open-> Source
+rows -images-> [b 3 h w] in [-1, 1] ; rows -captions-> texts
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -17,11 +19,14 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from .. import tars
 from ..config import Config
 from ..digests import sha256s_of
 from ..pixels import to_tensor
+from ..texts import text_in
 from .canonical import RULE, Prepared
 from .images import find
+from .streams import Dataset, Stream, Webdataset, kept
 from .world.scenes import caption
 from .world.world import Split, World, WorldConfig
 
@@ -71,9 +76,9 @@ class Folder:
 
     def captions(self, rows: Sequence[int]) -> list[str]:
         texts = [self.files[row].path.with_suffix(".txt") for row in rows]
-        if missing := [path for path in texts if not path.is_file()]:
+        if missing := [path for path in texts if not tars.exists(path)]:
             raise ValueError(f"this needs captions, but there is no {missing[0]}; put a text file beside every image")
-        return [path.read_text(encoding="utf-8").strip() for path in texts]
+        return [text_in(path).strip() for path in texts]
 
     def fingerprint(self) -> str:
         """Of names, contents, captions and the preparation: any change gives another one, a copy elsewhere the same.
@@ -81,7 +86,7 @@ class Folder:
         Files are read in full once and then remembered by size, inode and times (`digests.py`).
         """
         digest = sha256(f"{self.read}".encode())
-        beside = [path for file in self.files if (path := file.path.with_suffix(".txt")).is_file()]
+        beside = [path for file in self.files if tars.exists(path := file.path.with_suffix(".txt"))]
         hashes = sha256s_of([*(file.path for file in self.files), *beside])
         for name, found in zip([*(file.id for file in self.files), *(path.name for path in beside)], hashes):
             digest.update(f"{name} {found}\n".encode(errors="surrogateescape"))
@@ -103,7 +108,7 @@ class WorldImages(Config):
 
 
 class FolderImages(Config):
-    """A folder of images, e.g. ImageNet's train folder."""
+    """A folder of images, e.g. ImageNet's train folder, or of webdataset shards (NAME.jpg and NAME.txt in tars)."""
 
     kind: Literal["folder"] = "folder"
     path: str
@@ -122,7 +127,67 @@ class FolderImages(Config):
         return Folder(self.held_out_path, self.size, self.smallest) if self.held_out_path else None
 
 
-ImageSource = Annotated[WorldImages | FolderImages, Field(discriminator="kind")]
+class StreamedImages(Config):
+    """Pictures that a library reads as a stream, kept once in `copies` and from then on a folder."""
+
+    size: int = Field(ge=8)
+    """Side in pixels, as of a folder's."""
+    smallest: int = Field(default=1, ge=1)
+    """Refuse pictures whose shorter side has fewer pixels."""
+    copies: str = "out/cache/pictures"
+    """Where they are kept, as they were stored."""
+
+    def kept(self, stream: Stream) -> Source:
+        return Folder(str(kept(stream, Path(self.copies))), self.size, self.smallest)
+
+
+class WebdatasetImages(StreamedImages):
+    """Webdataset shards behind paths, addresses or commands; those that lie in a folder can be read as `folder` too."""
+
+    kind: Literal["webdataset"] = "webdataset"
+    shards: str
+    """As webdataset writes them: `https://host/train-{0000..0099}.tar`, `pipe:aws s3 cp s3://...`."""
+    caption: str = "txt"
+    """Suffix of the captions."""
+    held_out_shards: str | None = None
+    """Shards of other images, whose loss is logged beside that of these."""
+
+    def open(self) -> Source:
+        return self.kept(Webdataset(self.shards, self.caption))
+
+    def held_out(self, count: int) -> Source | None:
+        return self.kept(Webdataset(self.held_out_shards, self.caption)) if self.held_out_shards else None
+
+
+class DatasetImages(StreamedImages):
+    """A data set of the Hugging Face Hub, or files in one of its formats (`parquet`, `imagefolder`, `webdataset`)."""
+
+    kind: Literal["dataset"] = "dataset"
+    name: str
+    """A Hub id, or a format with `files`."""
+    files: str | None = None
+    """Which files, if not all: a path or pattern."""
+    revision: str | None = None
+    """A commit of the Hub repository; name one, so that a later start reads the same pictures."""
+    split: str = "train"
+    image: str = "image"
+    """The column of the pictures."""
+    caption: str = ""
+    """The column of the captions, if there is one."""
+    held_out_split: str | None = None
+    """A split of other images, whose loss is logged beside that of these."""
+
+    def open(self) -> Source:
+        return self._split(self.split)
+
+    def held_out(self, count: int) -> Source | None:
+        return self._split(self.held_out_split) if self.held_out_split else None
+
+    def _split(self, split: str) -> Source:
+        return self.kept(Dataset(self.name, self.files, self.revision, split, self.image, self.caption))
+
+
+ImageSource = Annotated[WorldImages | FolderImages | WebdatasetImages | DatasetImages, Field(discriminator="kind")]
 
 
 def shuffled_rows(part: int, size: int, count: int) -> list[int]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..decoder import FlowDecoder, needed, require_same_codes
 from ..flow.solvers import OnStep, Progress, Solver, euler
-from ..hub.sharing import OnHub
+from ..hub.on_hub import OnHub
 from ..protocols import Grid, VisualTokenizer, VisualTokens
 from .calibration import Calibration, Observer, proxy_features, require_unit_rows
 from .lcdm import LCDM, Expectation

@@ -6,7 +6,6 @@ images -frozen VQ encoder, calibrated distributions-> map ; PixelRun -> OneStepR
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -176,9 +175,4 @@ def one_step() -> OneStepRun:
 RECIPES = {f"dcdd.{row.__name__}": row for row in (janus_pixel_m, janus_one_step, mini_pixels, one_step)}
 
 
-def load(folder: Path) -> PixelDCDD:
-    """What `dt.load` makes of a folder of kind `dcdd_pixels`."""
-    return PixelDCDD.load(folder)
-
-
-KINDS = {"dcdd_pixels": load}
+KINDS = {"dcdd_pixels": PixelDCDD.load}

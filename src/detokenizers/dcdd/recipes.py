@@ -157,7 +157,10 @@ def mini_paper() -> DCDDRun:
 
 
 def _mini_row(name: str, **changes: object) -> DCDDRun:
-    """A row of Table 4: the same start, data, steps and seed; only what the decoder reads differs."""
+    """A row of Table 4: the same start, data, steps and seed; only what the decoder reads differs.
+
+    `runs/mini_cpu.sh` starts all of them from `dcdd.mini`, which has learnt every sharpness, so that none is at home.
+    """
     shared = {"recipe": f"dcdd.{name}", "start": "mini/dcdd", "distribution": Proxy(), "images.count": 9600}
     shared |= {"decoder.calibration": Calibration(), "train.steps": 600, "train.lr": 5e-4}
     return mini().vary({**shared, **{key.replace("__", "."): value for key, value in changes.items()}})

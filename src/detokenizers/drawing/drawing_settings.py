@@ -33,6 +33,11 @@ class DrawingConfig(Config):
     decode_batch: AtLeastOne = 1
     """Pictures that a decoder draws at once, at most. One is the same to the byte for any request; more are faster, and
     the same up to rounding, since kernels round by the size of a batch."""
+    shards: NotNegative = 0
+    """Put so many pictures at a time into one tar, as webdataset has them, instead of leaving a file each; 0 keeps files.
+    `evaluate` and training read either."""
+    ray: NotNegative = 0
+    """Draw with so many workers of Ray (the extra `ray`), on the cluster of RAY_ADDRESS or on this machine."""
     device: str = "auto"
     """`auto` (CUDA if there is any), `cpu`, `cuda`, `cuda:1`."""
 

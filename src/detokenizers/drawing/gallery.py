@@ -1,6 +1,6 @@
 """The folder a drawing verb leaves: one PNG per decoder and item, each carrying how it was made, and what sums them up.
 
-OUT/DECODER/ITEM.png, OUT/tokens/ITEM.safetensors, OUT/manifest.jsonl, OUT/sheet.png.
+OUT/DECODER/ITEM.png, OUT/tokens/ITEM.safetensors, OUT/manifest.jsonl, OUT/sheet.png; in shards OUT/DECODER/*.tar.
 A picture is written whole or not at all, so what is there is done; one that was made otherwise is an error. The
 manifest is there as soon as a picture is, and lists all that was ever drawn into the folder.
 """
@@ -23,10 +23,13 @@ from torch import Tensor
 from ..checkpoint import write_text
 from ..data.images import notes_of, save_png, upright
 from ..data.marks import MANIFEST, MARK, RESULTS, SHEET, TABLE, require_ours
+from ..device import is_first
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
 from ..evaluation.tables import table
 from ..pixels import to_tensor
+from ..tars import Packed, exists
+from .shards import pack
 
 ORIGINAL = "original"
 ROWS = 24
@@ -42,9 +45,16 @@ class Gallery:
         require_ours(folder, MANIFEST)
         self.folder = folder
         self.expected: Sequence[Notes] = ()
+        self._files: dict[str, Packed] = {}
+
+    def files(self, label: str) -> Packed:
+        """A decoder's pictures, loose and in shards."""
+        if label not in self._files:
+            self._files[label] = Packed(self.folder / label)
+        return self._files[label]
 
     def path(self, label: str, id: str) -> Path:
-        return self.folder / label / f"{id}.png"
+        return self.files(label).path(f"{id}.png")
 
     def lacks(self, label: str, id: str, notes: Notes) -> bool:
         """Whether a picture is still to be drawn.
@@ -53,18 +63,28 @@ class Gallery:
             ValueError: it is there, but was made otherwise.
         """
         path = self.path(label, id)
-        if not path.exists():
+        if not exists(path):
             return True
         require_same(path, notes_of(path), notes)
         return False
 
     def keep(self, label: str, id: str, image: Float[Tensor, "3 h w"], notes: Notes) -> None:
         """Write a picture with its notes and the versions that drew it; after the first, the manifest."""
-        save_png(self.path(label, id), image, {**notes, "versions": VERSIONS})
+        save_png(self.folder / label / f"{id}.png", image, {**notes, "versions": VERSIONS})
         if self.expected:
             known = self.rows()
             self._write(known | {row["id"]: row for row in self.expected if row["id"] not in known})
             self.expected = ()
+
+    def pack(self, label: str, number: int, prompts: Mapping[str, str | None]) -> None:
+        """Move pictures of these ids, with their prompts, into the shard of this number."""
+        texts = {f"{id}.txt": prompt for id, prompt in prompts.items() if prompt is not None}
+        pack(self.files(label), number, [f"{id}.png" for id in prompts], texts)
+
+    def packed(self, label: str, ids: Iterable[str]) -> bool:
+        """Whether all of these are in shards now, whoever wrote them."""
+        self.files(label).refresh()
+        return all(f"{id}.png" in self.files(label).where for id in ids)
 
     def show(
         self,
@@ -79,7 +99,7 @@ class Gallery:
         Args:
             confidence: of an item's tokens, by id.
         """
-        drawn = (row for row in rows if all(self.path(label, row["id"]).exists() for label in labels))
+        drawn = (row for row in rows if all(exists(self.path(label, row["id"])) for label in labels))
         few = list(islice(drawn, ROWS))
         heat = None if confidence is None else 1 - torch.stack([confidence(row["id"]) for row in few])
         columns = {label: torch.cat([self.image(label, row["id"]) for row in few]) for label in labels}
@@ -94,7 +114,7 @@ class Gallery:
 
     def expect(self, rows: Sequence[Notes]) -> None:
         """Set the rows that the manifest gets with the first new picture, which make the folder ours."""
-        self.expected = rows
+        self.expected = rows if is_first() else ()
 
     def record(self, rows: Iterable[Notes]) -> list[Notes]:
         """Write the manifest of what has been drawn, one line of JSON per item: these items and all earlier ones."""
@@ -104,9 +124,7 @@ class Gallery:
             every = before if set(row["decoders"]) <= set(before) else [*dict.fromkeys([*row["decoders"], *before])]
             known[row["id"]] = {**known.get(row["id"], {}), **row, "decoders": every}
         # Asked for once and never drawn (a typo, for example): left out, or it would count as missing for ever.
-        drawn = {
-            id: row for id, row in known.items() if any(self.path(label, id).exists() for label in row["decoders"])
-        }
+        drawn = {id: row for id, row in known.items() if any(exists(self.path(label, id)) for label in row["decoders"])}
         self._write(drawn)
         return list(drawn.values())
 
@@ -148,7 +166,7 @@ class Drawn:
         return self.gallery.folder
 
     def paths(self, label: str) -> list[Path]:
-        """The pictures of one decoder, in the order of `rows`."""
+        """The pictures of one decoder, in the order of `rows`; in shards, paths that lead into tars (`tars.opened`)."""
         return [self.gallery.path(label, row["id"]) for row in self.rows]
 
     def table(self) -> str:

@@ -5,7 +5,7 @@ prompts -> items (id, text, seed) -VLM, in batches, observed for all decoders of
 
 What an item looks like depends on its prompt and its seed, which its file gives, or which follows from its id and
 `seed`. Every batch of a call has the same shape, whatever is in it, so that neither order nor an interruption can
-change a byte; what is there already is not drawn again.
+change a byte, nor the number of processes that share the items; what is there already is not drawn again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
+from ..data.marks import SHEET
 from ..device import device_of
 from ..papers import load_vlm
 from ..protocols import TokenVLM, VisualTokens
@@ -40,7 +40,8 @@ from .drawing_settings import GenerateConfig
 from .gallery import Drawn, Gallery
 from .items import Item, items_of, prompts_of
 from .kept_tokens import KeptTokens
-from .layouts import layout_of
+from .layouts import Layout, layout_of
+from .sharing import Progress, drawn_together
 
 
 def generate(
@@ -50,7 +51,8 @@ def generate(
     decoder: Named = ("mini/dcdd",),
     **settings: Any,
 ) -> Drawn:
-    """Draw what is missing, then write manifest and contact sheet.
+    """Draw what is missing, then write manifest and contact sheet; of several processes each draws its share, and the
+    first writes these two when all is there.
 
     Args:
         text: what to draw, one prompt or several.
@@ -60,7 +62,7 @@ def generate(
         settings: the others of `GenerateConfig`; `out` is needed.
 
     Raises:
-        ValueError: a setting does not fit, or a picture is there and was made otherwise.
+        ValueError: a setting does not fit, a picture is there and was made otherwise, or another process died.
     """
     asked = labelled(decoder)
     config = GenerateConfig.parse(
@@ -71,20 +73,15 @@ def generate(
             **settings,
         }
     )
-    layout = layout_of(config) if config.bench else None
-    items, gallery = items_of(config, layout.pictures if layout else prompts_of(config)), Gallery(config.out)
-    device = device_of(config.device)
-    model = cache(lambda: load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm)
     if config.compare:
         asked = [(BASELINE, BASELINE), *(pair for pair in asked if pair[1] != BASELINE)]
-    decoders = load_decoders(asked, lambda: model().tokenizer, device, vlm if isinstance(vlm, str) else None)
-    sampler = model() if of_tokens(decoders) else None
-    if sampler is not None:
-        sampler.check([item.text for item in items])
-    generation = Generation(config, sampler, decoders, gallery)
-    generation.draw(items)
-    if layout:
-        layout.finish(gallery, decoders)
+    generation = prepared(config, vlm, asked)
+    items, gallery, decoders = generation.items, generation.gallery, generation.decoders
+    gallery.expect([generation.row(item) for item in items])
+    if not drawn_together(generation, config.out, "drawing", (prepared, config, vlm, asked), config.ray):
+        return Drawn(gallery, tuple(decoders), tuple(generation.row(item) for item in items), config.out / SHEET)
+    if generation.layout:
+        generation.layout.finish(gallery, decoders)
     rows = gallery.record(generation.row(item) for item in items)
     ids = {item.id for item in items}
     sheet = gallery.show(
@@ -96,13 +93,37 @@ def generate(
     return Drawn(gallery, tuple(decoders), tuple(row for row in rows if row["id"] in ids), sheet)
 
 
+def prepared(config: GenerateConfig, vlm: str | TokenVLM, asked: Sequence[tuple[str, str | Drawer]]) -> Generation:
+    """All that draws a unit of what is asked for.
+
+    Raises:
+        ValueError: a setting does not fit, or the VLM cannot read a prompt.
+    """
+    layout = layout_of(config) if config.bench else None
+    items, gallery = items_of(config, layout.pictures if layout else prompts_of(config)), Gallery(config.out)
+    device = device_of(config.device)
+    model = cache(lambda: load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm)
+    decoders = load_decoders(asked, lambda: model().tokenizer, device, vlm if isinstance(vlm, str) else None)
+    sampler = model() if of_tokens(decoders) else None
+    if sampler is not None:
+        sampler.check([item.text for item in items])
+    return Generation(config, sampler, decoders, gallery, items, layout)
+
+
 class Generation:
-    """A VLM, where a decoder draws from its tokens, decoders, and the gallery they fill."""
+    """A VLM, where a decoder draws from its tokens, decoders, and the items that they draw into a gallery."""
 
     def __init__(
-        self, config: GenerateConfig, vlm: TokenVLM | None, decoders: Mapping[str, Drawer], gallery: Gallery
+        self,
+        config: GenerateConfig,
+        vlm: TokenVLM | None,
+        decoders: Mapping[str, Drawer],
+        gallery: Gallery,
+        items: Sequence[Item],
+        layout: Layout | None = None,
     ) -> None:
         self.config, self.vlm, self.decoders, self.gallery = config, vlm, decoders, gallery
+        self.items, self.layout = items, layout
         self.of_tokens = of_tokens(decoders)
         self.observers = observers_of(self.of_tokens)
         self.tokens = KeptTokens(gallery.folder)
@@ -119,21 +140,39 @@ class Generation:
             self.note = f"{config.vlm}, guidance {guidance:g}, "
         self.weights = {label: decoder.fingerprint() for label, decoder in decoders.items()}
         self.steps = steps_of(config.steps, decoders)
+        self.width = 0 if vlm is None else vlm.width([item.text for item in items])
+        self.rows = evenly(len(items), config.batch)
+        self.decode_rows = evenly(len(items), config.decode_batch)
+        self.units = list(chunks(items, config.shards or self.rows))
 
-    def draw(self, items: Sequence[Item]) -> None:
-        """Draw every picture that is not there yet."""
-        self.gallery.expect([self.row(item) for item in items])
-        self.width = 0 if self.vlm is None else self.vlm.width([item.text for item in items])
-        self.rows = evenly(len(items), self.config.batch)
-        self.decode_rows = evenly(len(items), self.config.decode_batch)
+    @property
+    def sizes(self) -> list[int]:
+        return [len(unit) for unit in self.units]
+
+    def draw(self, unit: int, progress: Progress) -> None:
+        """Draw every picture of a unit that is not there yet, and make it a shard if that is asked for."""
+        items = self.units[unit]
         open_items = [item for item in items if self.lacking(item)]
-        with tqdm(total=len(items), initial=len(items) - len(open_items), desc="drawing", disable=None) as bar:
-            for batch in chunks(open_items, self.rows):
-                self.sample([item for item in batch if self.lacks_tokens(item)])
-                for few in chunks(batch, self.decode_rows):
-                    for label in self.decoders:
-                        self.decode(label, [item for item in few if label in self.lacking(item)])
-                    bar.update(len(few))
+        progress(len(items) - len(open_items))
+        for batch in chunks(open_items, self.rows):
+            self.sample([item for item in batch if self.lacks_tokens(item)])
+            for few in chunks(batch, self.decode_rows):
+                for label in self.decoders:
+                    self.decode(label, [item for item in few if label in self.lacking(item)])
+                progress(len(few))
+        if self.config.shards:
+            self.tokens.pack(unit, [item.id for item in items])
+            for label in self.decoders:
+                self.gallery.pack(label, unit, {item.id: item.text for item in items})
+
+    def done(self, unit: int) -> bool:
+        """Whether every picture of a unit is there, and in a shard if that is asked for."""
+        items = self.units[unit]
+        if self.config.shards:
+            if not all(self.gallery.packed(label, [item.id for item in items]) for label in self.decoders):
+                return False  # and another process may be moving them
+            self.tokens.files.refresh()
+        return not any([self.lacking(item) for item in items])
 
     def lacking(self, item: Item) -> list[str]:
         """Labels of the decoders that have not drawn this item."""

@@ -59,6 +59,8 @@ def layout_of(config: GenerateConfig) -> Layout:
     """
     if config.text or config.prompts or config.world or config.per_prompt > 1:
         raise ValueError("--bench brings its own prompts and number of pictures; give no others beside it")
+    if config.shards:
+        raise ValueError("official scripts look for the pictures of a benchmark one by one; leave --shards out")
     assert config.bench
     return LAYOUTS[config.bench](config)
 

@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from ..checkpoint import fingerprint
 from ..data.images import Images
-from ..data.marks import RESULTS, require_ours
-from ..data.pictures import pictures
+from ..data.marks import RESULTS, SHEET, require_ours
+from ..data.pictures import Pictures, pictures
 from ..device import device_of
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
 from ..evaluation.reporting import finite_list
@@ -27,10 +26,12 @@ from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..papers import load_tokenizer
 from ..protocols import Decoder, TokenVLM, VisualTokenizer
 from ..seeds import item_seed
-from .batching import evenly, filled
-from .decoders import Named, labelled, load_decoders, of_tokens, steps_note, steps_of
+from ..tars import exists
+from .batching import chunks, evenly, filled
+from .decoders import Drawer, Named, labelled, load_decoders, of_tokens, steps_note, steps_of
 from .drawing_settings import ReconstructConfig
 from .gallery import ORIGINAL, Drawn, Gallery
+from .sharing import Progress, drawn_together
 
 MEASURES = {"psnr": Metric("PSNR", "higher", "dB"), "ssim": Metric("SSIM-uniform7", "higher")}
 RESAMPLES = 1000
@@ -43,7 +44,8 @@ def reconstruct(
     decoder: Named = ("vq", "mini/dcdd"),
     **settings: Any,
 ) -> Drawn:
-    """Draw what is missing, measure all, write results and contact sheet.
+    """Draw what is missing, measure all, write results and contact sheet; of several processes each draws its share, and
+    the first does the rest when all is there.
 
     Args:
         images: pictures and folders of pictures; with `world=N` scenes of the embedded world instead.
@@ -52,7 +54,7 @@ def reconstruct(
         settings: the others of `ReconstructConfig`; `out` is needed.
 
     Raises:
-        ValueError: a setting does not fit, or a picture is there and was made otherwise.
+        ValueError: a setting does not fit, a picture is there and was made otherwise, or another process died.
     """
     asked = labelled(decoder)
     config = ReconstructConfig.parse(
@@ -63,26 +65,22 @@ def reconstruct(
             **settings,
         }
     )
-    gallery, device = Gallery(config.out), device_of(config.device)
     require_ours(config.out, RESULTS)
-    tokenizer = load_tokenizer(vlm, device=device) if isinstance(vlm, str) else vlm.tokenizer
-    # Chunks of a size in which a picture does not depend on its company, and as many rows in the last one.
-    size = evenly(config.decode_batch, config.decode_batch)
-    found = pictures(config.images, config.world, tokenizer.image_size, size, config.split, config.smallest)
-    loaded = load_decoders(asked, lambda: tokenizer, device)
-    decoders = of_tokens(loaded)
-    if others := sorted(loaded.keys() - decoders.keys()):
-        raise ValueError(f"{others[0]} draws from prompts, not from pictures; use it with generate")
-    gallery.expect([{"id": id, "decoders": list(decoders)} for id in found.ids])
-    task = Reconstruction(config, tokenizer, decoders, gallery, found.captions, rows=evenly(len(found.ids), size))
+    task = prepared(config, vlm, asked)
+    gallery, decoders, found = task.gallery, task.decoders, task.found
+    every = [{"id": id, "decoders": list(decoders)} for id in found.ids]
+    gallery.expect(every)
+    if not drawn_together(task, config.out, "reconstructing", (prepared, config, vlm, asked), config.ray):
+        return Drawn(gallery, tuple(decoders), tuple(every), config.out / SHEET)
     columns: dict[str, dict[str, list[Tensor]]] = {label: {name: [] for name in MEASURES} for label in decoders}
-    for batch in tqdm(found.batches, desc="reconstructing", total=len(found.chunks), disable=None):
-        for label, drawn in task.drawn(batch, device).items():
-            for name, values in similarity(drawn, batch.images).items():
+    for ids in found.chunks:
+        read = {label: torch.cat([gallery.image(label, id) for id in ids]) for label in (ORIGINAL, *decoders)}
+        for label in decoders:
+            for name, values in similarity(read[label], read[ORIGINAL]).items():
                 columns[label][name].append(values)
     values = {label: {name: torch.cat(parts) for name, parts in row.items()} for label, row in columns.items()}
     scores = {label: summary(row, config.seed) for label, row in values.items()}
-    rows = gallery.record({"id": id, "decoders": list(decoders)} for id in found.ids)
+    rows = gallery.record(every)
     sheet = gallery.show(rows, [ORIGINAL, *decoders], note=f"{config.vlm}; {steps_note(task.steps)}")
     ids = set(found.ids)
     result = Drawn(gallery, tuple(decoders), tuple(row for row in rows if row["id"] in ids), sheet, scores)
@@ -92,7 +90,7 @@ def reconstruct(
             "kind": "reconstruction",
             "n": len(found.ids),
             "seed": config.seed,
-            **provenance(device, settings),
+            **provenance(task.device, settings),
             "decoders": {
                 label: {
                     "metrics": scores[label],
@@ -107,8 +105,28 @@ def reconstruct(
     return result
 
 
+def prepared(
+    config: ReconstructConfig, vlm: str | TokenVLM, asked: Sequence[tuple[str, str | Drawer]]
+) -> Reconstruction:
+    """All that draws a unit of what is asked for.
+
+    Raises:
+        ValueError: a setting does not fit, or a decoder does not draw from pictures.
+    """
+    gallery, device = Gallery(config.out), device_of(config.device)
+    tokenizer = load_tokenizer(vlm, device=device) if isinstance(vlm, str) else vlm.tokenizer
+    # Chunks of a size in which a picture does not depend on its company, and as many rows in the last one.
+    size = evenly(config.decode_batch, config.decode_batch)
+    found = pictures(config.images, config.world, tokenizer.image_size, size, config.split, config.smallest)
+    loaded = load_decoders(asked, lambda: tokenizer, device)
+    decoders = of_tokens(loaded)
+    if others := sorted(loaded.keys() - decoders.keys()):
+        raise ValueError(f"{others[0]} draws from prompts, not from pictures; use it with generate")
+    return Reconstruction(config, tokenizer, decoders, gallery, found, device)
+
+
 class Reconstruction:
-    """A tokenizer, decoders, and the gallery they fill; every batch is drawn in `rows` rows."""
+    """A tokenizer, decoders, and the pictures whose copies they draw into a gallery; every batch has `rows` rows."""
 
     def __init__(
         self,
@@ -116,11 +134,14 @@ class Reconstruction:
         tokenizer: VisualTokenizer,
         decoders: Mapping[str, Decoder],
         gallery: Gallery,
-        captions: Mapping[str, str],
-        rows: int,
+        found: Pictures,
+        device: torch.device,
     ) -> None:
-        self.seed, self.rows, self.captions = config.seed, rows, captions
-        self.tokenizer, self.decoders, self.gallery = tokenizer, decoders, gallery
+        self.config, self.tokenizer, self.decoders, self.gallery = config, tokenizer, decoders, gallery
+        self.found, self.device = found, device
+        size = len(found.chunks[0])
+        self.rows = evenly(len(found.ids), size)
+        self.units = list(chunks(range(len(found.chunks)), -(-config.shards // size) or 1))
         self.steps = steps_of(config.steps, decoders)
         shared = {"vlm": config.vlm, "vlm_weights": tokenizer.fingerprint()}
         self.how = {
@@ -129,29 +150,63 @@ class Reconstruction:
             for label, one in decoders.items()
         }
 
-    def drawn(self, batch: Images, device: torch.device) -> dict[str, Float[Tensor, "b 3 s s"]]:
-        """Draw what is missing of a batch, and read it back, by decoder."""
-        originals = {id: {"picture": fingerprint(image)[:16]} for id, image in zip(*batch)}
-        for id, image in zip(*batch):
-            if self.gallery.lacks(ORIGINAL, id, originals[id]):
-                self.gallery.keep(ORIGINAL, id, image, originals[id])
+    @property
+    def sizes(self) -> list[int]:
+        return [sum(len(self.found.chunks[number]) for number in unit) for unit in self.units]
+
+    def draw(self, unit: int, progress: Progress) -> None:
+        """Draw what is missing of a unit, and make it a shard if that is asked for."""
+        for number in self.units[unit]:
+            self.draw_batch(self.found.read(number))
+            progress(len(self.found.chunks[number]))
+        if self.config.shards:
+            for label in (ORIGINAL, *self.decoders):
+                self.gallery.pack(label, unit, dict.fromkeys(self.ids(unit)))
+
+    def done(self, unit: int) -> bool:
+        """Whether every picture of a unit is there, and in a shard if that is asked for."""
+        labels, ids = (ORIGINAL, *self.decoders), self.ids(unit)
+        if self.config.shards and not all(self.gallery.packed(label, ids) for label in labels):
+            return False
+        if not all(exists(self.gallery.path(label, id)) for label in labels for id in ids):
+            return False
+        return not any(self.lacking(self.found.read(number), label) for number in self.units[unit] for label in labels)
+
+    def ids(self, unit: int) -> list[str]:
+        return [id for number in self.units[unit] for id in self.found.chunks[number]]
+
+    def notes(self, batch: Images, label: str) -> list[dict[str, Any]]:
+        """What decides each picture of a batch."""
+        originals = [{"picture": fingerprint(image)[:16]} for image in batch.images]
+        if label == ORIGINAL:
+            return originals
+        given = self.found.captions if "captions" in getattr(self.decoders[label], "options", ()) else {}
+        texts = [{"caption": given[id]} if id in given else {} for id in batch.ids]
+        return [
+            {"id": id, **one, **text, "seed": item_seed(self.config.seed, id), **self.how[label]}
+            for id, one, text in zip(batch.ids, originals, texts)
+        ]
+
+    def lacking(self, batch: Images, label: str) -> list[int]:
+        """The rows of a batch that are still to be drawn."""
+        notes = self.notes(batch, label)
+        return [row for row, id in enumerate(batch.ids) if self.gallery.lacks(label, id, notes[row])]
+
+    def draw_batch(self, batch: Images) -> None:
+        """Draw what is missing of a batch."""
+        notes = self.notes(batch, ORIGINAL)
+        for row in self.lacking(batch, ORIGINAL):
+            self.gallery.keep(ORIGINAL, batch.ids[row], batch.images[row], notes[row])
         for label, decoder in self.decoders.items():
-            told = self.captions if "captions" in getattr(decoder, "options", ()) else {}
-            texts = {id: {"caption": told[id]} if id in told else {} for id in batch.ids}
-            notes = {
-                id: {"id": id, **one, **texts[id], "seed": item_seed(self.seed, id), **self.how[label]}
-                for id, one in originals.items()
-            }
-            lacking = [row for row, id in enumerate(batch.ids) if self.gallery.lacks(label, id, notes[id])]
-            if lacking:
-                rows = filled(lacking, self.rows)
-                tokens = decoder.read(batch.images[rows].to(device), self.tokenizer)
-                ids = [batch.ids[row] for row in rows]
-                tokens = replace(tokens, captions=[self.captions.get(id, "") for id in ids])
-                seeds = [notes[id]["seed"] for id in ids]
-                for row, image in zip(lacking, decoder(tokens, steps=self.steps.get(label), seeds=seeds)):
-                    self.gallery.keep(label, batch.ids[row], image, notes[batch.ids[row]])
-        return {label: torch.cat([self.gallery.image(label, id) for id in batch.ids]) for label in self.decoders}
+            if not (lacking := self.lacking(batch, label)):
+                continue
+            notes, rows = self.notes(batch, label), filled(lacking, self.rows)
+            tokens = decoder.read(batch.images[rows].to(self.device), self.tokenizer)
+            captions = [self.found.captions.get(batch.ids[row], "") for row in rows]
+            seeds = [notes[row]["seed"] for row in rows]
+            images = decoder(replace(tokens, captions=captions), steps=self.steps.get(label), seeds=seeds)
+            for row, image in zip(lacking, images):
+                self.gallery.keep(label, batch.ids[row], image, notes[row])
 
 
 def similarity(drawn: Float[Tensor, "b 3 s s"], originals: Float[Tensor, "b 3 s s"]) -> dict[str, Float[Tensor, "b"]]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import tars
 from ..data.canonical import PNG, AnySize, AsIs, Prepared
 from ..data.images import ImageFile, find
 from ..data.marks import MANIFEST
@@ -32,7 +33,9 @@ class FolderSide:
 
     def __init__(self, files: Sequence[ImageFile], read: Read) -> None:
         self.paths = {file.id: file.path for file in files}
-        self.roots = frozenset(file.path.parents[file.id.count("/")].resolve() for file in files)
+        self.roots = frozenset(
+            file.path.parents[file.id.count("/") + bool(tars.inside(file.path))].resolve() for file in files
+        )
         self.reader = read
 
     def read(self, id: str) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ from ..data.images import ImageFile
 from ..data.marks import TOKENS
 from ..nn.codebook import perplexity, usage
 from ..pretrained.vlm.loading import load_tokenizer
+from ..tars import Packed, exists
 from .measures import Scores
 from .results import Metric, measured
 
@@ -30,7 +31,8 @@ def codebook_scores(home: Path, ids: Sequence[str], decoders: Sequence[str]) -> 
     tokens = tokens_beside(home / "any")
     if tokens is None:
         raise ValueError(f"codebook counts tokens, and {home} keeps none; measure a folder that `detok generate` left")
-    paths = [tokens / f"{id}.safetensors" for id in ids]
+    packed = Packed(tokens)
+    paths = [packed.path(f"{id}.safetensors") for id in ids]
     notes = notes_in(paths[0])
     # Tokens of before there was such a note name their VLM, which has to be loaded for it.
     size = notes["codes"] if "codes" in notes else len(load_tokenizer(notes.get("vlm", "mini")).codebook)
@@ -55,12 +57,12 @@ def same_tokens(rows: Mapping[str, Sequence[ImageFile]], ids: Sequence[str]) -> 
     homes = [tokens_beside(files[0].path) for files in rows.values()]
     if None in homes:
         return "unknown"
-    first, *others = dict.fromkeys(home for home in homes if home)
+    packed = [Packed(home) for home in dict.fromkeys(home for home in homes if home)]
     for id in ids:
-        kept = [home / f"{id}.safetensors" for home in (first, *others)]
-        if not all(path.exists() for path in kept):
+        kept = [home.path(f"{id}.safetensors") for home in packed]
+        if not all(map(exists, kept)):
             return "unknown"
-        one, *more = (load_tensors(path)["ids"] for path in kept) if others else (torch.empty(0),)
+        one, *more = (load_tensors(path)["ids"] for path in kept) if len(packed) > 1 else (torch.empty(0),)
         if any(not one.equal(other) for other in more):
             return f"no ({id})"
     return "yes"

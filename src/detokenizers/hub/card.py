@@ -28,7 +28,7 @@ pipe = dt.pipeline("{id}")
 image = pipe("a red apple on a wooden table").images[0]
 ```"""
 DECODER = """```bash
-detok generate "a red apple on a wooden table" --decoder {id} --out out/apple    # --vlm: the one it was trained for
+detok generate "a red apple on a wooden table" --vlm {vlm} --decoder {id} --out out/apple
 ```
 
 ```python
@@ -55,11 +55,14 @@ class Part(NamedTuple):
         return self.name.count("/") == 1 and not own
 
     @property
+    def public(self) -> bool:
+        """Whether others find the part by this name."""
+        return self.on_hub or self.name.split("/")[0] == "mini"
+
+    @property
     def shown(self) -> str:
         """The name; of a folder on the machine that trained only its last part."""
-        return (
-            self.name if self.on_hub or self.name.startswith(("mini", "llamagen")) else f"folder {Path(self.name).name}"
-        )
+        return self.name if self.public or self.name.startswith("llamagen-") else f"folder {Path(self.name).name}"
 
 
 def card_of(
@@ -91,6 +94,7 @@ def card_of(
     whole = Licence(license, license) if license else together(licences.values())
     kind = next((found["kind"] for found in settings.values() if "kind" in found), "model")
     run = next((path for path in settings if path.name == RUN), None)
+    vlm = next((part.name for part in parts if part.setting == "vlm" and part.public), "THE-VLM-IT-WAS-TRAINED-FOR")
     numbers = None if results is None else measured(Path(results), row)
     name, is_pipeline, shown = (repo_id or "OWNER/NAME"), (folder / INDEX).is_file(), samples(folder, sheet)
     named = whole.id == "other"
@@ -110,7 +114,7 @@ def card_of(
         f"A `{kind}` of `detokenizers`, which turns what vision-language models compute for an image into pixels.",
         *([f"![samples]({shown})"] if shown else []),
         "## Use",
-        PIPELINE.format(id=name) if is_pipeline else DECODER.format(id=name),
+        PIPELINE.format(id=name) if is_pipeline else DECODER.format(id=name, vlm=vlm),
         "## Training",
         training(settings[run], run.relative_to(folder).as_posix()) if run else "No record of a training is here.",
         "## Evaluation",
@@ -161,11 +165,18 @@ def measured(path: Path, row: str | None) -> Numbers:
     if row not in found["decoders"]:
         raise ValueError(f"{path} has no row {row!r}; it has {', '.join(found['decoders'])}")
     protocol = found.get("protocol") or {}
-    tag = f"{protocol['name']} v{protocol['version']}" if protocol else found["kind"]
-    networks = [one["identity"] for one in found.get("extractors", {}).values()]
-    # A measure's identity is that of its network, which has a hash, or else just its name.
-    judges = sorted({*networks, *(one for one in found.get("measures", {}).values() if ":" in one)})
-    about = {"protocol": tag, "n": found["n"], "seed": found["seed"], **({"judges": judges} if judges else {})}
+    tag = f"{protocol['name']} v{protocol['version']}" if protocol else found.get("tag") or found["kind"]
+    number = found["n"] if isinstance(found["n"], int) else found["n"][row]  # benchmarks count each decoder's pictures
+    networks = (
+        [found["judge"]] if "judge" in found else [one["identity"] for one in found.get("extractors", {}).values()]
+    )
+    measures = found.get("measures", {})
+
+    def judges(key: str) -> list[str]:
+        # A distance is its extractor's; a measure's identity is its network's, which has a hash, or else just its name.
+        own = measures.get(key.replace("_", "-"))
+        return networks if own is None else [own] if ":" in own else []
+
     entries = [
         EvalResult(
             task_type="image-to-image" if found["kind"] == "reconstruction" else "text-to-image",
@@ -174,12 +185,15 @@ def measured(path: Path, row: str | None) -> Numbers:
             metric_type=key,
             metric_name=one["label"],
             metric_value=one["value"],
-            metric_args=about | {name: one[name] for name in ("low", "high") if one.get(name) is not None},
+            metric_args={"protocol": tag, "n": number, "seed": found["seed"]}
+            | ({"judges": judges(key)} if judges(key) else {})
+            | {name: one[name] for name in ("low", "high") if one.get(name) is not None},
         )
         for key, one in found["decoders"][row]["metrics"].items()
         if one["value"] is not None
     ]
-    how = f"protocol {tag}, N = {found['n']}, judged by {', '.join(judges) or 'no network'}"
+    seen = sorted({network for key in found["decoders"][row]["metrics"] for network in judges(key)})
+    how = f"protocol {tag}, N = {number}, judged by {', '.join(seen) or 'no network'}"
     table = text_in(path.parent / TABLE, "table of the results").strip()
     return Numbers(f"This model is the row `{row}`; {how}.\n\n{table}", entries)
 

@@ -20,7 +20,7 @@ from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..flow.noise import noise as draw_noise
 from ..flow.solvers import OnStep, Progress
-from ..hub.sharing import OnHub
+from ..hub.on_hub import OnHub
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .distributions import Hard, TokenInput
 from .heads import Decoding, Flow, Head, HeadConfig

@@ -1,6 +1,6 @@
-"""What the pipelines have in common: seeds, steps that can be watched, kinds of output, the parts that users reach for.
+"""What the pipelines have in common: steps that can be watched, the parts that users reach for, LoRA, saving, the Hub.
 
-generators -seeds_of-> one seed a picture ; given, seeds -drawn-> latents -> images [-1, 1] -as_output-> pil | np | pt
+given, seeds -latents, step by step-> latents -decode-> images
 """
 
 from __future__ import annotations
@@ -8,26 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, FluxTransformer2DModel
 from diffusers.loaders import FluxLoraLoaderMixin
 from huggingface_hub import HfApi, snapshot_download
-from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from ..device import is_first
 from ..flow.solvers import OnStep
 from ..hub.card import card_of
-from ..hub.sharing import FILES
-from ..pixels import to_levels
+from ..hub.on_hub import FILES
 from .components import Drawer
+from .given import OutputType, as_output
 
-OutputType = Literal["pil", "np", "pt", "latent"]
-Generators = torch.Generator | Sequence[torch.Generator] | None
 Callback = Callable[[Any, int, Tensor, dict[str, Tensor]], Mapping[str, Tensor] | None]
 """`callback(pipe, step, timestep, {"latents": ...})`; latents in what it returns replace those of the step."""
 
@@ -114,12 +108,15 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
     def _steps(self, numbers: Sequence[int]) -> Iterator[int]:
         """The loop over steps with its bar, which ends early when a callback asked for it."""
         self._num_timesteps = len(numbers)
-        with self.progress_bar(total=len(numbers)) as bar:
+        with self._bar(len(numbers)) as bar:
             for number in numbers:
                 if self._interrupt:
                     return
                 yield number
                 bar.update()
+
+    def _bar(self, total: int) -> Any:
+        return self.progress_bar(total=total)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _on_step(self, callback: Callback, tensors: Sequence[str] | None) -> OnStep:
         def on_step(number: int, t: Tensor, latents: Tensor) -> Tensor:
@@ -136,7 +133,7 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         asked = {name: fetching[name] for name in known if fetching.get(name) is not None}
         return snapshot_download(pretrained_model_name, allow_patterns=list(FILES), **asked)
 
-    def load_lora_weights(
+    def load_lora_weights(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         pretrained_model_name_or_path_or_dict: str | dict[str, Tensor],
         adapter_name: str | None = None,
@@ -175,17 +172,17 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         if before:
             transformer.set_adapters([*before, added])
 
-    def unload_lora_weights(self) -> None:
+    def unload_lora_weights(self, reset_to_overwritten_params: bool = False) -> None:
         """Take out what `load_lora_weights` added; adapters that the decoder was trained with stay."""
         transformer: Any = self.transformer
         if trained := [name for name in getattr(transformer, "peft_config", ()) if name not in self._loras]:
             transformer.delete_adapters(self._loras)
             transformer.set_adapters(trained)
         else:
-            super().unload_lora_weights()
+            super().unload_lora_weights(reset_to_overwritten_params)
         self._loras = []
 
-    def save_pretrained(
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         save_directory: str | Path,
         *,
@@ -201,8 +198,12 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             saving: what `push_to_hub` takes.
 
         Raises:
-            ValueError: LoRA weights are loaded, which are not part of the pipeline.
+            ValueError: LoRA weights are loaded, which are not part of the pipeline, or pickles are asked for.
         """
+        if not saving.pop("safe_serialization", True):
+            raise ValueError("weights are written as safetensors and nothing else; leave safe_serialization out")
+        if saving and not push_to_hub:
+            raise ValueError(f"saving takes no {', '.join(saving)}")
         if self._loras:
             raise ValueError(
                 f"LoRA weights ({', '.join(self._loras)}) are no part of this pipeline and are not saved with it; "
@@ -215,7 +216,7 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             saving = {"repo_id": folder.name, **saving}
             self.push_to_hub(model_card_kwargs=model_card_kwargs, **saving)
 
-    def push_to_hub(
+    def push_to_hub(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, private: bool | None = None,
         token: str | None = None, **committing: Any,
     ) -> str:  # fmt: skip
@@ -234,46 +235,3 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             self.save_pretrained(folder, model_card_kwargs={"repo_id": repo_id, **(model_card_kwargs or {})})
             committing = {"commit_message": f"Upload {type(self).__name__}", **committing}
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **committing))
-
-
-def seeds_of(generator: Generators, count: int) -> list[int]:
-    """The seeds of so many pictures, one each, as everything in this house is drawn.
-
-    A generator stands for a row of seeds. The first is the seed that it was given itself, so that
-    `torch.Generator().manual_seed(7)` means `seeds=[7]`; the others are drawn from it, and it goes on from there in the
-    next call. A list has one generator a picture. Without one, seeds are drawn from torch's global generator.
-
-    Raises:
-        ValueError: a list of another length.
-    """
-    if generator is None:
-        return torch.randint(2**63 - 1, (count,)).tolist()
-    if isinstance(generator, torch.Generator):
-        return [next_seed(generator) for _ in range(count)]
-    if len(generator) != count:
-        raise ValueError(f"{count} pictures are to be drawn, but there are {len(generator)} generators; give one each")
-    return [next_seed(one) for one in generator]
-
-
-def next_seed(generator: torch.Generator) -> int:
-    """The next of a generator's row of seeds."""
-    first = generator.initial_seed()
-    new = torch.equal(generator.get_state(), torch.Generator(generator.device).manual_seed(first).get_state())
-    drawn = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
-    return first if new else drawn
-
-
-def texts_of(prompt: str | Sequence[str], each: int) -> list[str]:
-    """Every prompt so many times in a row, as diffusers orders them."""
-    if each < 1:
-        raise ValueError(f"num_images_per_prompt is {each}; it must be at least 1")
-    return [text for text in ([prompt] if isinstance(prompt, str) else prompt) for _ in range(each)]
-
-
-def as_output(images: Float[Tensor, "b 3 h w"], kind: OutputType) -> list[Image.Image] | np.ndarray | Tensor:
-    """Images in [-1, 1] as diffusers hands them out: PIL, or numbers in [0, 1], `[b h w 3]` in NumPy or `[b 3 h w]` in
-    torch."""
-    if kind == "pil":
-        return [Image.fromarray(levels) for levels in to_levels(images)]  # the very levels that `detok` writes
-    numbers = (images / 2 + 0.5).clamp(0, 1)
-    return numbers if kind == "pt" else numbers.float().cpu().permute(0, 2, 3, 1).numpy()

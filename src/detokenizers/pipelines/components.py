@@ -20,10 +20,10 @@ from torch import nn
 
 from .. import papers
 from ..checkpoint import write_text
-from ..hub.sharing import keep_records
+from ..hub.on_hub import keep_records
 from ..nn.precision import cast
-from ..pretrained.weights.models import PATTERNS
 from ..texts import json_of, text_in
+from ..training.state import BEFORE, STATE
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -55,9 +55,9 @@ class Component(ModelMixin):
         """Of most weights; the parts that a model keeps in fp32 do not count."""
         return max(self.parameters(), key=torch.numel).dtype
 
-    def to(self, *arguments: Any, **more: Any) -> Self:
+    def to(self, *arguments: Any, **more: Any) -> Self:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Move it, and cast what may be cast."""
-        device, dtype, *_ = torch._C._nn._parse_to(*arguments, **more)
+        device, dtype, *_ = torch._C._nn._parse_to(*arguments, **more)  # pyright: ignore[reportAttributeAccessIssue]
         if device is not None:
             nn.Module.to(self, device)
         if dtype is not None:
@@ -65,14 +65,18 @@ class Component(ModelMixin):
             self.asked = dtype
         return self
 
-    def save_pretrained(self, save_directory: str | Path, **unused: Any) -> None:
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | Path, **unused: Any
+    ) -> None:
         """Write the model as a run folder, with the records of its training."""
         model: Any = self.model
         model.save(save_directory)
         keep_records(getattr(model, "origin", None), Path(save_directory))
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, torch_dtype: torch.dtype | None = None, **loading: Any) -> Self:
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, folder: str | Path, *, torch_dtype: torch.dtype | None = None, **loading: Any
+    ) -> Self:
         """Read it back.
 
         Args:
@@ -99,6 +103,8 @@ class Drawer(Component):
 
 
 REFERENCE = "vlm.json"
+COPIED = frozenset({".json", ".yaml", ".safetensors", ".txt", ".jinja", ".model"})
+"""Files of a VLM's folder that are copied: settings, words, weights."""
 
 
 class FrozenVLM(Component):
@@ -118,7 +124,8 @@ class FrozenVLM(Component):
     @classmethod
     def named(cls, name: str, device: str | torch.device = "cpu") -> Self:
         """The VLM that `dt.load_vlm` finds under a name."""
-        return cls(papers.load_vlm(name, device=device), name)
+        model: Any = papers.load_vlm(name, device=device)
+        return cls(model, name)
 
     def save_pretrained(self, save_directory: str | Path, **unused: Any) -> None:
         """Write the name of the VLM; and its files, if the name is a folder's.
@@ -134,10 +141,12 @@ class FrozenVLM(Component):
         folder, name = Path(save_directory), self.name
         if Path(name).is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            files = {path for pattern in PATTERNS for path in Path(name).glob(pattern)}
-            for path in files:
-                if path.resolve() != (folder / path.name).resolve():
-                    shutil.copyfile(path, folder / path.name)
+            for path in sorted(Path(name).rglob("*")):
+                within = path.relative_to(name)
+                copy, of_training = folder / within, not {STATE, BEFORE}.isdisjoint(within.parts)
+                if path.suffix in COPIED and not of_training and path.resolve() != copy.resolve():
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, copy)
             name = "."
         elif "@" in name:
             raise ValueError(f"{name} is loaded from files of another format, which are not copied; load it by hand")

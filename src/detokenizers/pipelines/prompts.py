@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from diffusers.utils import BaseOutput
 
-from .base import Callback, DrawingPipeline, Generators, OutputType, seeds_of, texts_of
+from .base import Callback, DrawingPipeline
 from .components import Drawer
+from .given import Generators, OutputType, seeds_of, texts_of
 
 
 @dataclass

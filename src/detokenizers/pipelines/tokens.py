@@ -12,16 +12,15 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import torch
 from diffusers.utils import BaseOutput
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-from ..data.canonical import PREPARATIONS, RULE
 from ..decoder import CodeDecoder
-from ..pixels import to_tensor
 from ..protocols import Decoder, TokenVLM, VisualTokenizer, VisualTokens
-from .base import Callback, DrawingPipeline, Generators, OutputType, seeds_of, texts_of
+from .base import Callback, DrawingPipeline
 from .components import Drawer, FrozenVLM
+from .given import Generators, OutputType, as_images, seeds_of, texts_of
 
 Pictures = Image.Image | np.ndarray | Tensor | Sequence[Image.Image]
 
@@ -130,7 +129,7 @@ class TokenDecoderPipeline(DrawingPipeline):
             seeds, spoken = seeds_of(generator, len(tokens)), tokens.captions
         if captions is not None and "captions" not in getattr(model, "options", ()):
             raise ValueError(f"a {type(model).__name__} takes no captions")
-        tokens = replace(tokens, captions=spoken if captions is None else captions)
+        tokens = replace(tokens, captions=spoken if captions is None else list(captions))
         drawn = self._draw(
             tokens,
             seeds,
@@ -154,7 +153,7 @@ class TokenDecoderPipeline(DrawingPipeline):
                 f"a {type(decoder).__name__} draws from the {', '.join(sorted(lacking))} of pictures, which a VLM does "
                 "not sample; give images instead of a prompt"
             )
-        with self.progress_bar(total=len(prompts) * self.tokenizer.grid.size) as bar:
+        with self._bar(len(prompts) * self.tokenizer.grid.size) as bar:
             return self.vlm(
                 "generate",
                 prompts,
@@ -183,23 +182,3 @@ def repeated(tokens: VisualTokens, each: int) -> VisualTokens:
     observed = {name: numbers[rows.to(numbers.device)] for name, numbers in tokens.observed.items()}
     captions = None if tokens.captions is None else [tokens.captions[row] for row in rows.tolist()]
     return VisualTokens(tokens.ids[rows.to(tokens.ids.device)], tokens.grid, observed, captions)
-
-
-def as_images(images: Any, size: int) -> Float[Tensor, "b 3 s s"]:
-    """Pictures in [-1, 1]: PIL ones by the rule of every verb (data/canonical.py), numbers in [0, 1] as they are.
-
-    Raises:
-        ValueError: arrays of another size or outside [0, 1].
-    """
-    if isinstance(images, Image.Image):
-        images = [images]
-    if isinstance(images, Sequence):
-        squares = [np.asarray(PREPARATIONS[RULE](one.convert("RGB"), size)) for one in images]
-        return to_tensor(np.stack(squares))
-    numbers = torch.from_numpy(images).movedim(-1, 1) if isinstance(images, np.ndarray) else images
-    if numbers.shape[1:] != (3, size, size) or not bool(((numbers >= 0) & (numbers <= 1)).all()):
-        raise ValueError(
-            f"images as numbers are [b 3 {size} {size}] in torch or [b {size} {size} 3] in NumPy, in [0, 1]; these are "
-            f"{list(images.shape)} from {float(numbers.min()):g} to {float(numbers.max()):g}"
-        )
-    return 2 * numbers.float() - 1

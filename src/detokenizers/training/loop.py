@@ -24,7 +24,7 @@ from .job import Job
 from .optimizers import trainable
 from .processes import gathered, is_sharded, mean, prepare_for_shards, start, whole
 from .report import CURVE, HELD_OUT, LOG, PREVIEW, Log, draw_curve, save_preview
-from .state import STATE, load_state, remove_leftovers, save_state
+from .state import has_state, load_state, remove_leftovers, save_state
 from .train_settings import TrainConfig, lr_factor
 
 SAVING_IS_ONE_IN = 20
@@ -74,7 +74,7 @@ def train(job: Job, config: TrainConfig, folder: Path) -> dict[str, float]:
                 except ValueError as error:
                     raise _diverged(f"nothing can be drawn after step {step} ({error})", config, folder) from None
             job.objective.train()
-        save_state(folder, job.objective, optimizers, ema, step, write=main)
+        save_state(folder, job.objective, optimizers, ema, step)
         if main:
             draw_curve(folder / LOG, folder / CURVE)
 
@@ -184,6 +184,6 @@ def _check(row: dict[str, float], config: TrainConfig, folder: Path) -> None:
 
 
 def _diverged(what: str, config: TrainConfig, folder: Path) -> ValueError:
-    kept = (folder / STATE).exists()
+    kept = has_state(folder)
     where = f"into a new folder; {folder} keeps its last good state" if kept else "into the same folder"
     return ValueError(f"{what}; train with a lower train.lr (it is {config.lr}) or in fp32, {where}")

@@ -15,10 +15,11 @@ import yaml
 
 from ..checkpoint import fingerprint, load_tensors, resolve, write_text
 from ..device import is_first
+from ..peers import SIGNS, Peers
 from ..texts import text_in, yaml_of
 from .loop import train
 from .run import Run
-from .state import STATE
+from .state import STEP, whole_state
 
 RECORD, INPUTS = "run.yaml", "inputs.json"
 MAY_CHANGE = frozenset(
@@ -31,16 +32,18 @@ def train_into(run: Run, folder: Path) -> dict[str, float]:
     """Train a run into its folder, or go on with it there; returns the last logged losses.
 
     Raises:
-        ValueError: the folder belongs to another run, or what the run is made from has changed since.
+        ValueError: the folder belongs to another run, what the run is made from has changed since, or another process
+            died.
     """
     if is_first():
         require_same_run(run, folder)
-    job = run.job()
-    if is_first():
-        require_same_inputs(job.inputs, folder)
-        write_text(folder / RECORD, run.to_yaml())
-        write_text(folder / INPUTS, json.dumps(dict(job.inputs), indent=1) + "\n")
-    return train(job, run.train, folder)
+    with Peers(folder, ends=True):
+        job = run.job()
+        if is_first():
+            require_same_inputs(job.inputs, folder)
+            write_text(folder / RECORD, run.to_yaml())
+            write_text(folder / INPUTS, json.dumps(dict(job.inputs), indent=1) + "\n")
+        return train(job, run.train, folder)
 
 
 def recipe_in(path: Path) -> str:
@@ -60,7 +63,7 @@ def require_same_run(run: Run, folder: Path) -> None:
     record = folder / RECORD
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file; give a folder")
-    if not record.exists() and folder.exists() and any(folder.iterdir()):
+    if not record.exists() and folder.exists() and any(path.name != SIGNS for path in folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no {RECORD}; train into a new folder")
     if record.exists() and is_trained(folder):
         if (other := recipe_in(record)) != run.recipe:
@@ -99,7 +102,13 @@ def require_same_inputs(inputs: Mapping[str, str], folder: Path) -> None:
 
 def is_trained(folder: Path) -> bool:
     """Whether a folder holds weights."""
-    return any(not path.name.startswith(".") for path in folder.rglob("*.safetensors"))
+    return bool(_weights(folder))
+
+
+def _weights(folder: Path) -> list[Path]:
+    """Files of weights; what a run that was killed while it saved leaves has a name that begins with a dot."""
+    found = sorted(folder.rglob("*.safetensors"))
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -120,8 +129,7 @@ def contents(name: str) -> dict[str, str]:
     folder = resolve(name)
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; give the folder of a run")
-    # A run killed while it saved leaves a temporary file, whose name begins with a dot.
-    files = sorted(path for path in folder.rglob("*.safetensors") if not path.name.startswith("."))
+    files = _weights(folder)
     if not files:
         raise ValueError(f"{folder} holds no weights (*.safetensors); is it a run folder?")
     facts = {"folder": str(folder), **_origin(folder)}
@@ -142,8 +150,8 @@ def _origin(folder: Path) -> dict[str, str]:
     facts: dict[str, str] = {}
     if (folder / RECORD).exists():
         facts["recipe"] = recipe_in(folder / RECORD)
-    if (folder / STATE).exists():
-        facts["steps done"] = str(int(load_tensors(folder / STATE)["step"]))
+    if state := whole_state(folder, [STEP]):
+        facts["steps done"] = str(int(state[STEP]))
     if (folder / "config.json").exists():
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         facts["model"] = str(config.get("model_type") or config.get("_class_name") or "unnamed")

@@ -24,7 +24,7 @@ from ..flow.noise import noise
 from ..flow.solvers import OnStep, Progress, euler
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import SquareRootShift, TimeShift
-from ..hub.sharing import OnHub
+from ..hub.on_hub import OnHub
 from ..pretrained.vlm.feature_vlm import FeatureVLM, View
 from ..pretrained.vlm.load_features import load_feature_vlm
 from ..seeds import mixed

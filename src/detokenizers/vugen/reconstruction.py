@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..decoder import needed
 from ..flow.solvers import OnStep, Progress
-from ..hub.sharing import OnHub
+from ..hub.on_hub import OnHub
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .autoencoder import Autoencoder
 

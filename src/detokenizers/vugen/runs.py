@@ -78,7 +78,12 @@ class AutoencoderRun(TeachingRun):
 
         clean = source.images(range(min(PREVIEW, len(source))))
         return Job(
-            objective, batches, export, lambda _: _reconstructed(autoencoder, clean), held_out=_held_out(self.images)
+            objective,
+            batches,
+            export,
+            lambda _: _reconstructed(autoencoder, clean),
+            held_out=_held_out(self.images),
+            inputs={"images": source.fingerprint(), "VLM": vlm.fingerprint()},
         )
 
 
@@ -137,8 +142,8 @@ class TowerRun(CachedRun):
         vlm = load_feature_vlm(self.model.vlm, view=self.model.view, device=device)
         model = self.model.build(vlm).to(device)
         inputs = {"images": source.fingerprint(), "target": model.target.fingerprint()}
-        inputs |= {"vlm": vlm.fingerprint()} if self.repa else {}
-        arrays = self.encoded("latents", source, partial(self._encode, model), inputs)
+        features = {"VLM": vlm.fingerprint()}
+        arrays = self.encoded("latents", source, partial(self._encode, model), inputs | (features if self.repa else {}))
 
         def texts(captions: Sequence[str]) -> dict[str, Tensor]:
             ids, lengths = padded([vlm.spell(text) for text in captions], vlm.pad)
@@ -172,6 +177,7 @@ class TowerRun(CachedRun):
             lambda _, folder: model.save(folder, dtype=torch.float16),
             lambda _: model(prompts, seeds=range(len(prompts)), steps=16).cpu(),
             held_out=None if others is None else held_out,
+            inputs=inputs | features,
         )
 
     def _encode(self, model: Any, images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:

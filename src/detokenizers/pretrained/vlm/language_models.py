@@ -36,7 +36,7 @@ class SmallQwen(TransformerSize):
     hidden: int = 192
     layers: int = 6
     heads: int = 6
-    intermediate: int = 512
+    intermediate: int | None = 512
     longest: int = 256
     """Positions it is meant for."""
     prompts: Prompts = PlainPrompts()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self, cast
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 
@@ -24,8 +24,6 @@ class OnHub(ModelHubMixin):
 
     origin: Path | None = None
     """The folder it was loaded from, whose records are pushed with it."""
-    save: ClassVar[Any]
-    load: ClassVar[Any]
 
     def save_pretrained(
         self,
@@ -46,8 +44,8 @@ class OnHub(ModelHubMixin):
             model_card_kwargs: what `card_of` takes: `results`, `row`, `sheet`, `license`.
             pushing: what `push_to_hub` takes.
         """
-        folder = Path(save_directory)
-        self.save(folder)
+        folder, model = Path(save_directory), cast(Any, self)
+        model.save(folder)
         keep_records(self.origin, folder)
         card_of(folder, **(model_card_kwargs or {})).save(folder / "README.md")
         if push_to_hub:
@@ -71,7 +69,7 @@ class OnHub(ModelHubMixin):
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
             folder = Path(snapshot_download(str(folder), allow_patterns=list(FILES), **fetching))
-        model = cls.load(folder)
+        model = cast(Any, cls).load(folder)
         model.origin = folder
         return model
 
