@@ -100,7 +100,8 @@ def test_fig_3_is_one_run_measured_four_times(mini):
 def test_fig_6_compares_reducers_and_decoders(mini):
     found = metrics_in(mini("fig6") / "fig6/evaluated")
     assert list(found) == ["vq", "pca", "joint", "whitened", "latent", "autoencoder", "autoencoder-1"]
-    assert len({metrics["psnr"] for metrics in found.values()}) == 7
+    assert found["whitened"] == found["autoencoder"]  # here the same two steps
+    assert len({metrics["psnr"] for metrics in found.values()}) == 6
 
 
 def test_fig_7_and_fig_s3_are_curves(mini):
