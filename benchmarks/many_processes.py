@@ -29,7 +29,9 @@ def seconds(number: int, command: list[str]) -> float:
     started = time.perf_counter()
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(number)}
     running = [
-        subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        subprocess.Popen(
+            command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.DEVNULL
+        )
         for rank in range(number)
     ]
     if any([process.wait() for process in running]):

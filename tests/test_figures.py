@@ -64,7 +64,9 @@ def table(name: str, after: str, heading: str) -> dict[str, dict[str, float]]:
             break
         label, *numbers = cells(line)
         rows[label] = {
-            column: float(number.split(" [")[0]) for column, number in zip(columns[1:], numbers, strict=True)
+            column: float(number.split(" [")[0])
+            for column, number in zip(columns[1:], numbers, strict=True)
+            if number != "–"
         }
     return rows
 
@@ -91,44 +93,54 @@ def flop(monkeypatch):
     sys.modules.pop("flop")
 
 
-NAMES = {"VQ": "vq", "VQ + unsharp mask": "vq+unsharp", "VQ without rounding to codes": "vq-unrounded", "DCDD": "dcdd"}
+NAMES = {
+    "VQ": "vq",
+    "VQ + unsharp mask": "vq+unsharp",
+    "VQ without rounding to codes": "vq-unrounded",
+    "DCDD": "dcdd",
+    "DCDD, ours": "ours",
+    "DCDD in one step": "one_step",
+}
+PUBLISHED = "FD-efficientnet-lite0 ↓"
 MEASURED = [
-    ("Reconstruction of scenes", "PSNR (dB) ↑", "## Table 2", "PSNR (dB) ↑"),
-    ("Reconstruction of scenes", "SSIM ↑", "## Table 2", "SSIM-uniform7 ↑"),
-    ("Reconstruction of scenes", "perceptual distance ↓", "## Table 2", "PD-world ↓"),
-    ("Reconstruction of scenes", "FD-world ↓", "## Table 2", "FD-world ↓"),
-    ("Generation from captions", "FD-world ↓", "## Table 3", "FD-world ↓"),
-    ("Generation from captions", "coverage ↑", "## Table 3", "coverage ↑"),
-    ("Generation from captions", "prompt agreement ↑", "## Table 3", "agreement ↑"),
+    *(
+        ("Reconstruction of scenes", heading, "## Table 2", heading)
+        for heading in ("PSNR (dB) ↑", "SSIM-uniform7 ↑", "PD-world ↓", "FD-world ↓", PUBLISHED)
+    ),
+    *(
+        ("Generation from captions", heading, "## Table 3", heading)
+        for heading in ("FD-world ↓", "coverage ↑", "agreement ↑", PUBLISHED)
+    ),
 ]
 
 
 @pytest.mark.parametrize(("after", "ours", "below", "measured"), MEASURED)
 def test_a_column_of_the_readme_is_that_of_the_results(after, ours, below, measured):
     shown, full = table("README.md", after, ours), table("docs/results.md", below, measured)
-    digits = max(len(str(row[ours]).partition(".")[2]) for row in shown.values())
-    for label, row in shown.items():
+    measured_rows = {label: row for label, row in shown.items() if ours in row}
+    digits = max(len(str(row[ours]).partition(".")[2]) for row in measured_rows.values())
+    for label, row in measured_rows.items():
         assert row[ours] == pytest.approx(full[NAMES[label]][measured], abs=0.51 * 10**-digits), label
 
 
 def test_the_ratios_of_the_readme_are_quotients_of_the_results():
-    def ratio(after: str) -> float:
+    def ratio(after: str, row: str = "dcdd") -> float:
         rows = table("docs/results.md", after, "FD-world ↓")
-        return rows["dcdd"]["FD-world ↓"] / rows["vq"]["FD-world ↓"]
+        return rows[row]["FD-world ↓"] / rows["vq"]["FD-world ↓"]
 
-    new, known = ratio("## Table 3"), ratio("captions of the first 1,000 validation scenes")
+    known = "captions of the first 1,000 validation scenes"
+    paper, ours = said(
+        "README.md", r"falls to ([\d.]+)x of the VQ decoder's by the paper's method and to ([\d.]+)x by ours"
+    )
+    assert [paper, ours] == pytest.approx([ratio("## Table 3"), ratio("## Table 3", "ours")], abs=0.006)
+    vq, dcdd, *ratios = said(
+        "README.md",
+        r"FD-world is ([\d.]+) for VQ and ([\d.]+) for DCDD, ([\d.]+)x where it is ([\d.]+)x above; ours has ([\d.]+)x",
+    )
+    assert ratios == pytest.approx([ratio(known), ratio("## Table 3"), ratio(known, "ours")], abs=0.006)
+    assert dcdd / vq == pytest.approx(ratio(known), abs=0.006)
     (strangers,) = said("README.md", r"never seen the gain shrinks to ([\d.]+)x in FD")
     assert strangers == pytest.approx(ratio("The second domain"), abs=0.006)
-    vq, dcdd, *ratios = said(
-        "README.md", r"FD-world is ([\d.]+) for VQ and ([\d.]+) for DCDD, ([\d.]+)x where it is ([\d.]+)x"
-    )
-    assert ratios == pytest.approx([known, new], abs=0.006)
-    assert dcdd / vq == pytest.approx(known, abs=0.006)
-    (plain,) = said("README.md", r"beyond the paper: without it, ([\d.]+)x")
-    (distance,) = said("docs/results.md", r"has FD ([\d.]+), 0\.77×")
-    assert plain == pytest.approx(
-        distance / table("docs/results.md", "## Table 3", "FD-world ↓")["vq"]["FD-world ↓"], abs=0.006
-    )
 
 
 def test_the_ratios_of_table_2_are_quotients_of_its_rows():
@@ -151,7 +163,7 @@ def test_the_two_windows_of_ssim_differ_as_the_page_says():
         for after in ("## Table 2", "The second domain")
         for row in table("docs/results.md", after, "SSIM-gaussian11 ↑").values()
     ]
-    assert len(both) == 10
+    assert len(both) >= 10
     least, most = said("docs/evaluation.md", r"two customs differ, by (\.\d+) to (\.\d+) in \[Table 2\]")
     assert [min(both), max(both)] == pytest.approx([least, most], abs=5e-4)
 
@@ -168,10 +180,10 @@ def test_the_picture_of_the_readme_shows_all_prompts_of_its_file():
 
 
 def test_an_observer_keeps_as_many_numbers_a_token_as_the_readme_says():
-    ours, paper = said("README.md", r"what they return, (\d+) numbers a token here and\s+(\d+) in the paper")
+    (numbers,) = said("README.md", r"what they return, (\d+) numbers a token")
     embedded = DCDDConfig.from_yaml(resolve("mini/dcdd") / "decoder.yaml")
     d = load_tensors(resolve("mini/dcdd") / "codebook.safetensors")["codebook"].shape[1]
-    assert (ours, paper) == (embedded.lcdm.num_features(d), Expectation().num_features(8))
+    assert numbers == embedded.lcdm.num_features(d) == Expectation().num_features(8)
 
 
 @pytest.fixture(scope="module")
@@ -289,12 +301,12 @@ def test_the_time_of_the_embedded_decoder_s_training_is_steps_times_seconds_a_st
     (seconds,) = said("docs/training.md", r"\| fp32 \| ([\d.]+) \|")
     assert steps == recipe("dcdd.mini").train.steps
     assert steps * seconds / 3600 == pytest.approx(hours, abs=0.05)
-    taken, minutes = said("docs/training.md", r"The ([\d,]+) steps of the embedded decoder took (\d+) minutes")
+    taken, minutes = said("docs/training.md", r"The ([\d,]+) steps of `ours` in results.md took (\d+) minutes")
     row = cells(
         next(
             line
             for line in (ROOT / "docs" / "results.md").read_text().splitlines()
-            if line.startswith("| decoder | `dcdd.mini`")
+            if line.startswith("| ours | `dcdd.mini`")
         )
     )
     assert sum(map(int, row[3].split(", "))) == minutes

@@ -16,8 +16,8 @@ from detokenizers.peers import Peers
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
-    for name, seconds in (("BEAT", 0.02), ("SILENCE", 0.5), ("START", 0.5), ("GRACE", 0.2)):
-        monkeypatch.setattr(module, name, seconds)
+    monkeypatch.setattr(module, "BEAT", 0.02)
+    monkeypatch.setattr(module, "GRACE", 0.2)
 
 
 @pytest.fixture
@@ -85,11 +85,13 @@ def test_one_process_alone_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_process_that_was_killed_ends_the_one_that_waits(process, rank):
+def test_a_process_that_was_killed_ends_the_one_that_waits(process, rank, monkeypatch):
     def kills_and_waits(peers: Peers) -> None:
         child = process(rank, 2, lambda _: time.sleep(60))
         until(lambda: peers.heard)
         os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        monkeypatch.setattr(module, "SILENCE", 0.5)
         peers.wait(lambda: False)
 
     line = f"process {rank} of 2 has died: no sign of it for 0.5 seconds; the same command goes on where it stopped"
@@ -113,18 +115,20 @@ def test_a_process_that_hangs_is_ended_with_one_line_when_another_has_failed(pro
     assert (tmp_path / "1.err").read_text() == "detok: process 0 of 2 failed: the loss became nan\n"
 
 
-def test_a_process_that_is_done_is_not_dead(process, tmp_path):
+def test_a_process_that_is_done_is_not_dead(process, tmp_path, monkeypatch):
     with process.here(0, 2) as peers:
         child = process(1, 2, lambda peers: until(lambda: peers.heard))
         os.waitpid(child, 0)
-        time.sleep(1)
         assert peers.heard
+        monkeypatch.setattr(module, "SILENCE", 0.01)
+        time.sleep(0.5)
         peers.wait(lambda: True)
         assert peers.trouble is None
     assert not (tmp_path / ".processes").exists()
 
 
-def test_a_process_that_never_comes_is_named(process):
+def test_a_process_that_never_comes_is_named(process, monkeypatch):
+    monkeypatch.setattr(module, "START", 0.5)
     with pytest.raises(ValueError, match="process 1 of 2 never came; start all of them"), process.here(0, 2) as peers:
         peers.wait(lambda: False)
 

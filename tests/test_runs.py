@@ -189,6 +189,8 @@ def test_the_embedded_stack_is_made_from_nothing_and_its_tables_are_taken(tmp_pa
         path.relative_to(mini / "shipped").as_posix() for path in (mini / "shipped").rglob("*") if path.is_file()
     }
     assert {"vlm/model.safetensors", "dcdd/calibration.json", "vae/config.json", "world_net/run.yaml"} <= shipped
+    assert "name: mini/vae" in (mini / "shipped/dcdd/decoder.yaml").read_text()
+    assert not any(name.startswith("dcdd/space") for name in shipped)
     assert not any("state" in name or name.endswith((".png", ".jsonl")) for name in shipped)
     rows = ["dcdd", "ours", "one_step"]
     assert list(metrics_in(tables / "table2/held-out/evaluated")) == ["vq", "vq-unrounded", "vae", *rows, "vq+unsharp"]

@@ -18,10 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
 from . import tars
@@ -85,7 +84,7 @@ def load_tensors(path: str | Path, *, device: str | torch.device = "cpu") -> dic
         raise ValueError(f"there are no weights at {path}")
     try:
         if tars.inside(path):
-            tensors = {name: one.to(device) for name, one in safetensors.torch.load(tars.opened(path).read()).items()}
+            tensors = {name: one.to(device) for name, one in load(tars.opened(path).read()).items()}
         else:
             tensors = load_file(path, device=str(device))
     except (SafetensorError, OSError) as error:

@@ -33,8 +33,8 @@ MISSING = [
     if not found
 ]
 PROMPT = "two red apples on a wooden table"
-PATIENCE = 300
-"""Seconds; a busy machine takes a minute to load the libraries."""
+PATIENCE = 900
+"""Seconds; what takes ten on a quiet machine takes many minutes on a busy one."""
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def screenshot(path: Path) -> None:
         until(driver, lambda: len(visible(driver, ".steps img")) >= 8)
         sleep(2)  # for the last of the pictures
         full = Image.open(BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-    full.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    full.quantize(palette=full.quantize(256), dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 
 if __name__ == "__main__":

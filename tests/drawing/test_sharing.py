@@ -33,7 +33,6 @@ def _quick(monkeypatch, embedded):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setattr(peers, "BEAT", 0.02)
-    monkeypatch.setattr(peers, "SILENCE", 1.0)
     yield
     torch.set_num_threads(threads)
 
@@ -121,6 +120,7 @@ def test_a_killed_process_loses_nothing_and_nothing_is_drawn_twice(tmp_path, mon
         monkeypatch.setattr(Gallery, "keep", dies)
         work()
 
+    monkeypatch.setattr(peers, "SILENCE", 1.0)
     with pytest.raises(ValueError, match="process 1 of 2 has died"):
         together(monkeypatch, work, other)
     there = files(tmp_path / "killed")

@@ -292,7 +292,9 @@ def test_a_language_model_with_visual_words_and_madit_draw_a_prompt_and_are_save
     save_language_model(model, WORDS, tmp_path / "llm", dtype=torch.float32)
     codes.save(tmp_path / "llm" / "tokenizer")
     (tmp_path / "llm" / "visual_vocabulary.yaml").write_text(vocabulary.to_yaml())
-    (tmp_path / "llm" / "state.safetensors").write_bytes(b"of a training, and nobody else's")
+    for state in ("state.safetensors", "state/00000001/model.safetensors"):
+        (tmp_path / "llm" / state).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "llm" / state).write_bytes(b"of a training, and nobody else's")
     madit.model(codes, text="encoder_decoder").save(tmp_path / "madit")
     pipe = dt.pipeline(tmp_path / "llm", decoder=tmp_path / "madit")
     drawn = pipe("a red apple", generator=generator(3), output_type="pt")
@@ -302,7 +304,7 @@ def test_a_language_model_with_visual_words_and_madit_draw_a_prompt_and_are_save
     assert torch.equal(drawn.visual_tokens.ids, tokens.ids)
     assert torch.equal(drawn.images, images / 2 + 0.5)
     pipe.save_pretrained(tmp_path / "pipe")
-    assert not list((tmp_path / "pipe").rglob("state.safetensors"))
+    assert not list((tmp_path / "pipe").rglob("state*"))
     again = dt.pipeline((tmp_path / "pipe").rename(tmp_path / "moved"))
     assert torch.equal(again("a red apple", generator=generator(3), output_type="pt").images, drawn.images)
 

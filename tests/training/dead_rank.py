@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import torch
-from detokenizers.cli.failure import one_line
 
 from detokenizers.device import rank
+from detokenizers.failure import one_line
 from detokenizers.training import Job, Run
 from detokenizers.training.run_folder import train_into
 

@@ -34,8 +34,9 @@ def serve(config: DemoConfig, ready: Callable[[str], object]) -> None:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         socket.create_server((config.host, config.port), family=family).close()
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # the address again
         raise ValueError(
-            f"{config.host}:{config.port} cannot be listened on ({error.strerror}); choose another --host or --port"
+            f"{config.host}:{config.port} cannot be listened on ({reason}); choose another --host or --port"
         ) from None
     try:
         import gradio as gr

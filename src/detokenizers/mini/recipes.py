@@ -84,11 +84,10 @@ def autoencoder_decoder() -> AutoencoderRun:
 
 
 def vlm() -> VLMRun:
-    """The VLM itself, both ways: caption -> tokens and image -> caption. About five hours on one core.
+    """The VLM itself, both ways: caption -> tokens and image -> caption. About three hours on one core.
 
-    Its scenes have single objects less often than the world's default, of which there are few and which it
-    memorises, and two objects and two colours more often (docs/log.md). The embedded VLM was trained before this recipe had
-    Muon, by AdamW for 38,500 steps with fewer captions (its run.yaml); this recipe has been run for 5,760 steps only.
+    Its scenes have single objects less often than the world's default, of which there are few and which it learns by
+    heart, and two objects and two colours more often (docs/log.md).
     """
     return VLMRun(
         recipe="mini.vlm",
@@ -100,7 +99,7 @@ def vlm() -> VLMRun:
         describe=0.25,
         describe_weight=0.5,
         train=TrainConfig(
-            steps=20_000, batch_size=16, lr=1.5e-3, optimizer=Muon(lr=3e-3), schedule=Trapezoid(decay=0.25)
+            steps=16_000, batch_size=16, lr=1.5e-3, optimizer=Muon(lr=3e-3), schedule=Trapezoid(decay=0.25)
         ),
     )
 

@@ -23,7 +23,7 @@ from ..checkpoint import write_text
 from ..hub.on_hub import keep_records
 from ..nn.precision import cast
 from ..texts import json_of, text_in
-from ..training.state import STATE
+from ..training.state import BEFORE, STATE
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -142,8 +142,9 @@ class FrozenVLM(Component):
         if Path(name).is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(Path(name).rglob("*")):
-                copy = folder / path.relative_to(name)
-                if path.suffix in COPIED and path.name != STATE and path.resolve() != copy.resolve():
+                within = path.relative_to(name)
+                copy, of_training = folder / within, not {STATE, BEFORE}.isdisjoint(within.parts)
+                if path.suffix in COPIED and not of_training and path.resolve() != copy.resolve():
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, copy)
             name = "."
