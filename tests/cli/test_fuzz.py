@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +30,7 @@ from detokenizers.data.images import notes_of, upright
 from detokenizers.data.prompts import read_prompts
 from detokenizers.dcdd.calibrate import CalibrationReport
 from detokenizers.dcdd.model import DCDDConfig
+from detokenizers.drawing.generation import Generation
 from detokenizers.evaluation.benchmarks import dpg_questions as dpg
 from detokenizers.evaluation.benchmarks import geneval_prompts as geneval
 from detokenizers.evaluation.benchmarks import mjhq
@@ -213,9 +213,9 @@ def test_damaged_prompt_files(ends_well, tmp_path, monkeypatch, suffix):
     generate()
 
 
-def refused(self: object, items: list[Any]) -> None:
+def refused(self: Generation, unit: int, progress: object) -> None:
     """Where drawing would begin: the inputs were good, and the seconds that a drawing takes are saved."""
-    for item in items:
+    for item in self.items:
         json.dumps(item).encode()
         assert 0 <= item.seed < 2**63
     raise ValueError("there would be something to draw")

@@ -111,7 +111,7 @@ def test_it_learns_with_the_calibration_of_a_report_and_with_no_other_vlms(embed
     (tmp_path / "own.json").write_text(json.dumps(report | {"codebook_sha256": own}))
     run = pixels(tmp_path, **{"calibration": str(tmp_path / "own.json"), "decoder.calibration.kappa": 1.0})
     train(run.job(), run.train, tmp_path / "run")
-    assert PixelDCDD.load(tmp_path / "run").config.calibration.kappa == report["calibration"]["kappa"] == 284.21875
+    assert PixelDCDD.load(tmp_path / "run").config.calibration.kappa == report["calibration"]["kappa"]
     with pytest.raises(ValueError, match="the calibration is given twice"):
         run.vary({"decoder.calibration.kappa": 20.0}).job()
     with pytest.raises(ValueError, match="this calibration belongs to codebook"):

@@ -7,7 +7,7 @@ pictures -tokenizer's features, calibrated-> tokens with proxies, as if a VLM ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -26,7 +26,9 @@ WEIGHTS, CODEBOOK = "decoder.safetensors", "codebook.safetensors"
 
 
 class ConditionEncoder(Protocol):
-    """Observed features of a token grid to a condition map for latents of some height and width."""
+    """A module: observed features of a token grid to a condition map for latents of some height and width."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
     def __call__(
         self, observed: Float[Tensor, "b n o"], grid: Grid, latents: tuple[int, int], /
@@ -131,7 +133,8 @@ class DistributionDecoder(nn.Module, OnHub):
         """Observed features on a token grid to the condition map; gradients flow."""
         pixels_per_latent = self.decoder.space.stride
         height, width = (side * self.token_stride // pixels_per_latent for side in grid)
-        return self.encoder(observed.to(self.codebook), grid, (height, width))
+        like = next(self.encoder.parameters(), self.codebook)  # bf16 in shards that compute in it
+        return self.encoder(observed.to(like.device, like.dtype), grid, (height, width))
 
     def proxy(self, features: Float[Tensor, "b n d"], sampled: Tensor | None = None) -> Float[Tensor, "b n o"]:
         """LCDM of the encoder's calibrated distributions, which training uses in the VLM's place (Eqs. 9-15)."""
