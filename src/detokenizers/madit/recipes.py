@@ -1,7 +1,5 @@
 """The rows of the MaDiT paper's tables and ours beyond it; one function a row, its docstring what it is and its target.
-
-Full size: `imagenet_512`, `general_512`, `qwen_7b`. Rows of Table 2a differ in sampling alone: one decoder gives four.
-"""
+Full size: `imagenet_512`, `general_512`, `qwen_7b`. Rows of Table 2a differ in sampling alone: one decoder gives four."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class VUGEN(nn.Module, OnHub):
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write config, tower and target (as `dtype`, if given); the VLM stays where it is."""
-        folder, target = Path(folder), self.config.target.kept(self.target, Path(folder), dtype)
+        folder, target = Path(folder), self.config.target.kept(self.target, Path(folder), dtype)  # pyright: ignore[reportArgumentType]
         save_tensors(folder / TOWER, self.tower.state_dict(), dtype=dtype)
         write_text(folder / DECODER, self.config.vary(target=target, vlm_fingerprint=self.vlm.fingerprint()).to_yaml())
 
