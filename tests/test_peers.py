@@ -72,7 +72,7 @@ def end_of(context: Peers, work: Callable[[Peers], object]) -> str:
 
 def fail(text: str):
     def work(peers: Peers) -> None:
-        until(lambda: peers.heard)
+        until(lambda: peers.seen)
         raise ValueError(text)
 
     return work
@@ -88,7 +88,7 @@ def test_one_process_alone_leaves_nothing(tmp_path):
 def test_a_process_that_was_killed_ends_the_one_that_waits(process, rank, monkeypatch):
     def kills_and_waits(peers: Peers) -> None:
         child = process(rank, 2, lambda _: time.sleep(60))
-        until(lambda: peers.heard)
+        until(lambda: peers.seen)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         monkeypatch.setattr(module, "SILENCE", 0.5)
@@ -117,9 +117,9 @@ def test_a_process_that_hangs_is_ended_with_one_line_when_another_has_failed(pro
 
 def test_a_process_that_is_done_is_not_dead(process, tmp_path, monkeypatch):
     with process.here(0, 2) as peers:
-        child = process(1, 2, lambda peers: until(lambda: peers.heard))
+        child = process(1, 2, lambda peers: until(lambda: peers.seen))
         os.waitpid(child, 0)
-        assert peers.heard
+        assert peers.seen
         monkeypatch.setattr(module, "SILENCE", 0.01)
         time.sleep(0.5)
         peers.wait(lambda: True)
@@ -140,7 +140,7 @@ def test_what_an_earlier_command_left_says_nothing(process, tmp_path):
         time.sleep(0.3)
         assert peers.trouble is None
         process(1, 2, lambda _: time.sleep(60))
-        until(lambda: peers.heard)
+        until(lambda: peers.seen)
         assert peers.trouble is None
 
 

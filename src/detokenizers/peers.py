@@ -54,7 +54,7 @@ class Peers:
             self.folder.mkdir(parents=True, exist_ok=True)
             # What a process of an earlier command left says nothing until it changes.
             self.last = {peer: self._read(peer) for peer in self.watched}
-            self.heard: dict[int, float] = {}
+            self.seen: dict[int, float] = {}
             self.thread = threading.Thread(target=self._watch, daemon=True)
             self.thread.start()
         elif self.folder.is_dir():
@@ -90,7 +90,7 @@ class Peers:
         while not done():
             if self.trouble:
                 raise ValueError(self.trouble)
-            missing = [peer for peer in self.watched if peer not in self.heard]
+            missing = [peer for peer in self.watched if peer not in self.seen]
             if missing and time.monotonic() - began > START:
                 raise ValueError(f"process {missing[0]} of {self.number} never came; start all of them, {AGAIN}")
             time.sleep(0.2)
@@ -117,11 +117,11 @@ class Peers:
             text = self._read(peer)
             if text != self.last[peer]:
                 self.last[peer] = text
-                self.heard[peer] = now if text else float("inf")  # one that is done has taken its sign away
+                self.seen[peer] = now if text else float("inf")  # one that is done has taken its sign away
                 if text.startswith(FAILED):
                     line = text.removeprefix(FAILED)
                     return line if line.startswith("process ") else f"process {peer} of {self.number} failed: {line}"
-            elif now - self.heard.get(peer, now) > SILENCE:
+            elif now - self.seen.get(peer, now) > SILENCE:
                 return f"process {peer} of {self.number} has died: no sign of it for {SILENCE:g} seconds; {AGAIN}"
         return None
 

@@ -5,6 +5,7 @@ given, seeds -latents, step by step-> latents -decode-> images
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,9 +41,9 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         self._loras: list[str] = []
 
     @property
+    @abstractmethod
     def drawer(self) -> Drawer:
         """The component that draws."""
-        raise NotImplementedError
 
     @property
     def num_timesteps(self) -> int:
