@@ -62,7 +62,7 @@ def plain(model: MaDiT, tokens: VisualTokens, rounds: int) -> Tensor:
             weight = sampling.guidance(done + size, len(order))
             sides = [context(model.trunk, codes.codebook[one.ids], x, known, dropped) for dropped in (False, True)]
             for patch in order[done : done + size]:
-                z = eps[patch][None, None]
+                z = sampling.decoding.temperature * eps[patch][None, None]
                 velocities = [model.head.bound(side[:, [patch]]) for side in sides]
                 for step in range(steps):
                     t = torch.full((1,), 1 - step / steps, device=device)
