@@ -55,7 +55,10 @@ def curves(folder: Path) -> dict[str, list[Point]]:
         raise SystemExit(f"there is no {folder}/NUMBER/evaluated/results.json; `detok evaluate` writes them")
     for path in reports:
         for model, measured in json.loads(path.read_text())["decoders"].items():
-            found.setdefault(model, []).append((float(path.parts[-3]), measured["metrics"]))
+            metrics = measured["metrics"]
+            if "agreement" in measured:
+                metrics["agreement"] = measured["agreement"]["score"]
+            found.setdefault(model, []).append((float(path.parts[-3]), metrics))
     return found
 
 
