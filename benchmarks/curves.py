@@ -56,7 +56,7 @@ def curves(folder: Path) -> dict[str, list[Point]]:
     for path in reports:
         for model, measured in json.loads(path.read_text())["decoders"].items():
             metrics = measured["metrics"]
-            if "agreement" in measured:
+            if measured.get("agreement"):
                 metrics["agreement"] = measured["agreement"]["score"]
             found.setdefault(model, []).append((float(path.parts[-3]), metrics))
     return found
