@@ -227,7 +227,7 @@ def mini_ratio(value: float) -> AutoencoderRun:
 
 
 def mini_distil() -> DistillationRun:
-    """The embedded decoder in one step. About 7 minutes of one core, of which the teacher draws for two."""
+    """`mini_autoencoder` in one step. About 7 minutes of one core by its parts, of which the teacher draws for two."""
     return DistillationRun(
         recipe="vugen.mini_distil",
         folder="out/vugen/mini_autoencoder",
