@@ -119,12 +119,30 @@ def test_a_process_that_is_done_is_not_dead(process, tmp_path, monkeypatch):
     with process.here(0, 2) as peers:
         child = process(1, 2, lambda peers: until(lambda: peers.seen))
         os.waitpid(child, 0)
-        assert peers.seen
+        until(lambda: peers.seen)
         monkeypatch.setattr(module, "SILENCE", 0.01)
         time.sleep(0.5)
         peers.wait(lambda: True)
         assert peers.trouble is None
     assert not (tmp_path / ".processes").exists()
+
+
+def test_a_process_that_was_done_before_another_came_has_come(process, tmp_path, monkeypatch):
+    os.waitpid(process(1, 3, lambda _: None), 0)
+    monkeypatch.setattr(module, "START", 0.5)
+    with process.here(0, 3) as peers:
+        process(2, 3, lambda peers: until(lambda: peers.seen))
+        began = time.monotonic()
+        peers.wait(lambda: time.monotonic() - began > 1)
+    until(lambda: not (tmp_path / ".processes").exists())
+
+
+def test_what_an_earlier_command_had_done_does_not_count(process, tmp_path, monkeypatch):
+    (tmp_path / ".processes").mkdir()
+    (tmp_path / ".processes/1").write_text(f"{module.DONE}{time.time() - 2 * module.START}")
+    monkeypatch.setattr(module, "START", 0.5)
+    with pytest.raises(ValueError, match="process 1 of 2 never came"), process.here(0, 2) as peers:
+        peers.wait(lambda: False)
 
 
 def test_a_process_that_never_comes_is_named(process, monkeypatch):

@@ -1,6 +1,6 @@
 """Whether the other processes of a command are alive, for as long as they share a piece of work.
 
-Each writes a sign of life into a hidden folder beside the work, and the line of its error when it fails. The first
+Each writes a sign of life into a hidden folder beside the work, that it is done, or the line of its error. The first
 watches all others and they watch the first, so that whoever dies ends all, wherever it is waiting: launchers end only
 their own children, and neither a wait for files nor a wait within a collective ends by itself.
 
@@ -9,6 +9,7 @@ with Peers(folder) as peers: own share of the work, peers.wait(until all is ther
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -29,6 +30,7 @@ START = 600.0
 """Seconds of waiting for a process of which there has been no sign at all."""
 GRACE = 5.0
 """Seconds in which a process may end by its own error before it is ended."""
+DONE = "done: "
 FAILED = "failed: "
 SIGNS = ".processes"
 AGAIN = "the same command goes on where it stopped"
@@ -54,7 +56,8 @@ class Peers:
             self.folder.mkdir(parents=True, exist_ok=True)
             # What a process of an earlier command left says nothing until it changes.
             self.last = {peer: self._read(peer) for peer in self.watched}
-            self.seen: dict[int, float] = {}
+            began = time.time() - START  # but one with little to do may be done before this one has come
+            self.seen: dict[int, float] = {peer: math.inf for peer, text in self.last.items() if _done(text) > began}
             self.thread = threading.Thread(target=self._watch, daemon=True)
             self.thread.start()
         elif self.folder.is_dir():
@@ -74,9 +77,9 @@ class Peers:
         if error is not None:
             self._write(FAILED + (message if lost else " ".join(f"{error}".split()) or type(error).__name__))
         else:
-            (self.folder / str(self.rank)).unlink(missing_ok=True)
-            with suppress(OSError):  # others are still there
-                self.folder.rmdir()
+            self._write(f"{DONE}{time.time()}")
+            if all(_done(self._read(peer)) for peer in range(self.number)):
+                shutil.rmtree(self.folder, ignore_errors=True)
         if lost:
             raise ValueError(message) from None
 
@@ -117,7 +120,7 @@ class Peers:
             text = self._read(peer)
             if text != self.last[peer]:
                 self.last[peer] = text
-                self.seen[peer] = now if text else float("inf")  # one that is done has taken its sign away
+                self.seen[peer] = math.inf if _done(text) or not text else now  # the last takes all signs away
                 if text.startswith(FAILED):
                     line = text.removeprefix(FAILED)
                     return line if line.startswith("process ") else f"process {peer} of {self.number} failed: {line}"
@@ -137,6 +140,11 @@ class Peers:
             unfinished = path.with_name(f".{path.name}")
             unfinished.write_text(text, encoding="utf-8")
             unfinished.replace(path)
+
+
+def _done(text: str) -> float:
+    """The time at which the process with this sign was done; 0 if it is not."""
+    return float(text.removeprefix(DONE)) if text.startswith(DONE) else 0.0
 
 
 def _is_lost_connection(error: BaseException) -> bool:
