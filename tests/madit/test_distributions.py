@@ -100,7 +100,7 @@ def doubted(codes, ids) -> VisualTokens:
     return VisualTokens(ids, codes.grid, {summary(codes).name: summary(codes).of(q, ids)})
 
 
-def test_before_any_training_it_draws_what_hard_tokens_draw_to_the_bit(codes, pair):
+def test_before_any_training_it_draws_what_hard_tokens_draw(codes, pair):
     hard, both = pair
     ids = tiny.tokens(codes).ids
     tokens = doubted(codes, ids)

@@ -52,7 +52,7 @@ class MaDiTConfig(Config):
     words: str | None = None
     """Folder of a table of words (`mini/words` is embedded); none where no text is read."""
     word_length: int = Field(default=128, ge=1)
-    """The longest caption, in words."""
+    """The longest caption in words; of a language model's pieces, how many are read."""
     trunk: TrunkConfig = TrunkConfig()
     head: HeadConfig = HeadConfig()
     sampling: Sampling = Sampling()
