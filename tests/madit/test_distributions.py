@@ -32,7 +32,7 @@ def test_a_distribution_on_the_sampled_code_is_summed_up_by_zeros_and_its_kl(cod
     kept = summary(codes).of(torch.eye(12), ids)
     torch.testing.assert_close(kept[:, :10], torch.zeros(12, 10), atol=1e-6, rtol=0)
     torch.testing.assert_close(kept[:, 10:], codes.codewords.complete(codes.codewords.kl))
-    torch.testing.assert_close(Both().certain(codes, ids[None])[0], kept, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(Both().decided(codes, ids[None])[0], kept, atol=1e-6, rtol=1e-6)
 
 
 def test_what_is_kept_are_the_lean_of_the_mean_code_and_the_expected_nats(codes):
@@ -113,7 +113,7 @@ def test_decided_tokens_are_hard_tokens_whatever_has_been_learnt(codes, pair):
     live = tiny.model(codes, input={"kind": "both"})
     live.load_state_dict(both.state_dict())
     live.trunk.token_in.weight[:, 6:] = torch.randn(16, 10)
-    decided = VisualTokens(ids, codes.grid, {summary(codes).name: Both().certain(codes, ids)})
+    decided = VisualTokens(ids, codes.grid, {summary(codes).name: Both().decided(codes, ids)})
     torch.testing.assert_close(live.latents(decided), hard.latents(decided), atol=1e-6, rtol=1e-6)
     tokens = doubted(codes, ids)
     assert not torch.allclose(live.latents(tokens), hard.latents(tokens), atol=1e-3)
@@ -127,13 +127,13 @@ def test_the_mean_alone_forgets_what_was_sampled(codes):
     two = Mean()(codes, VisualTokens(others, codes.grid, {summary(codes).name: summary(codes).of(q, others)}))
     torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(one, q @ codes.codebook, atol=1e-6, rtol=1e-5)
-    decided = VisualTokens(ids, codes.grid, {summary(codes).name: Both().certain(codes, ids)})
+    decided = VisualTokens(ids, codes.grid, {summary(codes).name: Both().decided(codes, ids)})
     torch.testing.assert_close(Mean()(codes, decided), Hard()(codes, decided))
 
 
 def test_the_expected_order_of_decided_tokens_is_that_of_their_codewords(codes):
     tokens = tiny.tokens(codes)
-    decided = VisualTokens(tokens.ids, codes.grid, {summary(codes).name: Both().certain(codes, tokens.ids)})
+    decided = VisualTokens(tokens.ids, codes.grid, {summary(codes).name: Both().decided(codes, tokens.ids)})
     plain = Order(score=CodewordKL(), ties=ScatteredTies())(codes, decided, range(3))
     assert torch.equal(Order(score=ExpectedKL())(codes, decided, range(3)), plain)
     assert not torch.equal(Order(score=ExpectedKL())(codes, doubted(codes, tokens.ids), range(3)), plain)

@@ -65,8 +65,8 @@ def test_a_head_that_knows_its_target_gives_the_exact_velocity():
     o = Residual().target(clean, noise, coarse)
     z = interpolate(clean, noise, t)
     torch.testing.assert_close(Residual().velocity(o, z, t[:, None, None], coarse), velocity(clean, noise))
-    o = Full().target(clean, noise, coarse)
-    torch.testing.assert_close(Full().velocity(o, z, t[:, None, None], coarse), velocity(clean, noise))
+    whole = Full().target(clean, noise, coarse)
+    torch.testing.assert_close(Full().velocity(whole, z, t[:, None, None], coarse), velocity(clean, noise))
     # The residual velocity beyond the coarse one is -o / t.
     without = (z - coarse) / t[:, None, None]
     torch.testing.assert_close(velocity(clean, noise) - without, -o / t[:, None, None], atol=1e-5, rtol=1e-4)

@@ -220,7 +220,7 @@ def test_the_flow_sees_each_hidden_patch_at_its_own_time_on_the_line_from_it_to_
 
 
 def test_half_precision_trains_the_flow_on_the_tokens_that_are_drawn_from(vae):
-    model = fresh(vae, codes=200)
+    model = fresh(vae, codes=150)
     objective, batch = StageTwo(model), batch_of(model.codes, 64)
     wanted = model.codes.codebook[model.codes.ids(batch)]
     with torch.autocast("cpu", torch.bfloat16):
@@ -287,7 +287,7 @@ def test_conditions_mix_decided_tokens_proxies_and_distributions_that_were_read(
     batch = batch_of(codes, 200)
     units = codes.units(batch)
     ids = codes.quantiser.nearest(units)
-    summary, decided = Both().summary(codes), Both().certain(codes, ids)
+    summary, decided = Both().summary(codes), Both().decided(codes, ids)
     read = torch.full_like(decided, 7.0)
     mix = Conditions(sharpness=5.0, repair=0.5)
     committed, kept = mix.mixed(summary.of, decided, codes.codebook, batch | {"observed": read}, units, ids)

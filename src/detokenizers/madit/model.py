@@ -196,8 +196,8 @@ class MaDiT(nn.Module, OnHub):
         self.require(tokenizer)
         ids = tokenizer.tokens(tokenizer.features(images))
         kl = self.codes.layout.by_token(self.codes.read(images).kl)
-        certain = {name: self.config.input.certain(self.codes, ids) for name in self.observers}
-        return VisualTokens(ids, tokenizer.grid, {PATCH_KL: kl, **certain})  # pyright: ignore[reportArgumentType]
+        decided = {name: self.config.input.decided(self.codes, ids) for name in self.observers}
+        return VisualTokens(ids, tokenizer.grid, {PATCH_KL: kl, **decided})  # pyright: ignore[reportArgumentType]
 
     def require(self, tokenizer: VisualTokenizer) -> None:
         """Refuse the tokens of another tokenizer.

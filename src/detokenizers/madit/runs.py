@@ -121,8 +121,8 @@ class Images:
         captions = self.source.captions(rows) if self.reads_captions else None
         codes, input_ = self.model.codes, self.model.config.input
         ids = codes.ids(batch).cpu()
-        certain = {name: input_.certain(codes, ids) for name in input_.observers(codes)}
-        tokens = VisualTokens(ids, codes.grid, certain, captions)  # pyright: ignore[reportArgumentType]
+        decided = {name: input_.decided(codes, ids) for name in input_.observers(codes)}
+        tokens = VisualTokens(ids, codes.grid, decided, captions)  # pyright: ignore[reportArgumentType]
         drawn = self.model(tokens, steps=min(4, self.model.steps))
         return torch.cat([self.source.images(rows), drawn.cpu()])
 

@@ -114,7 +114,7 @@ class CodedPatches(nn.Module, ABC):
 
     @torch.no_grad()
     def ids(self, batch: Mapping[str, Tensor]) -> Int[Tensor, "b l"]:
-        """Tokens of a training batch, equal to those of its images: computed one by one, since rounding follows the batch."""
+        """Tokens of a training batch, those of its images: computed one by one, since rounding follows the batch."""
         codebook = self.codebook
         moved = {name: value.to(codebook.device) for name, value in batch.items()}
         items = ({name: value[i : i + 1] for name, value in moved.items()} for i in range(len(batch["patches"])))
