@@ -100,7 +100,7 @@ WRONG = [
                                  "rows_at(self.patch_in(patches), visible) + self.patch_in(patches).mean(1, True)"),
         dummy_side_reads_tokens=(8, "torch.where(dropped[:, None, None], self.dummy.to(x.dtype), x)", "x"),
         number_of_words_leaks=(8, "words.keep if dropped is None else words.keep & ~dropped[:, None]", "words.keep"),
-        token_of_another_patch=(8, "of_tokens[:, self.cell]", "of_tokens[:, self.cell.flip(0)]"),
+        token_of_another_patch=(7, "of_tokens[:, self.cell]", "of_tokens[:, self.cell.flip(0)]"),
     ),
     *of(
         "flow/guidance.py", "madit/test_heads",

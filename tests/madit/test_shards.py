@@ -1,7 +1,8 @@
-"""The recipe of the 7B language model under FSDP2, at tiny size on two CPU processes."""
+"""The recipes on two CPU processes at tiny size: both stages of a MaDiT, and the 7B language model's under FSDP2."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ import torch
 
 from detokenizers.checkpoint import load_tensors
 from detokenizers.madit.loading import load_language
+from detokenizers.training import train
 from detokenizers.training.report import read_log
 from tests import paper_stack
 from tests.test_runs import RUNS
 from tests.training.test_processes import launch
 
-from . import tiny
+from . import tiny, two_processes
 from .two_processes import BLOCKS
 
 
@@ -22,12 +24,26 @@ from .two_processes import BLOCKS
 def trained(tmp_path_factory, vae) -> Path:
     """The folder of two processes' trainings."""
     out = tmp_path_factory.mktemp("trained")
+    shutil.copytree(vae, out / "vae")
     tiny.model(tiny.tokenizer(vae)).save(out / "madit")
     torch.manual_seed(0)
     paper_stack.save_qwen(out / "qwen")
     done = launch("tests.madit.two_processes", out)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
+
+
+@pytest.mark.parametrize("stage", ["one", "two"])
+def test_two_processes_learn_codes_and_decoder_as_one_does(trained, stage, tmp_path):
+    run = two_processes.one(trained) if stage == "one" else two_processes.two(trained, trained / "one")
+    train(run.job(), run.train, tmp_path)
+    rows = [[row["loss"] for row in read_log(folder / "log.jsonl")] for folder in (trained / stage, tmp_path)]
+    assert rows[0] == pytest.approx(rows[1], rel=1e-3)
+    for name in ("decoder.safetensors", "tokenizer/tokenizer.safetensors", "tokenizer/codewords.safetensors"):
+        found, wanted = load_tensors(trained / stage / name), load_tensors(tmp_path / name)
+        for key, tensor in wanted.items():
+            if key != "belongs_to":  # a hash of what is rounded otherwise
+                torch.testing.assert_close(found[key], tensor, atol=2e-3, rtol=1e-2, msg=f"{name}: {key}")
 
 
 def test_a_language_model_learns_in_shards_what_it_learns_whole(trained):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
+from ..decoder import require_same_codes
 from ..flow.noise import noise as draw_noise
 from ..flow.solvers import OnStep, Progress
 from ..hub.on_hub import OnHub
@@ -207,12 +208,7 @@ class MaDiT(nn.Module, OnHub):
         """
         if tokenizer.grid != self.codes.grid:
             raise ValueError(f"this MaDiT decodes {self.codes.grid} tokens, the tokenizer draws {tokenizer.grid}")
-        mine, theirs = self.codes.codebook, tokenizer.codebook.to(self.codes.codebook)
-        if mine.shape != theirs.shape or not torch.allclose(mine, theirs, atol=1e-3):
-            raise ValueError(
-                f"this MaDiT decodes the {len(mine)} codes {fingerprint(mine)[:8]}, the tokenizer has {len(theirs)} "
-                f"others ({fingerprint(theirs)[:8]}); use the tokenizer or VLM it was trained with"
-            )
+        require_same_codes(self.codes.codebook, tokenizer)
 
     def fingerprint(self) -> str:
         """Of weights and settings that decide pixels."""

@@ -130,7 +130,7 @@ class Images:
         """Ids, patches and nats for the exact pass."""
         count = min(count, len(self.source))
         for first in range(0, count, HELD):
-            batch = self[range(first, min(first + HELD, count))]
+            batch = self._batch(self.arrays[range(first, min(first + HELD, count))], None)
             yield self.model.codes.ids(batch).cpu(), batch["patches"], batch["kl"]
 
     def _read(self, images: Tensor, captions: Sequence[str] | None) -> dict[str, Tensor]:
