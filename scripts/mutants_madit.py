@@ -146,6 +146,9 @@ WRONG = [
                                  "    order = order[:1].expand(len(order), -1)\n    return Hidden("),
         codes_learn_in_stage_two=(17, "model.codes.requires_grad_(False)", "model.codes.requires_grad_(True)"),
         rounding_from_the_start=(18, "codes, own = vectors, 0 * own", "pass"),
+        flow_from_the_clean_end=(11, "interpolate(clean.flatten(0, 1), noise.flatten(0, 1)",
+                                 "interpolate(noise.flatten(0, 1), clean.flatten(0, 1)"),
+        tokens_in_half_precision=(17, "enabled=False)", "enabled=True)"),
         frozen_codes_move=(17, "schedule.frozen is None or step < schedule.frozen", "True"),
     ),
     *of(
