@@ -29,7 +29,7 @@ def test_running_means_move_the_codes_that_occur_and_start_at_first_sight():
     torch.testing.assert_close(table.kl[others], before[others])
 
 
-def test_the_order_of_samples_and_the_split_into_processes_change_no_running_mean():
+def test_the_order_of_samples_changes_no_running_mean():
     torch.manual_seed(0)
     ids, kl = torch.randint(5, (40,)), torch.rand(40, 4)
     shuffled = torch.randperm(40)
