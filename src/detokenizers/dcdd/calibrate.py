@@ -10,6 +10,7 @@ features + codebook -measure(calibration)-> four statistics -search against targ
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -22,6 +23,7 @@ from .. import checkpoint
 from ..checkpoint import EMBEDDED
 from ..config import Config
 from ..nn.ranking import rows_at_a_time
+from ..nn.uncertainty import uncertainty
 from .calibration import Calibration, require_unit_rows
 from .search import CalibrationError, SearchConfig, Step, joint_search, paper_search
 from .token_statistics import Targets, TokenStatistics, normalized_entropy, pooled
@@ -108,14 +110,13 @@ def measure(
 
     `summaries` adds the means of the uncertainty features (Eq. 8), which take several times as long.
     """
-    if summaries:
-        return encoder_statistics(features, codebook, calibration).targets()
-    confidence, entropies = [], []
+    columns = []
     for part in features.flatten(0, -2).split(chunk or rows_at_a_time(codebook.shape[0], features.device)):
         p = calibration.proxy(part, codebook)
-        confidence.append(p.amax(-1))
-        entropies.append(normalized_entropy(p))
-    return pooled(torch.cat(confidence), torch.cat(entropies))
+        columns.append(torch.stack([p.amax(-1), normalized_entropy(p)], -1))
+        if summaries:
+            columns[-1] = torch.cat([columns[-1], uncertainty(p)[:, 1:]], -1)
+    return pooled(torch.cat(columns))
 
 
 @torch.no_grad()
@@ -163,14 +164,10 @@ def calibrate(
     features = features.flatten(0, -2)
     if not torch.isfinite(features).all():
         raise ValueError("the features hold NaN or infinity; were they encoded in half precision?")
-    seen: dict[str, Targets] = {}
-    summaries = settings.weights.kind == "summaries"
 
-    def measured(calibration: Calibration) -> Targets:
-        key = calibration.model_dump_json()
-        if key not in seen:
-            seen[key] = measure(calibration, features, codebook, chunk=chunk, summaries=summaries)
-        return seen[key]
+    @cache
+    def measured(calibration: Calibration, summaries: bool = False) -> Targets:
+        return measure(calibration, features, codebook, chunk=chunk, summaries=summaries)
 
     history = []
     for step in SEARCHES[search](measured, targets, settings, start):
@@ -187,7 +184,7 @@ def calibrate(
         calibration=final,
         sharpness=final.sharpness,
         targets=targets,
-        achieved=encoder_statistics(features, codebook, final).targets(),
+        achieved=measured(final, True),
         loss=taken[-1].loss,
         search=search,
         settings=settings,
