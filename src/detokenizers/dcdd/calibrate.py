@@ -10,7 +10,6 @@ features + codebook -measure(calibration)-> four statistics -search against targ
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -164,10 +163,13 @@ def calibrate(
     features = features.flatten(0, -2)
     if not torch.isfinite(features).all():
         raise ValueError("the features hold NaN or infinity; were they encoded in half precision?")
+    seen: dict[tuple[str, bool], Targets] = {}
 
-    @cache
     def measured(calibration: Calibration, summaries: bool = False) -> Targets:
-        return measure(calibration, features, codebook, chunk=chunk, summaries=summaries)
+        key = calibration.model_dump_json(), summaries
+        if key not in seen:
+            seen[key] = measure(calibration, features, codebook, chunk=chunk, summaries=summaries)
+        return seen[key]
 
     history = []
     for step in SEARCHES[search](measured, targets, settings, start):

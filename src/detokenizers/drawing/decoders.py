@@ -49,7 +49,7 @@ def load_decoders(
 
     Args:
         tokenizer: of the VLM; it is asked for if one draws from tokens.
-        vlm: its name, which models that draw from prompts must have been made for.
+        vlm: a name that somebody gave; models that draw from prompts must have been made for that VLM.
 
     Raises:
         ValueError: no such decoder, one made for another codebook or VLM, or the same one twice.

@@ -29,7 +29,7 @@ from ..seeds import item_seed
 from ..tars import exists
 from .batching import chunks, evenly, filled
 from .decoders import Drawer, Named, labelled, load_decoders, of_tokens, steps_note, steps_of
-from .drawing_settings import ReconstructConfig
+from .drawing_settings import VLM, ReconstructConfig
 from .gallery import ORIGINAL, Drawn, Gallery
 from .sharing import Progress, drawn_together
 
@@ -40,7 +40,7 @@ RESAMPLES = 1000
 def reconstruct(
     images: str | Path | Sequence[str | Path] = (),
     *,
-    vlm: str | TokenVLM = "mini",
+    vlm: str | TokenVLM = VLM,
     decoder: Named = ("vq", "mini/dcdd"),
     **settings: Any,
 ) -> Drawn:
