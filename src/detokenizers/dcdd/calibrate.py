@@ -102,7 +102,6 @@ def measure(
     features: Float[Tensor, "... d"],
     codebook: Float[Tensor, "v d"],
     *,
-    chunk: int | None = None,
     summaries: bool = False,
 ) -> Targets:
     """The statistics of an encoder's calibrated distributions (Eqs. 11-12), streamed, at most 4096 tokens at a time.
@@ -110,7 +109,7 @@ def measure(
     `summaries` adds the means of the uncertainty features (Eq. 8), which take several times as long.
     """
     columns = []
-    for part in features.flatten(0, -2).split(chunk or rows_at_a_time(codebook.shape[0], features.device)):
+    for part in features.flatten(0, -2).split(rows_at_a_time(codebook.shape[0], features.device)):
         p = calibration.proxy(part, codebook)
         columns.append(torch.stack([p.amax(-1), normalized_entropy(p)], -1))
         if summaries:
@@ -140,7 +139,6 @@ def calibrate(
     settings: SearchConfig = SearchConfig(),  # noqa: B008
     *,
     start: Calibration = Calibration(),  # noqa: B008
-    chunk: int | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> CalibrationReport:
     """Match the encoder's distributions to the VLM's (B.2). Deterministic; nothing `[n v]` outlives an evaluation.
@@ -152,7 +150,6 @@ def calibrate(
         search: `joint` (recommended) or `paper`.
         settings: ranges, grids, tolerance and loss weights.
         start: what is not searched, e.g. `top1_margin` or the VLM's side.
-        chunk: tokens at a time; by default what suits the device.
         on_step: called with every candidate, e.g. to move a progress bar.
 
     Raises:
@@ -168,7 +165,7 @@ def calibrate(
     def measured(calibration: Calibration, summaries: bool = False) -> Targets:
         key = calibration.model_dump_json(), summaries
         if key not in seen:
-            seen[key] = measure(calibration, features, codebook, chunk=chunk, summaries=summaries)
+            seen[key] = measure(calibration, features, codebook, summaries=summaries)
         return seen[key]
 
     history = []

@@ -135,11 +135,9 @@ def bisect_kappa(
     return kappa
 
 
-def widened(
-    mean_entropy: Callable[[float], float], target: float, bracket: tuple[float, float] = PAPER_RANGE
-) -> tuple[float, float]:
-    """The bracket, its ends doubled and halved until the target lies between them or `LIMITS` are reached."""
-    low, high = bracket
+def widened(mean_entropy: Callable[[float], float], target: float) -> tuple[float, float]:
+    """The paper's range, its ends doubled and halved until the target lies between them or `LIMITS` are reached."""
+    low, high = PAPER_RANGE
     while mean_entropy(high) > target and high < LIMITS[1]:
         high = min(2 * high, LIMITS[1])
     while mean_entropy(low) < target and low > LIMITS[0]:

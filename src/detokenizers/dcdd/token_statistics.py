@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..nn.ranking import entropy, rows_at_a_time
-from ..nn.uncertainty import UncertaintyConfig, uncertainty
+from ..nn.uncertainty import uncertainty
 from .lcdm import expected_codes, probabilities
 
 
@@ -110,13 +110,9 @@ def otsu_hist256(curve: Float[Tensor, "v"]) -> Otsu:
 class TokenStatistics:
     """Accumulates what Table 1 reports, token by token. Sorts every row, so it is for measuring, not for serving."""
 
-    def __init__(
-        self,
-        codebook: Float[Tensor, "v d"] | None = None,
-        config: UncertaintyConfig = UncertaintyConfig(),  # noqa: B008
-    ) -> None:
-        """Args: codebook: unit rows, needed only for `geometry`; config: how uncertainty features are cut."""
-        self.codebook, self.config = codebook, config
+    def __init__(self, codebook: Float[Tensor, "v d"] | None = None) -> None:
+        """Args: codebook: unit rows, needed only for `geometry`."""
+        self.codebook = codebook
         self._tokens: list[Float[Tensor, "n k"]] = []
         self._geometry: list[Float[Tensor, "n 3"]] = []
         self._curve: Float[Tensor, "v"] | None = None
@@ -152,7 +148,7 @@ class TokenStatistics:
             raise ValueError(f"these distributions are over {len(total)} codes, those before over {len(self._curve)}")
         self._curve = total if self._curve is None else self._curve + total
         rank = otsu_exact(curve).rank.to(p.dtype)
-        u = uncertainty(p, self.config)
+        u = uncertainty(p)
         columns = [curve[:, 0], normalized_entropy(p), u[:, 1], u[:, 2], u[:, 3], rank]
         self._tokens.append(torch.stack(columns, -1))
         if self.codebook is not None and sampled is not None:
