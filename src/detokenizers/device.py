@@ -27,7 +27,7 @@ def _place() -> tuple[int, int]:
     Raises:
         ValueError: the environment holds no such numbers, and this process would do another's work, or nobody's.
     """
-    texts = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    texts = os.environ.get("RANK") or "0", os.environ.get("WORLD_SIZE") or "1"
     number, count = (int(text) if text.isdecimal() else -1 for text in texts)
     if not 0 <= number < count:
         raise ValueError(

@@ -66,6 +66,10 @@ def reconstruct(
         }
     )
     require_ours(config.out, RESULTS)
+    if config.out.resolve() in [path.resolve() for path in config.images]:
+        raise ValueError(
+            f"--out {config.out} holds the pictures themselves, which drawn ones would join; choose another"
+        )
     task = prepared(config, vlm, asked)
     gallery, decoders, found = task.gallery, task.decoders, task.found
     every = [{"id": id, "decoders": list(decoders)} for id in found.ids]

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from ..checkpoint import write_text
+from ..data.marks import is_captions, require_writable
 from ..data.pictures import pictures, truths
 from ..data.world.scenes import Truth, caption, parse
 from ..data.world.world import Split, World
@@ -56,6 +57,10 @@ def describe(
     """
     if out and out.suffix != ".jsonl":
         raise ValueError(f"--out {out} must be a .jsonl file; it holds one line an image")
+    if out and out.exists() and not is_captions(out):
+        raise ValueError(f"{out} was not written by detok describe and would be lost; choose another --out")
+    if out:
+        require_writable(out.parent)
     model = load_vlm(vlm, device=device_of(device))
     read: Any = getattr(model, "describe", None)
     if read is None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from diffusers import AutoencoderKL, DiffusionPipeline, FluxTransformer2DModel
 from diffusers.loaders import FluxLoraLoaderMixin
 from huggingface_hub import HfApi, snapshot_download
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..device import is_first
@@ -107,7 +108,10 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             assert callback is not None
             shown = {"latents": latents} if "latents" in tensors else {}
             returned = callback(self, number, 1000 * t, shown)  # diffusers counts the time from 1000
-            return (returned or {}).get("latents", latents)
+            changed = (returned or {}).get("latents", latents)
+            if changed.shape != latents.shape:
+                raise ValueError(f"the callback made latents {list(changed.shape)} of {list(latents.shape)}")
+            return changed
 
         return None if callback is None else on_step
 
@@ -155,7 +159,10 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         given = pretrained_model_name_or_path_or_dict
         given = dict(given) if isinstance(given, dict) else str(given)
         reading = {"use_safetensors": True, "return_lora_metadata": True, **reading}
-        tensors, alphas, notes = self.lora_state_dict(given, return_alphas=True, **reading)
+        try:
+            tensors, alphas, notes = self.lora_state_dict(given, return_alphas=True, **reading)
+        except SafetensorError as error:
+            raise ValueError(f"{given} holds no readable LoRA weights ({error})") from None
         if not any("lora" in name for name in tensors):
             raise ValueError(f"these are no LoRA weights: their first tensor is {next(iter(tensors), None)!r}")
         # The input layer has been widened for the condition; what LoRA knows of it is within.

@@ -168,7 +168,7 @@ class TokenDecoderPipeline(DrawingPipeline):
         if isinstance(tokens, VisualTokens):
             return tokens
         if tokens is not None:
-            return VisualTokens(tokens, self.tokenizer.grid)
+            return VisualTokens(torch.as_tensor(tokens), self.tokenizer.grid)
         shown = as_images(images, self.tokenizer.image_size).to(self._execution_device)
         return self.drawer("read", shown, self.tokenizer)
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ..checkpoint import fingerprint, load_tensors, resolve, write_text
+from ..data.marks import require_writable
 from ..device import is_first
 from ..peers import SIGNS, Peers
 from ..texts import text_in, yaml_of
@@ -63,6 +64,7 @@ def require_same_run(run: Run, folder: Path) -> None:
     record = folder / RECORD
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file; give a folder")
+    require_writable(folder)
     if not record.exists() and folder.exists() and any(path.name != SIGNS for path in folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no {RECORD}; train into a new folder")
     if record.exists() and is_trained(folder):
