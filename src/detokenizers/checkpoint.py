@@ -102,7 +102,7 @@ def notes_in(path: str | Path) -> dict[str, Any]:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
         notes = json_of((metadata or {}).get("notes", "{}"), str(path))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not one of our files ({error}); delete it") from None
     if not isinstance(notes, dict):
         raise ValueError(f"{path} is not one of our files; delete it")

@@ -132,3 +132,29 @@ def test_empty_variables_of_a_launcher_are_none(monkeypatch):
     monkeypatch.setenv("RANK", "")
     monkeypatch.setenv("WORLD_SIZE", "")
     assert (rank(), world_size()) == (0, 1)
+
+
+def test_files_that_are_not_text_are_one_line_wherever_one_is_read(refused, tmp_path, embedded, capsys):
+    """A manifest that goes on in bytes, the prompt of a benchmark's folder, the config beside weights."""
+    out, junk = tmp_path / "out", b"\xff\xfe\n"
+    assert main(["generate", PROMPT, "--decoder", "vq", "--out", str(out)]) == 0
+    with (out / "manifest.jsonl").open("ab") as manifest:
+        manifest.write(junk)
+    assert "manifest.jsonl:2: this is not UTF-8 text" in refused("generate", PROMPT, "--decoder", "vq", "--out", out)
+    asked = tmp_path / "geneval" / "00000"
+    asked.mkdir(parents=True)
+    (asked / "metadata.jsonl").write_bytes(junk)
+    assert "metadata.jsonl:1: this is not UTF-8" in refused("evaluate", tmp_path / "geneval", "--bench", "geneval")
+    weights = shutil.copytree(embedded / "mini" / "vae", tmp_path / "vae")
+    (weights / "config.json").write_bytes(junk)
+    assert "config.json:1: this is not UTF-8 text" in refused("info", weights)
+    (weights / "config.json").write_text("[]")
+    capsys.readouterr()
+    assert main(["info", str(weights)]) == 0
+    assert "unnamed" in capsys.readouterr().out
+    judge = shutil.copytree(embedded / "mini" / "world_net", tmp_path / "judge")
+    (judge / "run.yaml").write_text("- 1\n")
+    (out / "manifest.jsonl").unlink()
+    assert main(["generate", "--world", "2", "--decoder", "vq", "--out", str(tmp_path / "two")]) == 0
+    ask = ["--world", "2", "--split", "prompts", "--metrics", "agreement", "--net", judge, "--out", tmp_path / "scores"]
+    assert "run.yaml holds no settings" in refused("evaluate", tmp_path / "two", *ask)

@@ -35,7 +35,7 @@ def is_captions(path: Path) -> bool:
 def _first_line(path: Path) -> dict[str, Any]:
     """The JSON object in the first line of a file; an empty one where there is none."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             first = json.loads(file.readline())
     except (OSError, ValueError):
         return {}

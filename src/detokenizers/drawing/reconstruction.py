@@ -21,7 +21,7 @@ from ..data.marks import RESULTS, SHEET, require_ours
 from ..data.pictures import Pictures, pictures
 from ..device import device_of
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
-from ..evaluation.reporting import finite_list
+from ..evaluation.reporting import finite_list, write_report
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..papers import load_tokenizer
 from ..protocols import Decoder, TokenVLM, VisualTokenizer
@@ -89,7 +89,8 @@ def reconstruct(
     ids = set(found.ids)
     result = Drawn(gallery, tuple(decoders), tuple(row for row in rows if row["id"] in ids), sheet, scores)
     settings = {"vlm": config.vlm, "steps": task.steps}
-    gallery.report(
+    write_report(
+        config.out,
         {
             "kind": "reconstruction",
             "n": len(found.ids),
@@ -104,7 +105,7 @@ def reconstruct(
             },
             "ids": found.ids,
         },
-        result.table(),
+        f"{result.table()}\n",
     )
     return result
 
@@ -222,6 +223,6 @@ def summary(columns: Mapping[str, Float[Tensor, "n"]], seed: int) -> dict[str, R
     """Means over pictures, with an interval where there are several."""
 
     def mean(metric: Metric, values: Float[Tensor, "n"]) -> Result:
-        return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, values.item())
+        return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, *finite_list(values))
 
     return {name: mean(MEASURES[name], values) for name, values in columns.items()}

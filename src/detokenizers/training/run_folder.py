@@ -17,7 +17,7 @@ from ..checkpoint import fingerprint, load_tensors, resolve, write_text
 from ..data.marks import require_writable
 from ..device import is_first
 from ..peers import SIGNS, Peers
-from ..texts import text_in, yaml_of
+from ..texts import json_of, text_in, yaml_of
 from .loop import train
 from .run import Run
 from .state import STEP, whole_state
@@ -154,7 +154,8 @@ def _origin(folder: Path) -> dict[str, str]:
         facts["recipe"] = recipe_in(folder / RECORD)
     if state := whole_state(folder, [STEP]):
         facts["steps done"] = str(int(state[STEP]))
-    if (folder / "config.json").exists():
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        facts["model"] = str(config.get("model_type") or config.get("_class_name") or "unnamed")
+    if (path := folder / "config.json").exists():
+        config = json_of(text_in(path), str(path))
+        named = [config.get(key) for key in ("model_type", "_class_name")] if isinstance(config, dict) else []
+        facts["model"] = str(next(filter(None, named), "unnamed"))
     return facts
