@@ -223,6 +223,6 @@ def summary(columns: Mapping[str, Float[Tensor, "n"]], seed: int) -> dict[str, R
     """Means over pictures, with an interval where there are several."""
 
     def mean(metric: Metric, values: Float[Tensor, "n"]) -> Result:
-        return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, *finite_list(values))
+        return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, finite_list(values)[0])
 
     return {name: mean(MEASURES[name], values) for name, values in columns.items()}
