@@ -32,6 +32,9 @@ NAMES = {
     "dcdd": "DCDD",
     "ours": "DCDD, ours",
     "one_step": "DCDD in one step",
+    "vugen": "VUGEN",
+    "decoupled": "Decoupled",
+    "repa": "REPA",
 }
 CEILINGS = ("vae", "vq-unrounded", NAMES["vq-unrounded"])
 """Rows that no decoder of tokens could be; they are never marked as best."""
