@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_neither_the_package_nor_help_imports_anything_heavy(statement):
     check = f"import sys; {statement}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("package", ["", ".drawing", ".evaluation", ".pipelines"])
+def test_what_a_package_offers_is_there(package):
+    module = import_module(f"detokenizers{package}")
+    assert module._HOMES
+    for name in module._HOMES:
+        assert getattr(module, name).__name__ == name
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -77,16 +77,13 @@ def save_tensors(
         save_file({name: stored(tensor) for name, tensor in tensors.items()}, temporary, metadata=metadata)
 
 
-def load_tensors(path: str | Path, *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+def load_tensors(path: str | Path) -> dict[str, Tensor]:
     """Load safetensors; a missing, truncated or NaN-bearing file is one clear error."""
     path = Path(path)
     if not tars.exists(path):
         raise ValueError(f"there are no weights at {path}")
     try:
-        if tars.inside(path):
-            tensors = {name: one.to(device) for name, one in load(tars.opened(path).read()).items()}
-        else:
-            tensors = load_file(path, device=str(device))
+        tensors = load(tars.opened(path).read()) if tars.inside(path) else load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} is not a readable safetensors file ({error}); was its download or copy cut off?"
@@ -105,7 +102,7 @@ def notes_in(path: str | Path) -> dict[str, Any]:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
         notes = json_of((metadata or {}).get("notes", "{}"), str(path))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not one of our files ({error}); delete it") from None
     if not isinstance(notes, dict):
         raise ValueError(f"{path} is not one of our files; delete it")

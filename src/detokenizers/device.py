@@ -14,11 +14,27 @@ import torch
 
 
 def rank() -> int:
-    return int(os.environ.get("RANK", "0"))
+    return _place()[0]
 
 
 def world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _place()[1]
+
+
+def _place() -> tuple[int, int]:
+    """Which process this is, and of how many.
+
+    Raises:
+        ValueError: the environment holds no such numbers, and this process would do another's work, or nobody's.
+    """
+    texts = os.environ.get("RANK") or "0", os.environ.get("WORLD_SIZE") or "1"
+    number, count = (int(text) if text.isdecimal() else -1 for text in texts)
+    if not 0 <= number < count:
+        raise ValueError(
+            f"RANK is {texts[0]!r} and WORLD_SIZE {texts[1]!r}, but processes count from 0 to WORLD_SIZE - 1; "
+            "set both, as torchrun does, or neither"
+        )
+    return number, count
 
 
 def is_first() -> bool:

@@ -76,6 +76,8 @@ def student_of(name: str | Path) -> DistilRun:
         ValueError: no run is there, or one of something else than a decoder of many steps.
     """
     folder = resolve(name)
+    if not (folder / RECORD).is_file():
+        raise ValueError(f"{name} has no {RECORD}; name the folder of a run that `detok train` left")
     run = run_of(str(folder / RECORD))
     if not isinstance(run, TeachingRun):
         teaching = (recipe for recipe in RECIPES if isinstance(RECIPES[recipe](), TeachingRun))

@@ -41,9 +41,9 @@ def to_tensor(levels: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
     return torch.from_numpy(np.array(levels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def to_levels(images: Float[Tensor, "b 3 h w"], rounding: Rounding = "nearest") -> UInt8[np.ndarray, "b h w 3"]:
+def to_levels(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
     """[-1, 1] to levels 0..255; overshoot is clipped, NaN is an error."""
-    return quantised(images, rounding).permute(0, 2, 3, 1).cpu().contiguous().numpy()
+    return quantised(images).permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
 CropRule = Literal["round", "floor"]

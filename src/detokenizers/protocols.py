@@ -55,6 +55,8 @@ class VisualTokens:
     captions: list[str] | None = None
 
     def __post_init__(self) -> None:
+        if self.ids.ndim != 2 or self.ids.is_floating_point():
+            raise ValueError(f"token ids are whole numbers [b n], not {self.ids.dtype} {list(self.ids.shape)}")
         if self.ids.shape[-1] != self.grid.size:
             raise ValueError(f"{self.ids.shape[-1]} tokens do not fill a {self.grid} grid ({self.grid.size} tokens)")
         if self.captions is not None and len(self.captions) != len(self):
@@ -233,7 +235,7 @@ class TextToImage(Protocol):
         ...
 
     def require(self, vlm: str) -> None:
-        """Raise ValueError when it draws with another VLM than the one of this name."""
+        """Raise ValueError when it draws with another VLM than the one of this name, which somebody asked for."""
         ...
 
     def fingerprint(self) -> str: ...

@@ -39,7 +39,7 @@ def members(tar: Path) -> Mapping[str, Member]:
 
 @cache
 def _members(tar: Path, _: int, size: int) -> Mapping[str, Member]:
-    with tarfile.open(tar) as file:
+    with tarfile.open(tar, "r:") as file:  # offsets in one that is compressed are no places on the disk
         found = {plain(one.name): Member(one.offset_data, one.size) for one in file if one.isreg()}
     if any(one.offset + one.size > size for one in found.values()):
         raise tarfile.ReadError("the last file in it ends beyond its end")

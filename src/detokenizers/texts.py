@@ -46,9 +46,9 @@ def lines_of(text: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
-def lines_in(path: str | Path, what: str = "file") -> list[tuple[int, str]]:
+def lines_in(path: str | Path) -> list[tuple[int, str]]:
     """The lines of a file that are not blank, with their numbers from 1."""
-    return lines_of(text_in(path, what))
+    return lines_of(text_in(path))
 
 
 def json_of(text: str, where: str, **hooks: Any) -> Any:

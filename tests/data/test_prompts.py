@@ -21,7 +21,7 @@ def test_a_text_file_has_one_prompt_a_line(written):
     assert read_prompts(written("a.txt", "a dog", " a cat ")) == [Prompt("00000", "a dog"), Prompt("00001", "a cat")]
 
 
-def test_jsonl_keeps_ids_categories_and_everything_else(written):
+def test_jsonl_keeps_ids_categories_and_seeds(written):
     path = written("a.jsonl", {"prompt": "a dog", "id": "x", "seed": 3}, {"prompt": "a cat", "category": "pets"})
     assert read_prompts(path) == [Prompt("x", "a dog", seed=3), Prompt("00001", "a cat", "pets")]
 
@@ -30,9 +30,8 @@ def test_geneval_lines_get_their_folder_names_and_tasks(written):
     line = {"tag": "counting", "include": [{"class": "clock", "count": 2}], "prompt": "a photo of two clocks"}
     path = written("evaluation_metadata.jsonl", line, line | {"tag": "single_object"})
     first, second = read_prompts(path)
-    assert (first.id, first.category, first.meta["include"]) == ("00000", "counting", line["include"])
+    assert (first.id, first.category) == ("00000", "counting")
     assert (second.id, second.category) == ("00001", "single_object")
-    assert {"tag", "include"} <= set(first.meta)
 
 
 def test_mjhq_ids_and_categories_are_its_keys(written):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from detokenizers.dcdd.calibrate import CalibrationReport, calibrate, encoder_statistics, measure
 from detokenizers.dcdd.calibration import Affine, Calibration, Literally, SmoothOnly, Untouched, cosine
 from detokenizers.dcdd.lcdm import expected_codes, probabilities
-from detokenizers.dcdd.search import CalibrationError, SearchConfig, SummaryWeights, bisect_kappa
+from detokenizers.dcdd.search import CalibrationError, SearchConfig, SummaryWeights, bisect_kappa, loss
 from detokenizers.dcdd.token_statistics import normalized_entropy
 
 CODES = torch.tensor([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])
@@ -194,11 +194,13 @@ def test_a_report_s_achieved_statistics_are_those_of_the_calibration_it_found():
     assert found.mean_confidence == pytest.approx(p.amax(-1).mean().item(), abs=1e-5)
 
 
-def test_a_search_gives_the_same_report_twice_and_however_it_is_chunked():
+def test_a_search_gives_the_same_report_twice_and_however_it_is_chunked(monkeypatch):
     codes, features = unit(256), unit(300, seed=1)
     targets = measure(Calibration(kappa=20), unit(300, seed=2), codes)
-    first, again, chunked = (calibrate(features, codes, targets, chunk=chunk) for chunk in (None, None, 17))
+    first, again = (calibrate(features, codes, targets) for _ in range(2))
     assert first == again
+    monkeypatch.setattr("detokenizers.dcdd.calibrate.rows_at_a_time", lambda v, device: 17)
+    chunked = calibrate(features, codes, targets)
     assert first.sharpness == pytest.approx(chunked.sharpness, rel=1e-3)
 
 
@@ -244,6 +246,34 @@ def test_bad_features_and_codebooks_are_refused():
         measure(Calibration(), features, CODES)
     with pytest.raises(ValidationError):
         Calibration(tau=0)
+
+
+def test_the_summaries_objective_ends_soon_at_what_a_dense_scan_of_it_finds(monkeypatch):
+    codes, features = unit(64), unit(200, seed=1)
+    targets = measure(Calibration(kappa=27, epsilon=0.012), unit(200, seed=2), codes, summaries=True)
+    settings = SearchConfig(weights=SummaryWeights(), epsilons=(0.0, 0.005, 0.01, 0.02, 0.05))
+    evaluations: list[bool] = []
+
+    def counted(*given, summaries, **named):
+        evaluations.append(summaries)
+        return measure(*given, summaries=summaries, **named)
+
+    monkeypatch.setattr("detokenizers.dcdd.calibrate.measure", counted)
+    report = calibrate(features, codes, targets, settings=settings)
+    assert evaluations.count(True) == len(settings.epsilons)
+    assert len(evaluations) < 20 * len(settings.epsilons)
+
+    dense = [
+        (loss(found, targets, settings.weights), kappa, epsilon)
+        for epsilon in settings.epsilons
+        for kappa in torch.linspace(20, 40, 201).tolist()
+        for found in [measure(Calibration(kappa=kappa, epsilon=epsilon), features, codes, summaries=True)]
+        if abs(found.mean_entropy - targets.mean_entropy) <= settings.bisection_tolerance
+    ]
+    least, kappa, epsilon = min(dense)
+    assert report.calibration.epsilon == epsilon
+    assert report.calibration.kappa == pytest.approx(kappa, rel=0.02)
+    assert report.loss == pytest.approx(least, abs=0.005)
 
 
 def test_equation_16_fills_the_tail_for_a_little_confidence_and_the_summaries_do_not():

@@ -27,7 +27,7 @@ def statistics(entropy: float, confidence: float = 0.5, **others: float) -> Targ
     return Targets(mean_entropy=entropy, mean_confidence=confidence, **rest)
 
 
-def world(calibration: Calibration) -> Targets:
+def world(calibration: Calibration, summaries: bool = False) -> Targets:
     """Sharpness lowers entropy; smoothing raises it, by five times itself, and takes four times itself off the 95th
     percentile of confidence."""
     entropy = 6 / calibration.sharpness + 5 * calibration.epsilon
@@ -109,7 +109,7 @@ def test_the_joint_search_finds_sharpness_and_smoothing_of_known_statistics():
 def test_the_joint_search_stops_where_smoothing_alone_is_more_entropy_than_wanted():
     asked: set[float] = set()
 
-    def measured(calibration: Calibration) -> Targets:
+    def measured(calibration: Calibration, summaries: bool = False) -> Targets:
         asked.add(calibration.epsilon)
         return world(calibration)
 
@@ -119,6 +119,25 @@ def test_the_joint_search_stops_where_smoothing_alone_is_more_entropy_than_wante
     assert asked == {0, 0.01, 0.02}
     with pytest.raises(CalibrationError, match="out of reach"):
         list(joint_search(measured, statistics(0.05), settings, Calibration()))
+
+
+@pytest.mark.parametrize("search", [joint_search, paper_search])
+def test_the_uncertainty_features_are_measured_once_a_candidate_and_never_while_bisecting(search):
+    asked: list[bool] = []
+
+    def measured(calibration: Calibration, summaries: bool = False) -> Targets:
+        asked.append(summaries)
+        means = dict.fromkeys(("mean_margin", "mean_topk_mass", "mean_tail_entropy"), calibration.epsilon)
+        return world(calibration).vary(**means if summaries else {})
+
+    settings = SETTINGS.vary(weights=SummaryWeights(), bisection_tolerance=1e-6, rounds=1)
+    targets = measured(Calibration(kappa=40, epsilon=0.01), True)
+    asked.clear()
+    steps = list(search(measured, targets, settings, Calibration()))
+    assert [step for step in steps if step.accepted][-1].calibration.epsilon == 0.01
+    assert asked.count(True) == {joint_search: 3, paper_search: 4}[search], "and the one tau of the paper's order"
+    bisections = {joint_search: 3, paper_search: 2}[search]
+    assert bisections * 15 < asked.count(False) < bisections * (2 + 2 + settings.max_bisections) + 10
 
 
 def test_a_step_whose_entropy_was_not_met_is_not_taken():
@@ -147,7 +166,7 @@ def test_the_paper_s_order_picks_smoothing_by_the_95th_percentile_and_bisects_ka
 def test_the_paper_s_order_picks_the_tau_of_the_lowest_loss():
     """Tau alone moves the mean of confidence here, and kappa makes up for what it does to entropy."""
 
-    def softened(calibration: Calibration) -> Targets:
+    def softened(calibration: Calibration, summaries: bool = False) -> Targets:
         return statistics(6 / calibration.kappa, confidence=0.5 + (1.05 - calibration.tau))
 
     settings = SETTINGS.vary(taus=(0.95, 1.0, 1.05, 1.1), epsilons=(0.0,))
@@ -174,7 +193,7 @@ def test_the_paper_s_order_ends_with_the_round_that_gains_nothing():
 def test_the_paper_s_order_keeps_what_it_has_when_a_step_is_worse():
     """Smoothing that fits the 95th percentile and spoils the mean of confidence is tried and left."""
 
-    def spoiled(calibration: Calibration) -> Targets:
+    def spoiled(calibration: Calibration, summaries: bool = False) -> Targets:
         return world(calibration).vary(mean_confidence=0.5 - 10 * calibration.epsilon)
 
     steps = list(paper_search(spoiled, statistics(0.2, q95_confidence=0.86), SETTINGS, Calibration()))

@@ -86,8 +86,8 @@ class Poster:
         return torch.tensor(level)[:, None, None, None].expand(-1, 3, 16, 16)
 
     def require(self, vlm):
-        if vlm != "mini":
-            raise ValueError(f"it was made for mini, not for {vlm}")
+        if vlm != "posters":
+            raise ValueError(f"it was made for posters, not for {vlm}")
 
     def fingerprint(self):
         return "poster"

@@ -53,9 +53,23 @@ def test_a_model_without_tokens_needs_no_vlm_and_cannot_reconstruct(tmp_path, mo
 
 
 def test_a_model_without_tokens_draws_with_the_vlm_it_was_made_for_only(tmp_path):
-    with pytest.raises(ValueError, match="poster: it was made for mini, not for another"):
-        drawing.generate(PROMPTS[0], vlm="another", decoder={"poster": Poster()}, out=tmp_path / "a")
+    with pytest.raises(ValueError, match="poster: it was made for posters, not for mini"):
+        drawing.generate(PROMPTS[0], vlm="mini", decoder={"poster": Poster()}, out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
+    assert drawing.generate(PROMPTS[0], vlm="posters", decoder={"poster": Poster()}, out=tmp_path / "b").sheet.exists()
+
+
+def test_a_model_that_brings_its_vlm_is_held_to_none_that_nobody_named(tmp_path, embedded, monkeypatch, capsys):
+    """Its own is another than the one whose tokens are drawn beside it."""
+    monkeypatch.setattr("detokenizers.papers.load", lambda name, device: Poster())
+    command = ["generate", PROMPTS[0], "--decoder", "vq", "poster"]
+    assert main([*command, "--out", str(tmp_path / "a")]) == 0
+    assert notes_of(next((tmp_path / "a" / "vq").glob("*.png")))["vlm"] == "mini"
+    assert len(list((tmp_path / "a" / "poster").glob("*.png"))) == 1
+    capsys.readouterr()
+    assert main([*command, "--vlm", "mini", "--out", str(tmp_path / "b")]) == 2
+    assert capsys.readouterr().err == "detok: poster: it was made for posters, not for mini\n"
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_call_goes_on_and_refuses_what_was_made_otherwise(tmp_path, monkeypatch):

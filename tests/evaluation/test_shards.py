@@ -223,11 +223,13 @@ def test_pictures_of_several_sizes_are_measured_apart():
         ("1/1", {"RANK": "3", "WORLD_SIZE": "8"}, ALONE),
     ],
 )
-def test_a_share_is_named_or_comes_from_the_launcher(text, environment, share):
-    assert Share.parse(text, environment) == share
+def test_a_share_is_named_or_comes_from_the_launcher(text, environment, share, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Share.parse(text) == share
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "4", "a/b", "1/"])
 def test_a_share_that_is_none_is_refused(text):
     with pytest.raises(ValueError, match="is not a share"):
-        Share.parse(text, {})
+        Share.parse(text)

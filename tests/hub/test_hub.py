@@ -85,6 +85,14 @@ def test_a_card_says_recipe_data_numbers_protocol_judge_licences_and_samples(run
     assert args["judges"] == [numbers["measures"]["pd-world"]]
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"decoders": {}}', '{"decoders": {"a": {}}, "n": 3}'])
+def test_a_card_refuses_what_is_no_report_in_one_line(run, tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=r"results.json is no report of `detok evaluate`") as caught:
+        card_of(run, results=tmp_path / "results.json")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_card_takes_the_results_of_a_benchmark(tiny_stack, tmp_path):
     score = {"label": "GenEval", "better": "higher", "unit": "", "value": 0.5, "low": 0.4, "high": 0.6}
     found = {

@@ -442,6 +442,15 @@ def test_a_decoder_of_pixels_has_steps_to_watch_and_no_autoencoder(tmp_path):
         ({"prompt": PROMPT, "num_images_per_prompt": 0}, "num_images_per_prompt is 0"),
         ({"prompt": PROMPT, "num_inference_steps": 0}, "at least one step"),
         ({"prompt": "a zebra"}, "zebra"),
+        ({"prompt": PROMPT, "generator": 3}, "generator is 3; give torch.Generator"),
+        ({"images": "photo.png"}, "images are PIL pictures"),
+        ({"images": []}, "images are PIL pictures"),
+        ({"visual_tokens": [[1, 2]]}, r"2 tokens do not fill a 4x4 grid"),
+        ({"visual_tokens": torch.rand(1, 16)}, r"token ids are whole numbers \[b n\], not torch.float32"),
+        (
+            {"prompt": PROMPT, "callback_on_step_end": lambda *given: {"latents": torch.zeros(3)}},
+            r"made latents \[3\] of",
+        ),
         ({"visual_tokens": torch.zeros(1, 16, dtype=torch.long)}, "come without lcdm-"),
     ],
 )
@@ -456,6 +465,14 @@ def test_names_that_lead_nowhere_or_elsewhere_are_refused(embedded, pipe, tmp_pa
         dt.pipeline("mini/dcdd")
     with pytest.raises(ValueError, match="there is no folder 'mini/nothing'"):
         dt.pipeline("mini/nothing")
+    for vlm in ("mini", "mini/vlm"):
+        with pytest.raises(ValueError, match="a VLM is named with a decoder, decoder='vq' or another"):
+            dt.pipeline(vlm)
+    with pytest.raises(ValueError, match="there is no device 'abacus' here"):
+        dt.pipeline("mini", decoder="vq", device="abacus")
+    (tmp_path / "junk.safetensors").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="holds no readable LoRA weights"):
+        pipe.load_lora_weights(tmp_path, weight_name="junk.safetensors")
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     with pytest.raises(ValueError, match="is of a StableDiffusionPipeline"):
         dt.pipeline(tmp_path)

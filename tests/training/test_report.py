@@ -32,10 +32,12 @@ def test_the_clock_of_a_log_goes_on_where_it_stood(tmp_path):
     assert 20.0 <= read_log(tmp_path / "log.jsonl")[-1]["seconds"] < 25.0
 
 
-def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
+def test_a_line_cut_off_by_a_kill_or_damaged_is_left_out(tmp_path):
     rows(tmp_path / "log.jsonl", 0, 10)
     with (tmp_path / "log.jsonl").open("a") as log:
-        log.write('{"step": 20, "los')
+        log.write('3\n{"loss": 1.0}\n')
+    with (tmp_path / "log.jsonl").open("ab") as log:
+        log.write(b'\xff\n{"step": 20, "los')
     assert [row["step"] for row in read_log(tmp_path / "log.jsonl")] == [0, 10]
 
 

@@ -73,6 +73,15 @@ def test_a_saved_model_draws_the_same(tmp_path):
     }  # fmt: skip
 
 
+def test_a_vlm_that_somebody_named_is_its_own_by_content_or_refused(tmp_path, monkeypatch):
+    model = vugen(feature_vlm())
+    model.require(model.config.vlm)
+    with pytest.raises(ValueError, match=r"made for the VLM tiny, not for no/such/; leave --vlm out, or name it"):
+        model.require("no/such/")
+    monkeypatch.setattr("detokenizers.vugen.model.load_feature_vlm", lambda name, **settings: model.vlm)
+    model.require("another/name/of/it")
+
+
 def test_a_tower_of_another_vlm_is_refused(tmp_path):
     vugen(feature_vlm()).save(tmp_path)
     janus = tiny_vlm(seed=1)

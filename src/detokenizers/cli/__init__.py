@@ -73,7 +73,7 @@ def _run(arguments: list[str]) -> None:
         # The options of `train` and `distill` are those of a recipe.
         parsed = getattr(module, "parsed", partial(parse, verbs.VERBS[verb], prog=f"detok {verb}"))
         request = parsed(rest)
-        if verb in verbs.SHARED or os.environ.get("RANK", "0") == "0":
+        if verb in verbs.SHARED or import_module("..device", __package__).is_first():
             module.run(request)
     else:
         choose(verbs.VERBS, [verb], prog="detok", description=verbs.__doc__ or "")

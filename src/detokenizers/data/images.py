@@ -69,6 +69,8 @@ def _files(source: Path) -> list[ImageFile]:
     if not source.is_dir():
         if not source.exists():
             raise ValueError(f"there is no file or folder at {source}")
+        if not source.is_file():
+            raise ValueError(f"{source} is neither a file nor a folder")
         if source.suffix != tars.SUFFIX:
             return [ImageFile(source.stem, source)]
     walk = _Walk(source)

@@ -11,6 +11,7 @@ folder -is_manifest, is_results-> ours or not ; folder -require_ours-> go on, or
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,23 @@ RESULTS, TABLE, EVALUATION = "results.json", "results.md", "evaluation.png"
 
 def is_manifest(path: Path) -> bool:
     """Whether a file is a manifest of `generate` or `reconstruct`; known by its first line."""
+    first = _first_line(path)
+    return isinstance(first.get("id"), str) and isinstance(first.get("decoders"), list)
+
+
+def is_captions(path: Path) -> bool:
+    """Whether a file is what `describe` writes; known by its first line."""
+    return _first_line(path).keys() == {"id", "caption", "vlm"}
+
+
+def _first_line(path: Path) -> dict[str, Any]:
+    """The JSON object in the first line of a file; an empty one where there is none."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             first = json.loads(file.readline())
     except (OSError, ValueError):
-        return False
-    return isinstance(first, dict) and isinstance(first.get("id"), str) and isinstance(first.get("decoders"), list)
+        return {}
+    return first if isinstance(first, dict) else {}
 
 
 def is_results(path: Path) -> bool:
@@ -67,6 +79,13 @@ def _is_marked(path: Path) -> bool:
         return False
 
 
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written or made, before hours go into what was to be written."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise ValueError(f"nothing can be written into {folder}: {place} is read-only, or a file; choose another --out")
+
+
 def require_ours(folder: Path, *records: str) -> None:
     """Refuse to write into a folder where that would replace somebody else's files.
 
@@ -76,6 +95,7 @@ def require_ours(folder: Path, *records: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, and a folder is needed there")
+    require_writable(folder)
     for record in records:
         names, ours = WRITTEN[record]
         if not ours(folder / record) and (

@@ -6,14 +6,14 @@ harmless; every refusal names the file and the line. Blank lines are passed over
     *.txt one prompt a line | *.jsonl {"prompt", "id"?, "seed"?, "category"?, ...} | GenEval evaluation_metadata.jsonl
     MJHQ-30K meta_data.json {id: {"category", "prompt"}} | DPG-Bench folder of one *.txt per item
 
-path -read_prompts-> [Prompt(id, text, category, seed, meta)], in the file's order (DPG: by name).
+path -read_prompts-> [Prompt(id, text, category, seed)], in the file's order (DPG: by name).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,13 @@ LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Prompt:
-    """One thing to draw. `meta` keeps whatever else its file has (GenEval's `include`, ...)."""
+    """One thing to draw."""
 
     id: str
     text: str
     category: str | None = None
     seed: int | None = None
     """The seed of its picture, where the file gives one."""
-    meta: dict[str, Any] = field(default_factory=dict)
 
 
 def read_prompts(path: str | Path) -> list[Prompt]:
@@ -68,21 +67,21 @@ def _records(path: Path) -> Iterator[tuple[str, Prompt]]:
     first: dict[tuple[str, int | None], int] = {}
     for index, (number, line) in enumerate(lines_in(path)):
         where = f"{path}:{number}"
-        meta = dict(_fields(json_of(line, where), where))
-        text, seed = _prompt(meta.pop("prompt", None), where), _seed(meta.pop("seed", None), where)
+        found = _fields(json_of(line, where), where)
+        text, seed = _prompt(found.get("prompt"), where), _seed(found.get("seed"), where)
         # GenEval's own lines carry no id: the position in the file is its folder name, and `tag` its task.
-        geneval = {"tag", "include"} <= set(meta)
-        category = meta["tag"] if geneval else meta.pop("category", None)
-        if "id" not in meta and not geneval:
+        geneval = {"tag", "include"} <= set(found)
+        category = found["tag"] if geneval else found.get("category")
+        if "id" not in found and not geneval:
             if (text, seed) in first:
                 raise ValueError(
                     f"{where}: this prompt and seed are already on line {first[text, seed]}; give each an id"
                 )
             first[text, seed] = number
-        id = meta.pop("id", f"{index:05d}")
+        id = found.get("id", f"{index:05d}")
         if type(id) not in (str, int):
             raise ValueError(f"{where}: the id is {id!r}, not a text or a number")
-        yield where, Prompt(str(id), text, None if category is None else str(category), seed, meta)
+        yield where, Prompt(str(id), text, None if category is None else str(category), seed)
 
 
 def _mjhq(path: Path) -> Iterator[tuple[str, Prompt]]:
@@ -96,10 +95,10 @@ def _mjhq(path: Path) -> Iterator[tuple[str, Prompt]]:
     table = json_of(text_in(path), str(path), object_pairs_hook=pairs)
     for id, record in _fields(table, str(path)).items():
         where = f"{path}: {id}"
-        meta = dict(_fields(record, where))
-        text, seed = _prompt(meta.pop("prompt", None), where), _seed(meta.pop("seed", None), where)
-        category = meta.pop("category", None)
-        yield where, Prompt(id, text, None if category is None else str(category), seed, meta)
+        found = _fields(record, where)
+        text, seed = _prompt(found.get("prompt"), where), _seed(found.get("seed"), where)
+        category = found.get("category")
+        yield where, Prompt(id, text, None if category is None else str(category), seed)
 
 
 def _dpg(folder: Path) -> Iterator[tuple[str, Prompt]]:

@@ -22,6 +22,7 @@ from .. import checkpoint
 from ..checkpoint import EMBEDDED
 from ..config import Config
 from ..nn.ranking import rows_at_a_time
+from ..nn.uncertainty import uncertainty
 from .calibration import Calibration, require_unit_rows
 from .search import CalibrationError, SearchConfig, Step, joint_search, paper_search
 from .token_statistics import Targets, TokenStatistics, normalized_entropy, pooled
@@ -101,21 +102,19 @@ def measure(
     features: Float[Tensor, "... d"],
     codebook: Float[Tensor, "v d"],
     *,
-    chunk: int | None = None,
     summaries: bool = False,
 ) -> Targets:
     """The statistics of an encoder's calibrated distributions (Eqs. 11-12), streamed, at most 4096 tokens at a time.
 
     `summaries` adds the means of the uncertainty features (Eq. 8), which take several times as long.
     """
-    if summaries:
-        return encoder_statistics(features, codebook, calibration).targets()
-    confidence, entropies = [], []
-    for part in features.flatten(0, -2).split(chunk or rows_at_a_time(codebook.shape[0], features.device)):
+    columns = []
+    for part in features.flatten(0, -2).split(rows_at_a_time(codebook.shape[0], features.device)):
         p = calibration.proxy(part, codebook)
-        confidence.append(p.amax(-1))
-        entropies.append(normalized_entropy(p))
-    return pooled(torch.cat(confidence), torch.cat(entropies))
+        columns.append(torch.stack([p.amax(-1), normalized_entropy(p)], -1))
+        if summaries:
+            columns[-1] = torch.cat([columns[-1], uncertainty(p)[:, 1:]], -1)
+    return pooled(torch.cat(columns))
 
 
 @torch.no_grad()
@@ -140,7 +139,6 @@ def calibrate(
     settings: SearchConfig = SearchConfig(),  # noqa: B008
     *,
     start: Calibration = Calibration(),  # noqa: B008
-    chunk: int | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> CalibrationReport:
     """Match the encoder's distributions to the VLM's (B.2). Deterministic; nothing `[n v]` outlives an evaluation.
@@ -152,7 +150,6 @@ def calibrate(
         search: `joint` (recommended) or `paper`.
         settings: ranges, grids, tolerance and loss weights.
         start: what is not searched, e.g. `top1_margin` or the VLM's side.
-        chunk: tokens at a time; by default what suits the device.
         on_step: called with every candidate, e.g. to move a progress bar.
 
     Raises:
@@ -163,13 +160,12 @@ def calibrate(
     features = features.flatten(0, -2)
     if not torch.isfinite(features).all():
         raise ValueError("the features hold NaN or infinity; were they encoded in half precision?")
-    seen: dict[str, Targets] = {}
-    summaries = settings.weights.kind == "summaries"
+    seen: dict[tuple[str, bool], Targets] = {}
 
-    def measured(calibration: Calibration) -> Targets:
-        key = calibration.model_dump_json()
+    def measured(calibration: Calibration, summaries: bool = False) -> Targets:
+        key = calibration.model_dump_json(), summaries
         if key not in seen:
-            seen[key] = measure(calibration, features, codebook, chunk=chunk, summaries=summaries)
+            seen[key] = measure(calibration, features, codebook, summaries=summaries)
         return seen[key]
 
     history = []
@@ -187,7 +183,7 @@ def calibrate(
         calibration=final,
         sharpness=final.sharpness,
         targets=targets,
-        achieved=encoder_statistics(features, codebook, final).targets(),
+        achieved=measured(final, True),
         loss=taken[-1].loss,
         search=search,
         settings=settings,

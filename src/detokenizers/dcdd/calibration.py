@@ -161,8 +161,6 @@ def observe_rows(
     lcdm: LCDM,
     codebook: Float[Tensor, "v d"],
     sampled: Int[Tensor, "b n"] | None = None,
-    *,
-    chunk: int | None = None,
 ) -> Float[Tensor, "b n o"]:
     """LCDM of whole sequences, a few rows at a time; the tensor [b n v] of probabilities never exists.
 
@@ -172,12 +170,11 @@ def observe_rows(
         lcdm: probabilities to what is kept.
         codebook: unit rows.
         sampled: the tokens that were drawn; by default the most probable ones.
-        chunk: rows at a time; by default what suits the device, at most 4096.
 
     Returns:
         The same numbers as an `Observer` at every step.
     """
-    chunk = chunk or rows_at_a_time(codebook.shape[0], rows.device)
+    chunk = rows_at_a_time(codebook.shape[0], rows.device)
     tokens = None if sampled is None else sampled.flatten()
     kept = []
     for start, part in enumerate(rows.flatten(0, -2).split(chunk)):
@@ -193,12 +190,10 @@ def proxy_features(
     lcdm: LCDM,
     codebook: Float[Tensor, "v d"],
     sampled: Int[Tensor, "b n"] | None = None,
-    *,
-    chunk: int | None = None,
 ) -> Float[Tensor, "b n o"]:
     """The training condition: LCDM of an encoder's calibrated distributions. `sampled` defaults to the VQ tokens."""
     distribution = partial(calibration.proxy, codebook=codebook)
-    return observe_rows(features, distribution, lcdm, codebook, sampled, chunk=chunk)
+    return observe_rows(features, distribution, lcdm, codebook, sampled)
 
 
 def require_unit_rows(codebook: Float[Tensor, "v d"]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoint import atomic
+from ..data.marks import require_writable
 from ..data.pictures import pictures
 from ..data.prompts import Prompt, read_prompts
 from ..data.world.world import World
@@ -106,7 +107,8 @@ def calibrate_vlm(vlm: str | TokenVLM = "mini", **settings: Any) -> Calibrated:
 
 
 def require_free(out: Path, plot: Path, images: Sequence[Path]) -> None:
-    """Refuse to draw the plot among the pictures, or over a file that no calibration left."""
+    """Refuse to draw the plot among the pictures, where nothing can be written, or over a file that no calibration left."""
+    require_writable(out.parent)
     for folder in images:
         if folder.is_dir() and folder.resolve() in out.resolve().parents:
             raise ValueError(

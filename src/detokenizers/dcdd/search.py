@@ -10,7 +10,7 @@ targets -bisect kappa, sweep the rest-> steps, each with its loss; the last acce
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field, field_validator
 
@@ -18,7 +18,11 @@ from ..config import Config
 from .calibration import Calibration
 from .token_statistics import Targets
 
-Measured = Callable[[Calibration], Targets]
+
+class Measured(Protocol):
+    """Gives the statistics of a calibration; the means of its uncertainty features, which take longer, if asked to."""
+
+    def __call__(self, calibration: Calibration, summaries: bool = False, /) -> Targets: ...
 
 
 class CalibrationError(ValueError):
@@ -131,11 +135,9 @@ def bisect_kappa(
     return kappa
 
 
-def widened(
-    mean_entropy: Callable[[float], float], target: float, bracket: tuple[float, float] = PAPER_RANGE
-) -> tuple[float, float]:
-    """The bracket, its ends doubled and halved until the target lies between them or `LIMITS` are reached."""
-    low, high = bracket
+def widened(mean_entropy: Callable[[float], float], target: float) -> tuple[float, float]:
+    """The paper's range, its ends doubled and halved until the target lies between them or `LIMITS` are reached."""
+    low, high = PAPER_RANGE
     while mean_entropy(high) > target and high < LIMITS[1]:
         high = min(2 * high, LIMITS[1])
     while mean_entropy(low) < target and low > LIMITS[0]:
@@ -186,7 +188,7 @@ def paper_search(measured: Measured, targets: Targets, settings: SearchConfig, s
         before = kept.loss
 
         softer = [kept.calibration.vary(tau=tau) for tau in settings.taus]
-        tried = judge("tau", min(softer, key=lambda one: loss(measured(one), targets, settings.weights)), kept.loss)
+        tried = judge("tau", min(softer, key=lambda one: _loss(one, measured, targets, settings)), kept.loss)
         kept = tried if tried.accepted else kept
         yield tried
 
@@ -206,13 +208,17 @@ def _judge(
     name: str, candidate: Calibration, measured: Measured, targets: Targets, settings: SearchConfig, ceiling: float
 ) -> Step:
     """A step is taken if its mean entropy is within the tolerance and its loss not above the ceiling."""
-    found = measured(candidate)
-    value = loss(found, targets, settings.weights)
-    near = abs(found.mean_entropy - targets.mean_entropy) <= settings.tolerance
+    mean_entropy, value = measured(candidate).mean_entropy, _loss(candidate, measured, targets, settings)
+    near = abs(mean_entropy - targets.mean_entropy) <= settings.tolerance
     return Step(
         name=name,
         calibration=candidate,
         loss=value,
-        mean_entropy=found.mean_entropy,
+        mean_entropy=mean_entropy,
         accepted=near and value <= ceiling,
     )
+
+
+def _loss(candidate: Calibration, measured: Measured, targets: Targets, settings: SearchConfig) -> float:
+    """Only here are the uncertainty features needed: bisection compares mean entropy alone."""
+    return loss(measured(candidate, settings.weights.kind == "summaries"), targets, settings.weights)

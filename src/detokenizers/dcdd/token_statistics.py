@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..nn.ranking import entropy, rows_at_a_time
-from ..nn.uncertainty import UncertaintyConfig, uncertainty
+from ..nn.uncertainty import uncertainty
 from .lcdm import expected_codes, probabilities
 
 
@@ -43,16 +43,20 @@ def normalized_entropy(p: Float[Tensor, "... v"]) -> Float[Tensor, "..."]:
     return entropy(p) / math.log(p.shape[-1])
 
 
-def pooled(confidence: Float[Tensor, "n"], entropies: Float[Tensor, "n"], **means: float) -> Targets:
-    """Summarise per-token confidence and normalised entropy (Eq. 12)."""
-    c, h = confidence.double().cpu().numpy(), entropies.double().cpu().numpy()
+SUMMARIES = ("mean_margin", "mean_topk_mass", "mean_tail_entropy")
+"""Of `Targets`: the means of what `uncertainty` gives beside confidence."""
+
+
+def pooled(columns: Float[Tensor, "n k"]) -> Targets:
+    """Summarise confidence and normalised entropy of every token (Eq. 12) and, if they follow, its `SUMMARIES`."""
+    c, h, *summaries = columns.double().cpu().T.contiguous().numpy()
     return Targets(
         mean_entropy=float(h.mean()),
         q95_entropy=float(np.quantile(h, 0.95)),
         mean_confidence=float(c.mean()),
         q95_confidence=float(np.quantile(c, 0.95)),
         num_tokens=len(c),
-        **means,
+        **{name: float(column.mean()) for name, column in zip(SUMMARIES, summaries, strict=False)},
     )
 
 
@@ -106,13 +110,9 @@ def otsu_hist256(curve: Float[Tensor, "v"]) -> Otsu:
 class TokenStatistics:
     """Accumulates what Table 1 reports, token by token. Sorts every row, so it is for measuring, not for serving."""
 
-    def __init__(
-        self,
-        codebook: Float[Tensor, "v d"] | None = None,
-        config: UncertaintyConfig = UncertaintyConfig(),  # noqa: B008
-    ) -> None:
-        """Args: codebook: unit rows, needed only for `geometry`; config: how uncertainty features are cut."""
-        self.codebook, self.config = codebook, config
+    def __init__(self, codebook: Float[Tensor, "v d"] | None = None) -> None:
+        """Args: codebook: unit rows, needed only for `geometry`."""
+        self.codebook = codebook
         self._tokens: list[Float[Tensor, "n k"]] = []
         self._geometry: list[Float[Tensor, "n 3"]] = []
         self._curve: Float[Tensor, "v"] | None = None
@@ -148,8 +148,8 @@ class TokenStatistics:
             raise ValueError(f"these distributions are over {len(total)} codes, those before over {len(self._curve)}")
         self._curve = total if self._curve is None else self._curve + total
         rank = otsu_exact(curve).rank.to(p.dtype)
-        u = uncertainty(p, self.config)
-        columns = [curve[:, 0], normalized_entropy(p), rank, u[:, 1], u[:, 2], u[:, 3]]
+        u = uncertainty(p)
+        columns = [curve[:, 0], normalized_entropy(p), u[:, 1], u[:, 2], u[:, 3], rank]
         self._tokens.append(torch.stack(columns, -1))
         if self.codebook is not None and sampled is not None:
             mean, drawn = expected_codes(p, self.codebook), self.codebook[sampled]
@@ -157,16 +157,14 @@ class TokenStatistics:
             cosine = torch.cosine_similarity(mean, drawn, dim=-1)
             self._geometry.append(torch.stack([cosine, mean.norm(dim=-1), chance], -1))
 
-    def _columns(self) -> Float[Tensor, "k n"]:
+    def _columns(self) -> Float[Tensor, "n k"]:
         if not self._tokens:
             raise ValueError("no token has been observed yet; call update with distributions first")
-        return torch.cat(self._tokens).double().cpu().T
+        return torch.cat(self._tokens)
 
     def targets(self) -> Targets:
         """The four target statistics of Eq. 12 and, for the record, the means of the uncertainty features."""
-        confidence, entropies, _, margin, topk_mass, tail = self._columns()
-        means = {"mean_margin": margin, "mean_topk_mass": topk_mass, "mean_tail_entropy": tail}
-        return pooled(confidence, entropies, **{name: column.mean().item() for name, column in means.items()})
+        return pooled(self._columns()[:, :-1])
 
     def mean_curve(self, num_codes: int | None = None) -> Float[Tensor, "k"]:
         """Mean probability by rank, most probable first (Fig. 6 shows the first 30)."""
@@ -203,5 +201,5 @@ class TokenStatistics:
             "otsu_rank_hist256": binned.rank.item(),
             "head_mass_hist256": binned.head_mass.item(),
             "otsu_rank_by_mass": by_mass.rank.item(),
-            "otsu_rank_token_median": self._columns()[2].median().item(),
+            "otsu_rank_token_median": self._columns()[:, -1].median().item(),
         }

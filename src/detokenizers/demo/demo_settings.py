@@ -13,8 +13,9 @@ from ..evaluation.evaluation_settings import AtLeastOne
 class DemoConfig(Config):
     """What draws, where the page is, and how much it accepts of strangers."""
 
-    vlm: str = "mini"
-    """The frozen VLM: `mini`, a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or llamagen-xl@DIR."""
+    vlm: str | None = None
+    """The frozen VLM: `mini`, a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or llamagen-xl@DIR; `mini` unless
+    given. Models that draw from prompts bring their own, and are held to the one that is named, if one is."""
     decoder: tuple[str, ...] = ("vq", "mini/dcdd")
     """Decoders, side by side: `vq` (the VLM's own), `mini/dcdd`, folders of runs, Hub ids."""
     device: str = "auto"

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from ..drawing.drawing_settings import VLM
 from ..drawing.gallery import ORIGINAL
 from ..drawing.live import LiveDrawing, Shown
 from .demo_settings import DemoConfig
@@ -33,17 +34,17 @@ EXAMPLES = ("two red apples on a wooden table", "a penguin to the left of a red 
 
 def page(drawing: LiveDrawing, config: DemoConfig) -> gr.Blocks:
     """The page, ready to be served."""
-    limits, labels = Limits(config), list(drawing.decoders)
+    limits, labels, vlm = Limits(config), list(drawing.decoders), config.vlm or VLM
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(FRESH, OLD)) as blocks:
         gr.Markdown(
-            f"# {TITLE}\n{config.vlm}: the same tokens, drawn by {', '.join(labels)}. Where the uncertainty of a token is "
+            f"# {TITLE}\n{vlm}: the same tokens, drawn by {', '.join(labels)}. Where the uncertainty of a token is "
             "dark, the VLM was sure of it."
         )
         with gr.Tab("From a prompt"), gr.Row():
             with gr.Column(scale=1, min_width=260):
                 prompt = gr.Textbox(label="Prompt", lines=2, max_length=config.longest_prompt, elem_id="prompt")
                 seed, steps, button = _settings(config, "Draw")
-                if config.vlm == "mini":  # which reads the words of its world
+                if vlm == "mini":  # which reads the words of its world
                     gr.Examples([[one] for one in EXAMPLES], prompt, api_visibility="private")
             with gr.Column(scale=3):
                 results = Results(labels, heat=True)

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from ..device import device_of
 from ..drawing.decoders import labelled, load_decoders
+from ..drawing.drawing_settings import VLM
 from ..drawing.live import LiveDrawing
 from ..papers import load_vlm
 from .demo_settings import DemoConfig
@@ -49,7 +50,7 @@ def serve(config: DemoConfig, ready: Callable[[str], object]) -> None:
     from .page import CSS, page
 
     device = device_of(config.device)
-    vlm = load_vlm(config.vlm, device=device)
+    vlm = load_vlm(config.vlm or VLM, device=device)
     drawing = LiveDrawing(vlm, load_decoders(labelled(config.decoder), lambda: vlm.tokenizer, device, config.vlm))
     most = (config.largest_file + 1) * 2**20  # room for what a request has beside its file
     safehttpx.async_validate_url = no_address  # asked by all that would read from an address

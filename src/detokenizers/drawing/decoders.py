@@ -6,15 +6,17 @@ names | objects -load_decoders-> {label: decoder} -observers_of-> {name: observe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import papers
-from ..data.marks import TOKENS
+from ..data.marks import SHEETS, TABLE, TOKENS, WRITTEN
 from ..decoder import CodeDecoder, FeatureDecoder
+from ..peers import SIGNS
 from ..protocols import Decoder, Observe, TextToImage, VisualTokenizer
 from .gallery import ORIGINAL
 
@@ -23,7 +25,7 @@ BASELINE = "vq"
 CEILING = "vq-unrounded"
 """The same on features that were not rounded to codes; it can reconstruct but not generate."""
 CONFIDENCE = "confidence"
-RESERVED = (TOKENS, ORIGINAL)
+RESERVED = (TOKENS, ORIGINAL, *SHEETS, *WRITTEN, TABLE, SIGNS, "..")
 PLAIN = {BASELINE: CodeDecoder, CEILING: FeatureDecoder}
 
 Drawer = Decoder | TextToImage
@@ -36,7 +38,8 @@ def labelled(decoders: Named) -> list[tuple[str, str | Drawer]]:
     if isinstance(decoders, Mapping):
         return list(decoders.items())
     names = (decoders,) if isinstance(decoders, str) else decoders
-    return [(PurePath(name).name, name) for name in names]
+    lasts = [(PurePath(name).name, name) for name in names]
+    return [(Path(name).resolve().name if last in ("", "..") else last, name) for last, name in lasts]
 
 
 def load_decoders(
@@ -49,23 +52,22 @@ def load_decoders(
 
     Args:
         tokenizer: of the VLM; it is asked for if one draws from tokens.
-        vlm: its name, which models that draw from prompts must have been made for.
+        vlm: a name that somebody gave; models that draw from prompts must have been made for that VLM.
 
     Raises:
         ValueError: no such decoder, one made for another codebook or VLM, or the same one twice.
     """
     decoders: dict[str, Drawer] = {}
     for label, one in asked:
-        if label in decoders or label in RESERVED:
+        if label in decoders or label in RESERVED or PurePath(label).name != label:
             raise ValueError(
                 f"a decoder cannot be called {label!r}, that folder is taken; name each once, or rename one"
             )
-        decoder = loaded(one, tokenizer, device) if isinstance(one, str) else one
+        decoder: Any = loaded(one, tokenizer, device) if isinstance(one, str) else one
+        given = tokenizer() if decoder.source == "tokens" else vlm
         try:
-            if decoder.source == "tokens":
-                decoder.require(tokenizer())
-            elif vlm is not None:
-                decoder.require(vlm)
+            if given is not None:
+                decoder.require(given)
         except ValueError as error:
             raise ValueError(f"{one if isinstance(one, str) else label}: {error}") from None
         decoders[label] = decoder

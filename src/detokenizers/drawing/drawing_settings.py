@@ -16,14 +16,13 @@ from ..config import Config
 from ..evaluation.evaluation_settings import AtLeastOne, Bench, Captions, NotNegative
 
 Scenes = Literal["validation", "new-captions", "held-out"]
+VLM = "mini"
+"""Whose tokens are used unless a VLM is named."""
 
 
 class DrawingConfig(Config):
     """How decoders draw, wherever they do."""
 
-    vlm: str = "mini"
-    """The frozen VLM: `mini`, a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or llamagen-xl@DIR. It is not
-    loaded where no decoder draws from tokens."""
     decoder: tuple[str, ...] = ("mini/dcdd",)
     """Decoders, drawing from the same tokens: `mini/dcdd`, run folders, and `vq`, which is the VLM's own."""
     steps: AtLeastOne | None = None
@@ -45,6 +44,10 @@ class DrawingConfig(Config):
 class GenerateConfig(DrawingConfig):
     """Which prompts are drawn, how the VLM samples them, and where the pictures go."""
 
+    vlm: str | None = None
+    """The frozen VLM: `mini`, a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or llamagen-xl@DIR. Unless
+    given, tokens are those of `mini`. It is not loaded where no decoder draws from tokens; models that draw from prompts
+    bring their own, and are held to the one that is named, if one is."""
     text: Positional[tuple[str, ...]] = ()
     """What to draw, one prompt an argument, in quotes."""
     prompts: Path | None = None
@@ -81,6 +84,9 @@ class GenerateConfig(DrawingConfig):
 class ReconstructConfig(DrawingConfig):
     """Which pictures are taken to tokens and back, and where the results go."""
 
+    vlm: str = VLM
+    """The VLM whose tokenizer reads the pictures: `mini`, a folder, a Hub id such as deepseek-community/Janus-Pro-7B, or
+    llamagen-xl@DIR."""
     images: Positional[tuple[Path, ...]] = ()
     """Pictures and folders of pictures, of any size: the shorter side is resized to the VLM's, up or down, and the
     centre is cut out, as in training."""

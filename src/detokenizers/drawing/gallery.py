@@ -22,13 +22,14 @@ from torch import Tensor
 
 from ..checkpoint import write_text
 from ..data.images import notes_of, save_png, upright
-from ..data.marks import MANIFEST, MARK, RESULTS, SHEET, TABLE, require_ours
+from ..data.marks import MANIFEST, MARK, SHEET, require_ours
 from ..device import is_first
 from ..evaluation.results import Result
 from ..evaluation.sheets import contact_sheet
 from ..evaluation.tables import table
 from ..pixels import to_tensor
 from ..tars import Packed, exists
+from ..texts import text_in
 from .shards import pack
 
 ORIGINAL = "original"
@@ -131,7 +132,7 @@ class Gallery:
     def rows(self) -> dict[str, Notes]:
         """The manifest by id; nothing where there is none."""
         path = self.folder / MANIFEST
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = text_in(path) if path.exists() else ""
         try:
             found = [json.loads(line) for line in text.split("\n") if line]
             return {row["id"]: row for row in found if row["decoders"]}
@@ -140,12 +141,6 @@ class Gallery:
 
     def _write(self, rows: Mapping[str, Notes]) -> None:
         write_text(self.folder / MANIFEST, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows.values()))
-
-    def report(self, result: Result, table: str) -> None:
-        """Write results.json and results.md."""
-        text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
-        write_text(self.folder / RESULTS, f"{text}\n")
-        write_text(self.folder / TABLE, f"{table}\n")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from .decoders import (
     steps_note,
     steps_of,
 )
-from .drawing_settings import GenerateConfig
+from .drawing_settings import VLM, GenerateConfig
 from .gallery import Drawn, Gallery
 from .items import Item, items_of, prompts_of
 from .kept_tokens import KeptTokens
@@ -47,7 +47,7 @@ from .sharing import Progress, drawn_together
 def generate(
     text: str | Sequence[str] = (),
     *,
-    vlm: str | TokenVLM = "mini",
+    vlm: str | TokenVLM | None = None,
     decoder: Named = ("mini/dcdd",),
     **settings: Any,
 ) -> Drawn:
@@ -57,7 +57,8 @@ def generate(
     Args:
         text: what to draw, one prompt or several.
         vlm: the frozen VLM, by name or itself; an object is called by the name of its class in the notes of pictures.
-            It is loaded if any decoder draws from tokens.
+            It is loaded if any decoder draws from tokens, `mini` if none is given. A model that draws from prompts must
+            have been made for the one that is named, if one is.
         decoder: names, or decoders by the labels that they get.
         settings: the others of `GenerateConfig`; `out` is needed.
 
@@ -68,7 +69,7 @@ def generate(
     config = GenerateConfig.parse(
         {
             "text": (text,) if isinstance(text, str) else tuple(text),
-            "vlm": vlm if isinstance(vlm, str) else type(vlm).__name__,
+            "vlm": vlm if isinstance(vlm, str | None) else type(vlm).__name__,
             "decoder": tuple(label for label, _ in asked),
             **settings,
         }
@@ -93,7 +94,9 @@ def generate(
     return Drawn(gallery, tuple(decoders), tuple(row for row in rows if row["id"] in ids), sheet)
 
 
-def prepared(config: GenerateConfig, vlm: str | TokenVLM, asked: Sequence[tuple[str, str | Drawer]]) -> Generation:
+def prepared(
+    config: GenerateConfig, vlm: str | TokenVLM | None, asked: Sequence[tuple[str, str | Drawer]]
+) -> Generation:
     """All that draws a unit of what is asked for.
 
     Raises:
@@ -102,7 +105,7 @@ def prepared(config: GenerateConfig, vlm: str | TokenVLM, asked: Sequence[tuple[
     layout = layout_of(config) if config.bench else None
     items, gallery = items_of(config, layout.pictures if layout else prompts_of(config)), Gallery(config.out)
     device = device_of(config.device)
-    model = cache(lambda: load_vlm(vlm, device=device) if isinstance(vlm, str) else vlm)
+    model = cache(lambda: load_vlm(vlm or VLM, device=device) if isinstance(vlm, str | None) else vlm)
     decoders = load_decoders(asked, lambda: model().tokenizer, device, vlm if isinstance(vlm, str) else None)
     sampler = model() if of_tokens(decoders) else None
     if sampler is not None:
@@ -131,13 +134,14 @@ class Generation:
         self.note = ""
         if vlm is not None:
             guidance = vlm.guidance if config.guidance is None else config.guidance
+            name = config.vlm or VLM
             self.sampling = {
-                "vlm": config.vlm,
+                "vlm": name,
                 "vlm_weights": vlm.fingerprint(),
                 "guidance": guidance,
                 "temperature": config.temperature,
             }
-            self.note = f"{config.vlm}, guidance {guidance:g}, "
+            self.note = f"{name}, guidance {guidance:g}, "
         self.weights = {label: decoder.fingerprint() for label, decoder in decoders.items()}
         self.steps = steps_of(config.steps, decoders)
         self.width = 0 if vlm is None else vlm.width([item.text for item in items])

@@ -140,7 +140,7 @@ class LiveDrawing:
 
 
 def understands(vlm: TokenVLM) -> bool:
-    """Whether a VLM also describes pictures; one that only draws refuses any."""
+    """Whether a VLM also describes pictures of the size that it draws."""
     describe: Any = getattr(vlm, "describe", None)
     try:
         return describe is not None and bool(describe(torch.zeros(1, 3, *[vlm.tokenizer.image_size] * 2), max_tokens=1))

@@ -21,7 +21,7 @@ from ..data.marks import RESULTS, SHEET, require_ours
 from ..data.pictures import Pictures, pictures
 from ..device import device_of
 from ..evaluation.pairwise import WINDOWS, psnr, ssim
-from ..evaluation.reporting import finite_list
+from ..evaluation.reporting import finite_list, write_report
 from ..evaluation.results import Metric, Result, mean_of, measured, provenance
 from ..papers import load_tokenizer
 from ..protocols import Decoder, TokenVLM, VisualTokenizer
@@ -29,7 +29,7 @@ from ..seeds import item_seed
 from ..tars import exists
 from .batching import chunks, evenly, filled
 from .decoders import Drawer, Named, labelled, load_decoders, of_tokens, steps_note, steps_of
-from .drawing_settings import ReconstructConfig
+from .drawing_settings import VLM, ReconstructConfig
 from .gallery import ORIGINAL, Drawn, Gallery
 from .sharing import Progress, drawn_together
 
@@ -40,7 +40,7 @@ RESAMPLES = 1000
 def reconstruct(
     images: str | Path | Sequence[str | Path] = (),
     *,
-    vlm: str | TokenVLM = "mini",
+    vlm: str | TokenVLM = VLM,
     decoder: Named = ("vq", "mini/dcdd"),
     **settings: Any,
 ) -> Drawn:
@@ -66,6 +66,10 @@ def reconstruct(
         }
     )
     require_ours(config.out, RESULTS)
+    if config.out.resolve() in [path.resolve() for path in config.images]:
+        raise ValueError(
+            f"--out {config.out} holds the pictures themselves, which drawn ones would join; choose another"
+        )
     task = prepared(config, vlm, asked)
     gallery, decoders, found = task.gallery, task.decoders, task.found
     every = [{"id": id, "decoders": list(decoders)} for id in found.ids]
@@ -85,7 +89,8 @@ def reconstruct(
     ids = set(found.ids)
     result = Drawn(gallery, tuple(decoders), tuple(row for row in rows if row["id"] in ids), sheet, scores)
     settings = {"vlm": config.vlm, "steps": task.steps}
-    gallery.report(
+    write_report(
+        config.out,
         {
             "kind": "reconstruction",
             "n": len(found.ids),
@@ -100,7 +105,7 @@ def reconstruct(
             },
             "ids": found.ids,
         },
-        result.table(),
+        f"{result.table()}\n",
     )
     return result
 
@@ -218,6 +223,6 @@ def summary(columns: Mapping[str, Float[Tensor, "n"]], seed: int) -> dict[str, R
     """Means over pictures, with an interval where there are several."""
 
     def mean(metric: Metric, values: Float[Tensor, "n"]) -> Result:
-        return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, values.item())
+        return mean_of(metric, values, RESAMPLES, seed) if len(values) > 1 else measured(metric, finite_list(values)[0])
 
     return {name: mean(MEASURES[name], values) for name, values in columns.items()}

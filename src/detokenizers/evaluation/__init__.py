@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .reporting import Report as Report
 
 _HOMES = {
-    "EvaluationConfig": "settings",
+    "EvaluationConfig": "evaluation_settings",
     "Report": "reporting",
     "evaluate": "evaluator",
     "save_reference": "evaluator",

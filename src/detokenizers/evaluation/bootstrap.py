@@ -42,18 +42,16 @@ def indices(n: int, num_resamples: int, seed: int) -> Iterator[NDArray[np.intp]]
 
 
 def interval(
-    values: Float[Tensor, "n"] | NDArray[np.floating], *, num_resamples: int = 1000, seed: int = 0, level: float = LEVEL
+    values: Float[Tensor, "n"] | NDArray[np.floating], *, num_resamples: int = 1000, seed: int = 0
 ) -> Interval:
     """Percentile bootstrap interval of the mean of one value per image; subtract two columns first for a paired one."""
     column = np.asarray(values, dtype=np.float64)
-    return percentiles([column[rows].mean() for rows in indices(len(column), num_resamples, seed)], level)
+    return percentiles([column[rows].mean() for rows in indices(len(column), num_resamples, seed)])
 
 
-def interval_of(
-    statistic: Statistic, n: int, *, num_resamples: int = 1000, seed: int = 0, level: float = LEVEL
-) -> Interval:
+def interval_of(statistic: Statistic, n: int, *, num_resamples: int = 1000, seed: int = 0) -> Interval:
     """Percentile bootstrap interval of any statistic over `n` items, a ratio of means for instance."""
-    return percentiles([statistic(rows) for rows in indices(n, num_resamples, seed)], level)
+    return percentiles([statistic(rows) for rows in indices(n, num_resamples, seed)])
 
 
 def frechet_resamples(
@@ -87,24 +85,24 @@ def frechet_resamples(
     return torch.stack([distance(count) for count in counts])
 
 
-def centred(resamples: Float[Tensor, "r"], value: float, level: float = LEVEL) -> Interval:
+def centred(resamples: Float[Tensor, "r"], value: float) -> Interval:
     """The resamples' spread around the measured value.
 
     A resample holds only ~63 % of the images, and a Fréchet distance grows as N shrinks: plain percentiles would sit
     above the value they are meant to surround, so their mean is moved onto it.
     """
-    return percentiles((resamples - resamples.mean() + value).tolist(), level)
+    return percentiles((resamples - resamples.mean() + value).tolist())
 
 
-def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
+def wilson(successes: int, n: int) -> Interval:
     """Wilson's score interval of a share: honest at 0 %, at 100 % and at small n."""
-    low, high = binomtest(successes, n).proportion_ci(level, method="wilson")
+    low, high = binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
     return Interval(float(low), float(high))
 
 
-def percentiles(resamples: list[float], level: float) -> Interval:
-    """The middle `level` of the resampled values."""
-    low, high = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2])
+def percentiles(resamples: list[float]) -> Interval:
+    """The middle `LEVEL` of the resampled values."""
+    low, high = np.quantile(resamples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
 

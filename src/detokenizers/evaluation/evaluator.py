@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from ..data.images import ImageFile, find
-from ..data.marks import RESULTS, require_ours
+from ..data.marks import RESULTS, require_ours, require_writable
 from ..data.prompts import read_prompts
 from ..device import device_of
 from ..nn.world_net import load_world_net
@@ -92,6 +92,7 @@ def reference_saved(path: Path, config: EvaluationConfig) -> str | None:
         raise ValueError("--save-reference takes one folder of real pictures, or --world N scenes")
     if path.exists():
         Moments.load(path)  # fails where the file is none of ours and would be lost
+    require_writable(path.parent)
     evaluator = Evaluator(config)
     rules, name = evaluator.rules, evaluator.rules.extractor
     ids, side = evaluator.scenes if config.world else evaluator.folder(find(config.drawn[0]), real=True)

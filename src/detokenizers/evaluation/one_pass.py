@@ -28,6 +28,7 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..device import rank, world_size
 from ..pixels import to_tensor
 from .measures import Batch, Measure
 from .networks import Networks
@@ -194,11 +195,10 @@ class Share:
     number: int = 1
 
     @classmethod
-    def parse(cls, text: str | None, environment: Mapping[str, str] | None = None) -> Share:
+    def parse(cls, text: str | None) -> Share:
         """`2/4` as a person counts; or RANK and WORLD_SIZE, as torchrun and accelerate set them; or all."""
-        environment = os.environ if environment is None else environment
         if text is None:
-            return cls(int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1")))
+            return cls(rank(), world_size())
         index, slash, number = text.partition("/")
         if not (slash and index.isdigit() and number.isdigit() and 1 <= int(index) <= int(number)):
             raise ValueError(f"--shard {text!r} is not a share; write 1/4, 2/4, 3/4, 4/4 for four processes")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import LEVEL, Interval, indices, percentiles
+from .bootstrap import Interval, indices, percentiles
 from .results import Metric, Result, measured
 
 Answers = Mapping[str, Sequence[float]]
@@ -23,24 +23,18 @@ RESAMPLES = 1000
 _STRIDE = 1_000_003  # tasks of one size are resampled independently of each other
 
 
-def mean_of_answers(metric: Metric, answers: Answers, *, seed: int = 0, num_resamples: int = RESAMPLES) -> Result:
+def mean_of_answers(metric: Metric, answers: Answers, *, seed: int = 0) -> Result:
     """The mean over all answers; its interval draws prompts."""
-    bounds = None
-    if len(answers) >= 2:
-        bounds = spread(resampled(answers, seed, num_resamples))
+    bounds = spread(resampled(answers, seed)) if len(answers) >= 2 else None
     return measured(metric, value_of(answers), bounds, n=sum(map(len, answers.values())), prompts=len(answers))
 
 
-def mean_of_tasks(
-    metric: Metric, tasks: Mapping[str, Answers], *, seed: int = 0, num_resamples: int = RESAMPLES
-) -> Result:
+def mean_of_tasks(metric: Metric, tasks: Mapping[str, Answers], *, seed: int = 0) -> Result:
     """The plain mean of the tasks' means, as GenEval has it, whatever their sizes."""
     value = sum(value_of(answers) for answers in tasks.values()) / len(tasks)
     bounds = None
     if all(len(answers) >= 2 for answers in tasks.values()):
-        columns = [
-            resampled(answers, seed + row * _STRIDE, num_resamples) for row, answers in enumerate(tasks.values())
-        ]
+        columns = [resampled(answers, seed + row * _STRIDE) for row, answers in enumerate(tasks.values())]
         bounds = spread(np.mean(columns, 0))
     return measured(metric, value, bounds, tasks=len(tasks))
 
@@ -56,7 +50,7 @@ def compared(answers: Mapping[str, Any], score: Callable[[Any], Result], differe
 
 def spread(resamples: NDArray[np.float64]) -> Interval | None:
     """The interval of resampled values; none where they are all one."""
-    return percentiles(resamples.tolist(), LEVEL) if np.ptp(resamples) > 1e-9 else None
+    return percentiles(resamples.tolist()) if np.ptp(resamples) > 1e-9 else None
 
 
 def paired(ours: Mapping[str, Answers], baseline: Mapping[str, Answers]) -> dict[str, dict[str, list[float]]]:
@@ -85,8 +79,8 @@ def value_of(answers: Answers) -> float:
     return sum(values) / len(values)
 
 
-def resampled(answers: Answers, seed: int, num_resamples: int) -> NDArray[np.float64]:
+def resampled(answers: Answers, seed: int) -> NDArray[np.float64]:
     """The mean over all answers of each resample of prompts."""
     sums = np.array([sum(several) for several in answers.values()], dtype=np.float64)
     counts = np.array([len(several) for several in answers.values()])
-    return np.array([sums[rows].sum() / counts[rows].sum() for rows in indices(len(sums), num_resamples, seed)])
+    return np.array([sums[rows].sum() / counts[rows].sum() for rows in indices(len(sums), RESAMPLES, seed)])

@@ -68,8 +68,7 @@ class Report:
         """
         out = Path(folder or self.folder)
         require_ours(out, RESULTS)
-        write_text(out / RESULTS, json.dumps(self.numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        write_text(out / TABLE, self.table())
+        write_report(out, self.numbers, self.table())
         if not self.sides or any({out.resolve(), *out.resolve().parents} & side.roots for side in self.sides.values()):
             return None
         ids = self.numbers["ids"][:SHOWN]
@@ -80,6 +79,12 @@ class Report:
         note = f"the first {len(ids)} of {len(self.numbers['ids'])}"
         save_png(out / EVALUATION, contact_sheet(ids, alike, note=note), MARK)
         return out / EVALUATION
+
+
+def write_report(out: Path, numbers: Result, table: str) -> None:
+    """Write results.json and results.md."""
+    write_text(out / RESULTS, json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(out / TABLE, table)
 
 
 def numbers_of(

@@ -76,15 +76,22 @@ class Matched(NamedTuple):
     """By decoder, where that is allowed."""
 
 
-def rows_of(folders: Sequence[Path]) -> Rows:
-    """Folders to measure by name; one that `generate` or `reconstruct` left behind is one row per decoder."""
-    rows: Rows = {}
-    for folder in folders:
+def folders_of(drawn: Sequence[Path]) -> dict[str, Path]:
+    """Folders of pictures by name; one that `generate` or `reconstruct` left behind is one a decoder."""
+    found: dict[str, Path] = {}
+    for folder in drawn:
         if not folder.is_dir():
             raise ValueError(f"there is no folder of pictures at {folder}")
         for path in decoders_in(folder) or [folder]:
-            rows[path.name if path.name not in rows else str(path)] = find(path)
-    return rows
+            if not path.is_dir():
+                raise ValueError(f"{path} is missing, though {folder}'s manifest names it")
+            found[path.name if path.name not in found else str(path)] = path
+    return found
+
+
+def rows_of(drawn: Sequence[Path]) -> Rows:
+    """The pictures of folders to measure, by name."""
+    return {name: find(path) for name, path in folders_of(drawn).items()}
 
 
 def two_rows(rows: Rows, names: Sequence[str]) -> Rows:

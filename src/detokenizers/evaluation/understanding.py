@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
 
 from ..checkpoint import write_text
+from ..data.marks import is_captions, require_writable
 from ..data.pictures import pictures, truths
 from ..data.world.scenes import Truth, caption, parse
 from ..data.world.world import Split, World
@@ -56,24 +57,32 @@ def describe(
     """
     if out and out.suffix != ".jsonl":
         raise ValueError(f"--out {out} must be a .jsonl file; it holds one line an image")
+    if out and out.exists() and not is_captions(out):
+        raise ValueError(f"{out} was not written by detok describe and would be lost; choose another --out")
+    if out:
+        require_writable(out.parent)
     model = load_vlm(vlm, device=device_of(device))
+    read: Any = getattr(model, "describe", None)
+    if read is None:
+        raise ValueError(
+            f"a {type(model).__name__} only draws; name a Janus (`mini`, or deepseek-community/Janus-Pro-7B)"
+        )
     found = pictures(images, world, model.tokenizer.image_size, batch, split)
     captions: dict[str, str] = {}
     for ids, some in tqdm(found.batches, desc="describing", total=len(found.chunks), disable=None):
-        captions |= dict(zip(ids, model.describe(some, question, max_tokens=max_tokens)))
+        captions |= dict(zip(ids, read(some, question, max_tokens=max_tokens)))
     if out:
         rows = [{"id": id, "caption": text, "vlm": vlm} for id, text in captions.items()]
         write_text(out, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
     return Described(captions, understanding(list(captions.values()), truths(World(), world, split)) if world else {})
 
 
-def understanding(captions: Sequence[str], truths: Sequence[Truth], seed: int = 0) -> dict[str, Result]:
+def understanding(captions: Sequence[str], truths: Sequence[Truth]) -> dict[str, Result]:
     """Metrics of captions against what the scenes show.
 
     Args:
         captions: one per scene, as the VLM wrote it.
         truths: what each scene shows.
-        seed: of the bootstrap interval.
 
     Returns:
         `exact`, one share for every kind of scene there is, and `recall`.
@@ -85,7 +94,7 @@ def understanding(captions: Sequence[str], truths: Sequence[Truth], seed: int = 
     for kind in sorted({truth.kind for truth in truths}):
         found[kind] = share(kind, [one for one, truth in zip(right, truths) if truth.kind == kind])
     recalled = torch.tensor([recall(text, caption(truth)) for text, truth in zip(captions, truths)])
-    return {**found, "recall": mean_of(RECALL, recalled, RESAMPLES, seed)}
+    return {**found, "recall": mean_of(RECALL, recalled, RESAMPLES, 0)}
 
 
 def same(text: str, truth: Truth) -> bool:

@@ -12,13 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def noise(
-    shape: Sequence[int],
-    seeds: Sequence[int],
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Float[Tensor, "b ..."]:
+def noise(shape: Sequence[int], seeds: Sequence[int], *, device: torch.device | str = "cpu") -> Float[Tensor, "b ..."]:
     """Unit normal noise; item i has the given shape and depends on `seeds[i]` alone."""
     items = [torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(items).to(device=device, dtype=dtype)
+    return torch.stack(items).to(device)

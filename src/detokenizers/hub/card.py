@@ -95,7 +95,7 @@ def card_of(
     kind = next((found["kind"] for found in settings.values() if "kind" in found), "model")
     run = next((path for path in settings if path.name == RUN), None)
     vlm = next((part.name for part in parts if part.setting == "vlm" and part.public), "THE-VLM-IT-WAS-TRAINED-FOR")
-    numbers = None if results is None else measured(Path(results), row)
+    numbers = None if results is None else reported(Path(results), row)
     name, is_pipeline, shown = (repo_id or "OWNER/NAME"), (folder / INDEX).is_file(), samples(folder, sheet)
     named = whole.id == "other"
     data = ModelCardData(
@@ -157,10 +157,19 @@ class Numbers(NamedTuple):
     entries: list[EvalResult]
 
 
-def measured(path: Path, row: str | None) -> Numbers:
+def reported(path: Path, row: str | None) -> Numbers:
     """The results at a path."""
     path = path / RESULTS if path.is_dir() else path
     found = json_of(text_in(path, "results of an evaluation"), str(path))
+    try:
+        return measured(path, found, row)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is no report of `detok evaluate` or `reconstruct` ({what})") from None
+
+
+def measured(path: Path, found: Mapping[str, Any], row: str | None) -> Numbers:
+    """The numbers of one row of a report."""
     row = row or list(found["decoders"])[-1]
     if row not in found["decoders"]:
         raise ValueError(f"{path} has no row {row!r}; it has {', '.join(found['decoders'])}")

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from diffusers import AutoencoderKL, DiffusionPipeline, FluxTransformer2DModel
 from diffusers.loaders import FluxLoraLoaderMixin
 from huggingface_hub import HfApi, snapshot_download
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..device import is_first
@@ -77,8 +78,7 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         *,
         steps: int | None,
         output_type: OutputType,
-        callback: Callback | None,
-        tensors: Sequence[str] | None,
+        on_step: OnStep | None,
         **options: Any,
     ) -> Any:
         """Draw from what is given, in two halves, so that latents can be watched and returned."""
@@ -87,14 +87,13 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         if odd := sorted(options.keys() - getattr(model, "options", frozenset())):
             raise ValueError(f"a {type(model).__name__} takes no {' and no '.join(odd)}")
         steps = getattr(model, "steps", None) if steps is None else steps
-        on_step = None if callback is None else self._on_step(callback, tensors)
         latents = drawer("latents", given, steps=steps, seeds=seeds, progress=self._steps, on_step=on_step, **options)
         if output_type == "latent":
             return latents
         return as_output(drawer("decode", latents, seeds=seeds), output_type)
 
-    def _begin(self, output_type: str, callback: Callback | None, tensors: Sequence[str] | None) -> list[str]:
-        """Check what all calls share; returns the names of the tensors that a callback is given."""
+    def _begin(self, output_type: str, callback: Callback | None, tensors: Sequence[str] | None) -> OnStep | None:
+        """Check what all calls share; returns what is called after every step, if anything is."""
         if output_type not in OutputType.__args__:
             raise ValueError(f"output_type is {output_type!r}; it can be {', '.join(OutputType.__args__)}")
         tensors = list(getattr(callback, "tensor_inputs", None) or tensors or self._callback_tensor_inputs)
@@ -104,7 +103,17 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
                 f"there is only {', '.join(self._callback_tensor_inputs)}"
             )
         self._interrupt, self._num_timesteps = False, 0
-        return tensors
+
+        def on_step(number: int, t: Tensor, latents: Tensor) -> Tensor:
+            assert callback is not None
+            shown = {"latents": latents} if "latents" in tensors else {}
+            returned = callback(self, number, 1000 * t, shown)  # diffusers counts the time from 1000
+            changed = (returned or {}).get("latents", latents)
+            if changed.shape != latents.shape:
+                raise ValueError(f"the callback made latents {list(changed.shape)} of {list(latents.shape)}")
+            return changed
+
+        return None if callback is None else on_step
 
     def _steps(self, numbers: Sequence[int]) -> Iterator[int]:
         """The loop over steps with its bar, which ends early when a callback asked for it."""
@@ -118,14 +127,6 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
 
     def _bar(self, total: int) -> Any:
         return self.progress_bar(total=total)  # pyright: ignore[reportAttributeAccessIssue]
-
-    def _on_step(self, callback: Callback, tensors: Sequence[str] | None) -> OnStep:
-        def on_step(number: int, t: Tensor, latents: Tensor) -> Tensor:
-            shown = {"latents": latents} if "latents" in (tensors or ()) else {}
-            returned = callback(self, number, 1000 * t, shown)  # diffusers counts the time from 1000
-            return (returned or {}).get("latents", latents)
-
-        return on_step
 
     @classmethod
     def download(cls, pretrained_model_name: str, **fetching: Any) -> str:
@@ -158,7 +159,10 @@ class DrawingPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         given = pretrained_model_name_or_path_or_dict
         given = dict(given) if isinstance(given, dict) else str(given)
         reading = {"use_safetensors": True, "return_lora_metadata": True, **reading}
-        tensors, alphas, notes = self.lora_state_dict(given, return_alphas=True, **reading)
+        try:
+            tensors, alphas, notes = self.lora_state_dict(given, return_alphas=True, **reading)
+        except SafetensorError as error:
+            raise ValueError(f"{given} holds no readable LoRA weights ({error})") from None
         if not any("lora" in name for name in tensors):
             raise ValueError(f"these are no LoRA weights: their first tensor is {next(iter(tensors), None)!r}")
         # The input layer has been widened for the condition; what LoRA knows of it is within.

@@ -29,12 +29,14 @@ def seeds_of(generator: Generators, count: int) -> list[int]:
     next call. A list has one generator a picture. Without one, seeds are drawn from torch's global generator.
 
     Raises:
-        ValueError: a list of another length.
+        ValueError: a list of another length, or no generators.
     """
     if generator is None:
         return torch.randint(2**63 - 1, (count,)).tolist()
     if isinstance(generator, torch.Generator):
         return [next_seed(generator) for _ in range(count)]
+    if not isinstance(generator, Sequence):
+        raise ValueError(f"generator is {generator!r}; give torch.Generator().manual_seed(SEED), or a list of them")
     if len(generator) != count:
         raise ValueError(f"{count} pictures are to be drawn, but there are {len(generator)} generators; give one each")
     return [next_seed(one) for one in generator]
@@ -68,11 +70,15 @@ def as_images(images: Any, size: int) -> Float[Tensor, "b 3 s s"]:
     """Pictures in [-1, 1]: PIL ones by the rule of every verb (data/canonical.py), numbers in [0, 1] as they are.
 
     Raises:
-        ValueError: arrays of another size or outside [0, 1].
+        ValueError: no pictures, or arrays of another size or outside [0, 1].
     """
     if isinstance(images, Image.Image):
         images = [images]
     if isinstance(images, Sequence):
+        if not images or not all(isinstance(one, Image.Image) for one in images):
+            raise ValueError(
+                "images are PIL pictures, one or a list of them, or numbers; open files with PIL.Image.open"
+            )
         squares = [np.asarray(PREPARATIONS[RULE](one.convert("RGB"), size)) for one in images]
         return to_tensor(np.stack(squares))
     numbers = torch.from_numpy(images).movedim(-1, 1) if isinstance(images, np.ndarray) else images

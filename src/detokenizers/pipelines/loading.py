@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from .. import papers
-from ..checkpoint import resolve
+from ..checkpoint import kind_of, resolve
+from ..device import device_of
 from ..texts import json_of, text_in
 from .base import FILES, DrawingPipeline
 from .components import REFERENCE, Drawer, FrozenVLM
@@ -37,16 +38,22 @@ def pipeline(
     Raises:
         ValueError: nothing is there, or what is there does not fit.
     """
+    device = device_of(str(device))
     if decoder is not None:
         vlm = FrozenVLM.named(str(name), device)
         drawer = None if str(decoder) == OWN else Drawer(_loaded(decoder, device, "tokens"))
         return TokenDecoderPipeline(vlm, drawer)
-    folder = resolve(name, FILES)
-    if not (folder / INDEX).is_file():
+    try:
+        folder = resolve(name, FILES)
+        if not (saved := (folder / INDEX).is_file()):
+            kind_of(folder)  # fails where nothing draws
+    except ValueError as error:
+        raise ValueError(f"{error}; a VLM is named with a decoder, decoder={OWN!r} or another") from None
+    if not saved:
         return TextToImagePipeline(Drawer(_loaded(folder, device, "prompts")))
     index = json_of(text_in(folder / INDEX), str(folder / INDEX))
     kind = index.get("_class_name") if isinstance(index, dict) else None
-    if kind not in CLASSES:
+    if not isinstance(kind, str) or kind not in CLASSES:
         raise ValueError(f"{folder / INDEX} is of a {kind}; this package has {' and '.join(CLASSES)}")
     # VLMs are loaded on their device, which decides their precision.
     vlms = {path.parent.name: FrozenVLM.loaded(path.parent, device) for path in folder.glob(f"*/{REFERENCE}")}

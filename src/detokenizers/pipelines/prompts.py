@@ -72,15 +72,14 @@ class TextToImagePipeline(DrawingPipeline):
         Raises:
             ValueError: an argument does not fit, as its message says.
         """
-        names = self._begin(output_type, callback_on_step_end, callback_on_step_end_tensor_inputs)
+        on_step = self._begin(output_type, callback_on_step_end, callback_on_step_end_tensor_inputs)
         prompts, self._guidance_scale = texts_of(prompt, num_images_per_prompt), guidance_scale
         drawn = self._draw(
             prompts,
             seeds_of(generator, len(prompts)),
             steps=num_inference_steps,
             output_type=output_type,
-            callback=callback_on_step_end,
-            tensors=names,
+            on_step=on_step,
             guidance=guidance_scale,
         )
         self.maybe_free_model_hooks()

@@ -116,7 +116,7 @@ class TokenDecoderPipeline(DrawingPipeline):
             raise ValueError("give one of prompt, visual_tokens and images")
         if prompt is None and (guidance_scale is not None or temperature != 1.0):
             raise ValueError("guidance_scale and temperature are the VLM's, and tokens that are there are not sampled")
-        names = self._begin(output_type, callback_on_step_end, callback_on_step_end_tensor_inputs)
+        on_step = self._begin(output_type, callback_on_step_end, callback_on_step_end_tensor_inputs)
         self._guidance_scale, model = guidance_scale, self.drawer.model
         decoder = cast(Decoder, model)
         if prompt is not None:
@@ -135,8 +135,7 @@ class TokenDecoderPipeline(DrawingPipeline):
             seeds,
             steps=num_inference_steps,
             output_type=output_type,
-            callback=callback_on_step_end,
-            tensors=names,
+            on_step=on_step,
             guidance=decoder_guidance_scale,
         )
         self.maybe_free_model_hooks()
@@ -169,7 +168,7 @@ class TokenDecoderPipeline(DrawingPipeline):
         if isinstance(tokens, VisualTokens):
             return tokens
         if tokens is not None:
-            return VisualTokens(tokens, self.tokenizer.grid)
+            return VisualTokens(torch.as_tensor(tokens), self.tokenizer.grid)
         shown = as_images(images, self.tokenizer.image_size).to(self._execution_device)
         return self.drawer("read", shown, self.tokenizer)
 

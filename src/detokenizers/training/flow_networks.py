@@ -5,13 +5,11 @@ config -build-> a term of the loss, or none
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from ..config import Config
 from ..nn.world_net import load_world_net
@@ -64,7 +62,8 @@ class WorldAlignment(Config):
 
     def build(self, width: int, device: torch.device) -> dict[str, nn.Module]:
         net = load_world_net(self.name).to(device)
-        return _aligned(width, net.config.widths[-1], lambda images: net.activations(images)[-1].flatten(2).mT, self)
+        patches = lambda images: net.activations(images)[-1].flatten(2).mT  # noqa: E731
+        return {"alignment": Alignment(width, net.config.widths[-1], patches, weight=self.weight)}
 
 
 class DINOv2Alignment(Config):
@@ -78,7 +77,7 @@ class DINOv2Alignment(Config):
 
     def build(self, width: int, device: torch.device) -> dict[str, nn.Module]:
         net = DINOv2Patches.load(self.name, self.side).to(device)
-        return _aligned(width, net.channels, net, self)
+        return {"alignment": Alignment(width, net.channels, net, weight=self.weight)}
 
 
 PerceptualTerm = Annotated[NoTerm | WorldPerceptual | LPIPSPerceptual, Field(discriminator="kind")]
@@ -91,12 +90,3 @@ def terms_of(
     """Both terms for a decoder's net."""
     width: int = getattr(net, "alignment_width", 0)
     return perceptual.build(width, device) | alignment.build(width, device)
-
-
-def _aligned(
-    width: int,
-    channels: int,
-    patches: Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b m c"]],
-    config: WorldAlignment | DINOv2Alignment,
-) -> dict[str, nn.Module]:
-    return {"alignment": Alignment(width, channels, patches, weight=config.weight)}

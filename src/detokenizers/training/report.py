@@ -46,14 +46,14 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log, one per step; a last line that was cut off in the middle is left out."""
+    """The rows of a log, one per step; a line that was cut off in the middle is left out."""
     rows: dict[int, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+            rows[row["step"]] = row
+        except (json.JSONDecodeError, KeyError, TypeError):
             continue
-        rows[row["step"]] = row
     return [rows[step] for step in sorted(rows)]
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import yaml
 
 from ..checkpoint import fingerprint, load_tensors, resolve, write_text
+from ..data.marks import require_writable
 from ..device import is_first
 from ..peers import SIGNS, Peers
-from ..texts import text_in, yaml_of
+from ..texts import json_of, text_in, yaml_of
 from .loop import train
 from .run import Run
 from .state import STEP, whole_state
@@ -63,6 +64,7 @@ def require_same_run(run: Run, folder: Path) -> None:
     record = folder / RECORD
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file; give a folder")
+    require_writable(folder)
     if not record.exists() and folder.exists() and any(path.name != SIGNS for path in folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no {RECORD}; train into a new folder")
     if record.exists() and is_trained(folder):
@@ -152,7 +154,8 @@ def _origin(folder: Path) -> dict[str, str]:
         facts["recipe"] = recipe_in(folder / RECORD)
     if state := whole_state(folder, [STEP]):
         facts["steps done"] = str(int(state[STEP]))
-    if (folder / "config.json").exists():
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        facts["model"] = str(config.get("model_type") or config.get("_class_name") or "unnamed")
+    if (path := folder / "config.json").exists():
+        config = json_of(text_in(path), str(path))
+        named = [config.get(key) for key in ("model_type", "_class_name")] if isinstance(config, dict) else []
+        facts["model"] = str(next(filter(None, named), "unnamed"))
     return facts

@@ -42,12 +42,12 @@ JANUS_VIEW = View(size=256)
 # --- full size: the paper's rows ---------------------------------------------------------------------------------
 
 
-def autoencoder(vlm: str = PLM, view: View = PLM_VIEW, ratio: float = 16) -> AutoencoderRun:
+def autoencoder(vlm: str = PLM, view: View = PLM_VIEW) -> AutoencoderRun:
     """Stage A, PDD with the jointly learnt reducer: Fig. 6. U-ViT M, "48M"; about 720 H200-hours (estimated)."""
     return AutoencoderRun(
         recipe="vugen.autoencoder",
         autoencoder=AutoencoderConfig(
-            vlm=vlm, view=view, reducer=MLP(ratio=ratio), decoder=PixelDecoder(net=uvit_size("M", 64))
+            vlm=vlm, view=view, reducer=MLP(ratio=16), decoder=PixelDecoder(net=uvit_size("M", 64))
         ),
         images=IMAGENET,
         perceptual=LPIPSPerceptual(),

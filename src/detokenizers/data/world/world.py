@@ -117,8 +117,8 @@ class World:
             truth = place(truth, 0.0, np.random.default_rng(0))
         return render(truth, resolution or self.config.resolution)
 
-    def prompts(self, count: int, seed: int = 0, split: Split = "new-captions", kind: str | None = None) -> list[Scene]:
-        """Return scenes with `count` different captions, all of one kind if it is named.
+    def prompts(self, count: int, seed: int = 0, split: Split = "new-captions") -> list[Scene]:
+        """Return scenes with `count` different captions.
 
         Raises:
             ValueError: the world has fewer such captions.
@@ -126,12 +126,12 @@ class World:
         found: dict[str, Truth] = {}
         for i in range(200 * count + 1000):
             truth = self.truth(seed * 1_000_003 + i, split)
-            if kind in (None, truth.kind):
-                found.setdefault(caption(truth), truth)
+            found.setdefault(caption(truth), truth)
             if len(found) == count:
                 return [Scene(self.render(truth), text, truth) for text, truth in found.items()]
-        what = f"{kind or 'any'} captions of the split {split!r}"
-        raise ValueError(f"found {len(found)} {what}, not {count}; ask for fewer or enlarge the world")
+        raise ValueError(
+            f"found {len(found)} captions of the split {split!r}, not {count}; ask for fewer or enlarge the world"
+        )
 
     @property
     def vocabulary(self) -> list[str]:

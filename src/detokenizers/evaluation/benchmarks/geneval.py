@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ...data.canonical import PNG
 from ...data.images import upright
 from ...device import device_of
+from ...texts import text_in
 from ..evaluation_settings import BenchmarkConfig
 from ..prompt_scores import Answers, compared, mean_of_answers, mean_of_tasks, paired
 from ..results import Metric, Result
@@ -98,7 +99,7 @@ def _prompt(folder: Path) -> Drawn:
         raise ValueError(f"{path} is missing; it is the prompt's line of evaluation_metadata.jsonl")
     samples = folder / "samples"
     pictures = sorted(path for path in samples.glob("*.png") if path.stem.isdigit()) if samples.is_dir() else []
-    return Drawn(ask(path.read_text(encoding="utf-8").strip(), str(path)), pictures)
+    return Drawn(ask(text_in(path).strip(), str(path)), pictures)
 
 
 def judges_of(config: BenchmarkConfig) -> Judges:

@@ -45,7 +45,7 @@ class Journal:
         return self.known[key]
 
     def _read(self) -> None:
-        text = self.path.read_text(encoding="utf-8")
+        text = self.path.read_text(encoding="utf-8", errors="replace")
         self._whole = not text or text.endswith("\n")
         for line in text.split("\n"):
             try:

@@ -5,8 +5,6 @@ BenchmarkConfig -the benchmark's own module-> numbers by decoder, + provenance -
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from ...config import Config
@@ -17,7 +15,7 @@ from ..evaluation_settings import BenchmarkConfig, DrawnConfig
 from ..prompt_scores import RESAMPLES
 from ..reporting import Report
 from ..results import provenance
-from ..sides import decoders_in
+from ..sides import folders_of
 from . import dpg, geneval, geneval_world, mjhq
 
 MEASURES = {
@@ -42,7 +40,9 @@ def scored(config: BenchmarkConfig) -> Report:
         raise ValueError(f"name the benchmark with --bench: {', '.join(MEASURES)}")
     require_fitting(config, config.bench)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    folders = folders_of(config)
+    if not config.drawn:
+        raise ValueError(f"name the folder of pictures that --bench {config.bench} scores")
+    folders = folders_of(config.drawn)
     out = config.out or config.drawn[0]
     require_ours(out, RESULTS)
     settings = {"file": str(config.bench_file)} if config.bench_file else {}
@@ -69,18 +69,3 @@ def require_fitting(config: Config, bench: str | None) -> None:
         where = " or ".join(f"--bench {one}" for one, taken in TAKES.items() if name in taken)
         means = f"means something for {where} only" if where else "means nothing to benchmarks"
         raise ValueError(f"--{name.replace('_', '-')} {means}; leave it out")
-
-
-def folders_of(config: BenchmarkConfig) -> dict[str, Path]:
-    """Folders in the official layout by decoder; one that `detok generate` left is one a decoder."""
-    if not config.drawn:
-        raise ValueError(f"name the folder of pictures that --bench {config.bench} scores")
-    found: dict[str, Path] = {}
-    for folder in config.drawn:
-        if not folder.is_dir():
-            raise ValueError(f"there is no folder of pictures at {folder}")
-        for path in decoders_in(folder) or [folder]:
-            if not path.is_dir():
-                raise ValueError(f"{path} is missing, though {folder}'s manifest names it")
-            found[path.name if path.name not in found else str(path)] = path
-    return found

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from ...checkpoint import weights_fingerprint
@@ -115,23 +115,6 @@ class LlamaTokenVLM(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         return weights_fingerprint(self.state_dict())
-
-    def describe(
-        self,
-        images: Float[Tensor, "b 3 s s"],
-        question: str | None = None,
-        *,
-        max_tokens: int = 64,
-        batch_size: int = 32,
-    ) -> list[str]:
-        """Describe what images show, for VLMs that also understand.
-
-        Raises:
-            ValueError: this one only draws.
-        """
-        raise ValueError(
-            f"a {type(self).__name__} only draws; name a Janus (`mini`, or deepseek-community/Janus-Pro-7B)"
-        )
 
     def width(self, prompts: Sequence[str]) -> int:
         """Columns that every batch of these prompts is padded to: kernels round by shape, so all get one shape."""
