@@ -66,7 +66,7 @@ def noisy(args: argparse.Namespace, share: float) -> Iterator[Noisy]:
         chosen, sampled = u[:, : true.shape[1]], u[:, true.shape[1] :] < share
         again = draw(logits.flatten(0, 1), chosen.flatten()).view_as(true)
         ids = torch.where(sampled, again, true)
-        kept = torch.where(sampled[..., None], summarise(logits, ids), reads.certain(both.codes, ids))
+        kept = torch.where(sampled[..., None], summarise(logits, ids), reads.decided(both.codes, ids))
         yield Noisy(images, true, ids, sampled, kept, torch.special.entr(logits.softmax(-1)).sum(-1), seeds)
 
 
@@ -103,7 +103,7 @@ def main() -> None:
                 return model.latents(VisualTokens(ids, model.codes.grid, kept), steps=args.steps, seeds=some.seeds)
 
             truth = both.codes.read(some.images).patches
-            decided = both.config.input.certain(both.codes, some.ids)
+            decided = both.config.input.decided(both.codes, some.ids)
             arms = {
                 "hard": drawn(hard, some.ids, None),
                 "both": drawn(both, some.ids, some.summary),

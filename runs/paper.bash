@@ -3,6 +3,7 @@
 # IMAGENET  a folder with train and val, searched in depth; MJHQ, MJHQ_META and GENEVAL as the benchmarks publish them
 # GPUS=4    processes that train; DEVICE=cuda for everything else
 # TRAIN     more options for every training: TRAIN='--train.steps 20 --train.batch-size 4' is a trial of an hour's work
+# LAUNCH    more options for accelerate: LAUNCH='--config_file runs/fsdp2.yaml' trains in shards
 # shellcheck shell=bash disable=SC2034
 
 IMAGENET=${IMAGENET:-imagenet}
@@ -14,9 +15,10 @@ DEVICE=${DEVICE:-cuda}
 
 # launched VERB ARGUMENTS...: all processes first encode their share of the images, then train.
 launched() {
-  local more
+  local more launch
   read -ra more <<<"${TRAIN:-}"
-  accelerate launch --num_processes "$GPUS" -m detokenizers "$@" "${more[@]}"
+  read -ra launch <<<"${LAUNCH:-}"
+  accelerate launch "${launch[@]}" --num_processes "$GPUS" -m detokenizers "$@" "${more[@]}"
 }
 
 train() { launched train "$@"; }

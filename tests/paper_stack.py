@@ -9,10 +9,19 @@ from pathlib import Path
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    T5Config,
+    T5EncoderModel,
+)
 
 from detokenizers.evaluation.benchmarks import geneval_prompts as geneval
 from detokenizers.evaluation.benchmarks import mjhq
+from detokenizers.evaluation.benchmarks.dpg_questions import COLUMNS
 from detokenizers.pretrained.flux.transformer import FluxConfig
 from detokenizers.pretrained.spaces import VAEConfig, build_vae, save_vae
 from detokenizers.pretrained.vlm.janus_size import JanusSize, build_janus
@@ -77,6 +86,13 @@ def save_asks(path: Path) -> None:
     path.write_text("".join(json.dumps(ask | {"prompt": f"a {ask['tag']}"}) + "\n" for ask in ASKS))
 
 
+def save_questions(path: Path) -> None:
+    """Two items of DPG-Bench with a question each."""
+    rows = [f"{text},{text},,1,0,entity,whole,entity - whole (x),Is it?" for text in ("a table", "two apples")]
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
+
+
 def wide(model: torch.nn.Module) -> None:
     """Weights large enough for beliefs to differ from uniform."""
     with torch.no_grad():
@@ -108,13 +124,37 @@ def save_flux(folder: Path) -> None:
     net = FLUX.build(4, lambda images: images).transformer
     net.set_submodule("x_embedder", net.x_embedder.base)
     net.to(torch.bfloat16).save_pretrained(folder / "transformer")
-    save_vae(build_vae(VAEConfig(channels=4, block_channels=(8, 8, 8, 8), norm_groups=4)), folder / "vae")
+    save_flux_vae(folder / "vae")
     save_t5(folder / "text_encoder_2", folder / "tokenizer_2")
     clip = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, bos_token_id=2)
     CLIPTextModel(CLIPTextConfig(**clip, eos_token_id=2, vocab_size=4, max_position_embeddings=8)).save_pretrained(
         folder / "text_encoder"
     )
     letters().save_pretrained(folder / "tokenizer")
+
+
+def save_flux_vae(folder: Path) -> None:
+    save_vae(build_vae(VAEConfig(channels=4, block_channels=(8, 8, 8, 8), norm_groups=4)), folder)
+
+
+def save_qwen(folder: Path) -> None:
+    """A Qwen2 with a chat template that reads bytes, and so any text; its matrices have more rows than there are words."""
+    alphabet = {letter: place for place, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    backend = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+    )  # fmt: skip
+    words.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    small = dict(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+    )
+    Qwen2ForCausalLM(Qwen2Config(vocab_size=len(words) + 5, **small)).save_pretrained(folder)
+    words.save_pretrained(folder)
 
 
 def save_t5(encoder: Path, words: Path) -> None:

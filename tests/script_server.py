@@ -140,11 +140,14 @@ def execute(program: str, arguments: list[str], folder: str, environment: dict[s
 
 def launched(arguments: list[str]) -> list[str]:
     """What `accelerate launch` would run, in every one of its processes; here in one."""
+    from accelerate.commands.config import load_config_from_file
     from accelerate.commands.launch import launch_command_parser
 
     verb, *rest = arguments
     read = launch_command_parser().parse_args(rest)
     assert (verb, read.module, read.training_script) == ("launch", True, "detokenizers"), arguments
+    if read.config_file:
+        assert load_config_from_file(read.config_file).fsdp_config["fsdp_version"] == 2
     return read.training_script_args
 
 
@@ -198,9 +201,9 @@ def shrink() -> None:
     clip = published.CLIP_OPENAI
     published.PUBLISHED[clip] = replace(published.PUBLISHED[clip], sha256=None)
     geneval.TASKS.update(dict.fromkeys(geneval.TASKS, 1))
-    for name, number in (("imagenet", 6), ("imagenet-1k", 6), ("imagenet-256", 6), ("mjhq", 20), ("mjhq-256", 20)):
-        protocols.PROTOCOLS[f"dcdd-{name}"] = resized(protocols.PROTOCOLS[f"dcdd-{name}"], number)
-    protocols.PROTOCOLS["evalgim-coco"] = resized(protocols.PROTOCOLS["evalgim-coco"], 6)
+    for name, make in protocols.PROTOCOLS.items():
+        if name.startswith(("dcdd", "madit", "evalgim-coco")):
+            protocols.PROTOCOLS[name] = resized(make, 20 if "mjhq" in name else 6)
 
 
 def resized(protocol: Callable, number: int) -> Callable:

@@ -16,7 +16,6 @@ from transformers import Dinov2Config, Dinov2Model
 import detokenizers as dt
 from detokenizers import checkpoint
 from detokenizers.checkpoint import fingerprint
-from detokenizers.evaluation.benchmarks.dpg_questions import COLUMNS
 from detokenizers.pretrained.spaces import VAEConfig, build_vae, save_vae
 from detokenizers.pretrained.vlm.janus_size import build_janus
 from detokenizers.pretrained.vlm.loading import load_tokenizer
@@ -167,9 +166,7 @@ def paper(tmp_path_factory):
     asked = [{"id": str(number), "prompt": "two red apples on a table"} for number in range(6)]
     (place / "coco/captions.jsonl").write_text("".join(f"{json.dumps(ask)}\n\n" for ask in asked))
     paper_stack.save_asks(place / "geneval/prompts/evaluation_metadata.jsonl")
-    questions = [f"{text},{text},,1,0,entity,whole,entity - whole (x),Is it?" for text in ("a table", "two apples")]
-    (place / "dpg_bench").mkdir()
-    (place / "dpg_bench/dpg_bench.csv").write_text("\n".join([",".join(COLUMNS), *questions]) + "\n")
+    paper_stack.save_questions(place / "dpg_bench/dpg_bench.csv")
     with script_server.running(place, **PAPER) as run:
 
         def table(script: str) -> Path:

@@ -21,7 +21,7 @@ from .dcdd.pixel_runs import RECIPES as PIXEL_RECIPES
 from .dcdd.recipes import RECIPES as DCDD_RECIPES
 from .decoder import SpaceDecoder
 from .hub.on_hub import OnHub
-from .madit.loading import load_language, load_own_codes, speaks, tokenizes
+from .madit.loading import holds_codes, load_language, load_own_codes, writes_images
 from .madit.model import MaDiT
 from .madit.recipes import RECIPES as MADIT_RECIPES
 from .mini.recipes import RECIPES as MINI_RECIPES
@@ -112,7 +112,7 @@ def load_vlm(name: str | Path = "mini", *, device: str | torch.device = "cpu") -
     """Load a frozen VLM that draws: a language model that a paper here trained, or one that
     `pretrained.vlm.loading.load_vlm` knows, with its names and errors."""
     folder = here(name)
-    if folder is not None and speaks(folder):
+    if folder is not None and writes_images(folder):
         return load_language(folder, device=device)
     return loading.load_vlm(name, device=device)
 
@@ -120,6 +120,6 @@ def load_vlm(name: str | Path = "mini", *, device: str | torch.device = "cpu") -
 def load_tokenizer(name: str | Path = "mini", *, device: str | torch.device = "cpu") -> VisualTokenizer:
     """Load the visual tokenizer of a VLM without the VLM, or that of a decoder which has one of its own."""
     folder = here(name)
-    if folder is not None and tokenizes(folder):
+    if folder is not None and holds_codes(folder):
         return load_own_codes(folder, device=device)
     return loading.load_tokenizer(name, device=device)

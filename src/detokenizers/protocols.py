@@ -228,6 +228,11 @@ class TextToImage(Protocol):
         """Its own number of sampling steps; None where there is nothing to sample."""
         ...
 
+    @property
+    def reader(self) -> Decoder | None:
+        """What draws a picture again by way of what this model samples; None if nothing does."""
+        ...
+
     def __call__(
         self, prompts: Sequence[str], *, seeds: Sequence[int], guidance: float | None = None, steps: int | None = None
     ) -> Float[Tensor, "b 3 h w"]:

@@ -79,7 +79,7 @@ class Mixer:
 class Poster:
     """A `TextToImage` model: one colour a picture, by prompt, seed and guidance."""
 
-    source, steps = "prompts", 3
+    source, steps, reader = "prompts", 3, None
 
     def __call__(self, prompts, *, seeds, guidance=None, steps=None):
         level = [len(p) % 7 / 7 + seed % 5 / 50 + (guidance or 0) / 100 for p, seed in zip(prompts, seeds)]

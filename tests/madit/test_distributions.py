@@ -32,7 +32,7 @@ def test_a_distribution_on_the_sampled_code_is_summed_up_by_zeros_and_its_kl(cod
     kept = summary(codes).of(torch.eye(12), ids)
     torch.testing.assert_close(kept[:, :10], torch.zeros(12, 10), atol=1e-6, rtol=0)
     torch.testing.assert_close(kept[:, 10:], codes.codewords.complete(codes.codewords.kl))
-    torch.testing.assert_close(Both().certain(codes, ids[None])[0], kept, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(Both().decided(codes, ids[None])[0], kept, atol=1e-6, rtol=1e-6)
 
 
 def test_what_is_kept_are_the_lean_of_the_mean_code_and_the_expected_nats(codes):
@@ -67,10 +67,11 @@ def test_cutting_a_distribution_to_its_largest_codes_errs_by_no_more_than_the_ma
     rows = F.normalize(torch.randn(200, 8), dim=-1)
     for sharpness in (0.2, 1.0, 3.0):
         q = (sharpness * torch.randn(64, 200)).softmax(-1)
-        top = q.topk(32)
+        top, ids = q.topk(32), q.argmax(-1)
         cut = torch.zeros_like(q).scatter(-1, top.indices, top.values)
-        errors = ((q - cut) @ rows).norm(dim=-1)
-        assert (errors <= 1 - top.values.sum(-1) + 1e-6).all()
+        kept, short = (Summary(rows, torch.zeros(200, 1)).of(part, ids)[:, :8] for part in (q, cut))
+        assert ((kept - short).norm(dim=-1) <= 1 - top.values.sum(-1) + 1e-6).all()
+        assert (kept - short).norm(dim=-1).max() > 1e-4
 
 
 def test_in_the_mean_the_expected_code_is_nearest_then_the_likeliest_then_a_sample():
@@ -78,7 +79,8 @@ def test_in_the_mean_the_expected_code_is_nearest_then_the_likeliest_then_a_samp
     rows = F.normalize(torch.randn(64, 16), dim=-1)
     q = (2 * torch.randn(2000, 64)).softmax(-1)
     true, sampled = (torch.multinomial(q, 1).squeeze(-1) for _ in range(2))
-    mean, likeliest, drawn = q @ rows, rows[q.argmax(-1)], rows[sampled]
+    mean = rows[sampled] + Summary(rows, torch.zeros(64, 1)).of(q, sampled)[:, :16]
+    likeliest, drawn = rows[q.argmax(-1)], rows[sampled]
     errors = [float((guess - rows[true]).square().sum(-1).mean()) for guess in (mean, likeliest, drawn)]
     assert errors == sorted(errors)
     assert errors[2] - errors[0] > 0.2
@@ -100,7 +102,7 @@ def doubted(codes, ids) -> VisualTokens:
     return VisualTokens(ids, codes.grid, {summary(codes).name: summary(codes).of(q, ids)})
 
 
-def test_before_any_training_it_draws_what_hard_tokens_draw_to_the_bit(codes, pair):
+def test_before_any_training_it_draws_what_hard_tokens_draw(codes, pair):
     hard, both = pair
     ids = tiny.tokens(codes).ids
     tokens = doubted(codes, ids)
@@ -113,7 +115,7 @@ def test_decided_tokens_are_hard_tokens_whatever_has_been_learnt(codes, pair):
     live = tiny.model(codes, input={"kind": "both"})
     live.load_state_dict(both.state_dict())
     live.trunk.token_in.weight[:, 6:] = torch.randn(16, 10)
-    decided = VisualTokens(ids, codes.grid, {summary(codes).name: Both().certain(codes, ids)})
+    decided = VisualTokens(ids, codes.grid, {summary(codes).name: Both().decided(codes, ids)})
     torch.testing.assert_close(live.latents(decided), hard.latents(decided), atol=1e-6, rtol=1e-6)
     tokens = doubted(codes, ids)
     assert not torch.allclose(live.latents(tokens), hard.latents(tokens), atol=1e-3)
@@ -127,13 +129,13 @@ def test_the_mean_alone_forgets_what_was_sampled(codes):
     two = Mean()(codes, VisualTokens(others, codes.grid, {summary(codes).name: summary(codes).of(q, others)}))
     torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(one, q @ codes.codebook, atol=1e-6, rtol=1e-5)
-    decided = VisualTokens(ids, codes.grid, {summary(codes).name: Both().certain(codes, ids)})
+    decided = VisualTokens(ids, codes.grid, {summary(codes).name: Both().decided(codes, ids)})
     torch.testing.assert_close(Mean()(codes, decided), Hard()(codes, decided))
 
 
 def test_the_expected_order_of_decided_tokens_is_that_of_their_codewords(codes):
     tokens = tiny.tokens(codes)
-    decided = VisualTokens(tokens.ids, codes.grid, {summary(codes).name: Both().certain(codes, tokens.ids)})
+    decided = VisualTokens(tokens.ids, codes.grid, {summary(codes).name: Both().decided(codes, tokens.ids)})
     plain = Order(score=CodewordKL(), ties=ScatteredTies())(codes, decided, range(3))
     assert torch.equal(Order(score=ExpectedKL())(codes, decided, range(3)), plain)
     assert not torch.equal(Order(score=ExpectedKL())(codes, doubted(codes, tokens.ids), range(3)), plain)

@@ -59,12 +59,14 @@ def test_a_residual_head_that_is_zero_draws_the_coarse_patch_from_any_noise(solv
     torch.testing.assert_close(drawn, made.coarse(context), atol=1e-5, rtol=1e-5)
 
 
-def test_a_residual_head_that_knows_the_patch_gives_the_exact_velocity():
+def test_a_head_that_knows_its_target_gives_the_exact_velocity():
     clean, noise, coarse = torch.randn(3, 2, 6), torch.randn(3, 2, 6), torch.randn(3, 2, 6)
     t = torch.tensor([0.1, 0.5, 1.0])
     o = Residual().target(clean, noise, coarse)
     z = interpolate(clean, noise, t)
     torch.testing.assert_close(Residual().velocity(o, z, t[:, None, None], coarse), velocity(clean, noise))
+    whole = Full().target(clean, noise, coarse)
+    torch.testing.assert_close(Full().velocity(whole, z, t[:, None, None], coarse), velocity(clean, noise))
     # The residual velocity beyond the coarse one is -o / t.
     without = (z - coarse) / t[:, None, None]
     torch.testing.assert_close(velocity(clean, noise) - without, -o / t[:, None, None], atol=1e-5, rtol=1e-4)

@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_refused_in_one_line(codes, tokens, vae):
         model.require(wrong)
     other = tiny.tokenizer(vae, stride=codes.config.token_stride)
     other.quantiser.book.copy_(other.quantiser.book.flip(0))
-    with pytest.raises(ValueError, match="decodes the 12 codes"):
+    with pytest.raises(ValueError, match="another codebook of the same size"):
         model.require(other)
     model.require(codes)
     with pytest.raises(ValueError, match="16 patches can be drawn in 1 to 16 rounds, not in 17"):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from detokenizers.madit.conditions import Conditions, matched_sharpness
 from detokenizers.madit.distributions import Both, widened
 from detokenizers.madit.heads import Full, Regression
-from detokenizers.madit.objectives import MaskConfig, QuantiserSchedule, Running, StageOne, StageTwo, error_at
+from detokenizers.madit.objectives import MaskConfig, QuantiserSchedule, Running, StageOne, StageTwo
 from detokenizers.madit.orders import ConstantWeight
 from detokenizers.madit.tokenizer import BorrowedConfig
 from detokenizers.nn.codebook import IBQ, SimVQ
@@ -103,7 +103,7 @@ def test_the_running_kl_follows_and_forgets_codes_that_restart(vae):
     model = fresh(vae)
     objective, batch = StageOne(model), batch_of(model.codes)
     known = model.codes.codewords.kl.clone()
-    ids = model.codes.ids(batch["patches"])
+    ids = model.codes.ids(batch)
     objective(batch)
     code = int(ids[0, 0])
     mean = model.codes.layout.by_token(batch["kl"])[ids == code].mean(0)
@@ -111,7 +111,7 @@ def test_the_running_kl_follows_and_forgets_codes_that_restart(vae):
     model.codes.quantiser.count.zero_()
     model.codes.quantiser.age.fill_(100)
     model.codes.quantiser.config = model.codes.quantiser.config.vary({"restarts.below": 1e9})
-    ids = model.codes.ids(batch["patches"])
+    ids = model.codes.ids(batch)
     code = int(ids[0, 0])
     mean = model.codes.layout.by_token(batch["kl"])[ids == code].mean(0)
     seen = model.codes.codewords.seen
@@ -201,6 +201,34 @@ def test_a_flow_that_is_zero_starts_at_the_regression_loss(vae):
     assert float(terms["flow"]) == pytest.approx(expected, rel=0.05)
 
 
+def test_the_flow_sees_each_hidden_patch_at_its_own_time_on_the_line_from_it_to_unit_noise(vae, monkeypatch):
+    model, seen = fresh(vae), []
+    monkeypatch.setattr(model.head, "output", lambda noisy, t, context, coarse: seen.append((noisy, t)) or 0 * noisy)
+    batch = batch_of(model.codes, 32)
+    StageTwo(model, MaskConfig(full=1.0), repeats=2)(batch)
+    where = StageTwo(model, MaskConfig(full=1.0)).hide(batch)
+    clean = torch.stack([row[hidden] for row, hidden in zip(batch["patches"], where.masked)])
+    for noisy, t in seen:
+        assert t.shape == (32, 16)
+        assert len(t.unique()) == 32 * 16
+        noise = (noisy - (1 - t[..., None]) * clean) / t[..., None].clamp_min(0.01)
+        late = noise[t > 0.3]  # dividing by a small time enlarges what is rounded
+        assert abs(float(late.mean())) < 0.05
+        assert float(late.std()) == pytest.approx(1, abs=0.05)
+        assert abs(float(torch.corrcoef(torch.stack([late.flatten(), clean[t > 0.3].flatten()]))[0, 1])) < 0.05
+    assert not torch.equal(seen[0][0], seen[1][0])
+
+
+def test_half_precision_trains_the_flow_on_the_tokens_that_are_drawn_from(vae):
+    model = fresh(vae, codes=150)
+    objective, batch = StageTwo(model), batch_of(model.codes, 64)
+    wanted = model.codes.codebook[model.codes.ids(batch)]
+    with torch.autocast("cpu", torch.bfloat16):
+        others = (model.codes.units(batch) @ model.codes.codebook.T).argmax(-1)
+        assert torch.equal(objective._features(batch), wanted)
+    assert not torch.equal(model.codes.codebook[others], wanted)
+
+
 def test_the_second_stage_leaves_codes_alone_and_its_flow_never_moves_the_coarse_patch(vae):
     model = fresh(vae)
     objective = StageTwo(model, NO_DROPS, regression=0.0)
@@ -259,7 +287,7 @@ def test_conditions_mix_decided_tokens_proxies_and_distributions_that_were_read(
     batch = batch_of(codes, 200)
     units = codes.units(batch)
     ids = codes.quantiser.nearest(units)
-    summary, decided = Both().summary(codes), Both().certain(codes, ids)
+    summary, decided = Both().summary(codes), Both().decided(codes, ids)
     read = torch.full_like(decided, 7.0)
     mix = Conditions(sharpness=5.0, repair=0.5)
     committed, kept = mix.mixed(summary.of, decided, codes.codebook, batch | {"observed": read}, units, ids)
@@ -301,8 +329,8 @@ def learnt(vae):
     batch = batch_of(model.codes)
     one = StageOne(model, MaskConfig(drop=0.1), QuantiserSchedule(unquantised=60, frozen=160, collect=2000))
     first = _train(one, batch, 300, 1e-2)
-    stage_one_error = error_at(one, batch, 1.0)
-    model.codes.measure([(model.codes.ids(batch["patches"]), batch["patches"], batch["kl"])])
+    stage_one_error = float(one.eval()(batch)["mse"])
+    model.codes.measure([(model.codes.ids(batch), batch["patches"], batch["kl"])])
     two = StageTwo(model, MaskConfig(drop=0.1), repeats=2)
     second = _train(two, batch, 60, 3e-3)
     return model.eval(), batch, first, stage_one_error, second
@@ -335,7 +363,7 @@ def test_eight_images_are_learnt_and_the_codebook_is_used(learnt):
 
 def test_what_was_learnt_is_drawn(learnt):
     model, batch, *_ = learnt
-    ids = model.codes.ids(batch["patches"])
+    ids = model.codes.ids(batch)
     tokens = VisualTokens(ids, model.codes.grid, {})
     truth = batch["patches"].flatten()
     flow = model.latents(tokens).flatten()

@@ -68,6 +68,7 @@ def test_scattered_ties_visit_every_quarter_before_any_twice():
         rows, columns = first[:count] // 8, first[:count] % 8
         assert len({(int(r) // side, int(c) // side) for r, c in zip(rows, columns)}) == count
     assert len(set((first[:8] % 8).tolist())) > 1, "raster bits would fill column 0 with these"
+    assert ScatteredTies()(Grid(4, 4)).argsort().tolist() == [0, 2, 8, 10, 1, 3, 9, 11, 4, 6, 12, 14, 5, 7, 13, 15]
     assert sorted(ScatteredTies()(Grid(3, 5)).tolist()) == list(range(15))
 
 

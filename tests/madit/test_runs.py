@@ -128,7 +128,7 @@ def test_a_language_model_s_distributions_reach_a_decoder_that_reads_them(traine
     vlm, madit = load_language(out / "mini_language"), MaDiT.load(out / "mini_distributions")
     tokens = vlm.generate(CAPTIONS, seeds=[0, 1], observe=madit.observers)
     (name,) = madit.needs
-    decided = Both().certain(madit.codes, tokens.ids)
+    decided = Both().decided(madit.codes, tokens.ids)
     assert tokens.observed[name].shape == decided.shape
     images = madit(tokens)
     assert images.shape == (2, 3, 16, 16)

@@ -11,6 +11,7 @@ from detokenizers.madit.codewords import Codewords
 from detokenizers.madit.patches import patchify
 from detokenizers.madit.tokenizer import CODEWORDS, WEIGHTS, BorrowedConfig, load_codes
 from detokenizers.nn.codebook import IBQ, SimVQ
+from detokenizers.pretrained.spaces import set_statistics
 from detokenizers.protocols import VisualTokenizer
 
 from . import tiny
@@ -28,7 +29,7 @@ def test_running_means_move_the_codes_that_occur_and_start_at_first_sight():
     torch.testing.assert_close(table.kl[others], before[others])
 
 
-def test_the_order_of_samples_and_the_split_into_processes_change_no_running_mean():
+def test_the_order_of_samples_changes_no_running_mean():
     torch.manual_seed(0)
     ids, kl = torch.randint(5, (40,)), torch.rand(40, 4)
     shuffled = torch.randperm(40)
@@ -76,7 +77,7 @@ def test_it_is_a_visual_tokenizer(vae, stride):
     torch.testing.assert_close(tokenizer.codebook.norm(dim=-1), torch.ones(12))
     ids = tokenizer.tokens(features)
     assert torch.equal(ids, (features @ tokenizer.codebook.T).argmax(-1))
-    assert torch.equal(ids, tokenizer.ids(tokenizer.read(images).patches))
+    assert torch.equal(ids, tokenizer.ids(tokenizer.read(images)._asdict()))
     drawn = tokenizer.decode(tokenizer.codebook[ids])
     assert drawn.shape == images.shape
     assert drawn.abs().max() <= 1
@@ -104,7 +105,7 @@ def test_ids_do_not_depend_on_the_batch(vae):
 def test_fewer_tokens_than_patches_keep_a_number_for_each_patch_under_a_token(vae):
     tokenizer, images = tiny.tokenizer(vae, stride=2), tiny.images(6)
     read = tokenizer.read(images)
-    ids = tokenizer.ids(read.patches)
+    ids = tokenizer.ids(read._asdict())
     code = int(ids[0, 0])
     under = tokenizer.layout.by_token(read.kl)[ids == code]
     torch.testing.assert_close(tokenizer.codewords.kl[code], under.mean(0))
@@ -116,7 +117,7 @@ def test_a_saved_tokenizer_gives_the_same_ids(vae, tmp_path, rule):
     if rule is not None:
         tokenizer.quantiser = rule.build(12, 6, 0.25).requires_grad_(False)
         read = tokenizer.read(images)
-        tokenizer.measure([(tokenizer.ids(read.patches), read.patches, read.kl)])
+        tokenizer.measure([(tokenizer.ids(read._asdict()), read.patches, read.kl)])
     tokenizer.save(tmp_path)
     again = load_codes(tmp_path)
     assert again.fingerprint() == tokenizer.fingerprint()
@@ -136,6 +137,21 @@ def test_a_table_of_other_codes_is_refused(vae, tmp_path):
     save_tensors(tmp_path / WEIGHTS, weights | {"codebook": torch.zeros(11, 6)})
     with pytest.raises(ValueError, match=r"does not fit its tokenizer\.yaml"):
         load_codes(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["scale", "shift", "weights", "patch", "token_stride", "image_size"])
+def test_codes_in_another_space_or_of_other_sizes_are_another_tokenizer_s(vae, change):
+    tokenizer = tiny.tokenizer(vae)
+    before = tokenizer.fingerprint()
+    if change in ("scale", "shift"):
+        set_statistics(tokenizer.space.autoencoder, 0.3 + (change == "shift"), 0.7 + (change == "scale"))
+    elif change == "weights":
+        tokenizer.space.autoencoder.encoder.conv_in.weight.mul_(1.1)
+    else:
+        tokenizer.config = tokenizer.config.vary({change: 2 * getattr(tokenizer.config, change)})
+        tokenizer.image_size = tokenizer.config.image_size
+    with pytest.raises(ValueError, match=f"is of the codes of tokenizer {before[:8]}, not of"):
+        tokenizer.codewords.require(tokenizer.fingerprint())
 
 
 def test_codes_borrowed_from_another_tokenizer_have_tables_of_their_own(vae, tmp_path):

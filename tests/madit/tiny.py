@@ -38,7 +38,7 @@ def tokenizer(vae: Path, *, stride: int = 1, patch: int = 2, codes: int = 12, **
     made = config.build()
     read = made.read(images(6))
     made.quantiser.seed(made.vectors(read.patches).flatten(0, 1).repeat(2, 1))
-    made.measure([(made.ids(read.patches), read.patches, read.kl)])
+    made.measure([(made.ids(read._asdict()), read.patches, read.kl)])
     return made.requires_grad_(False).eval()
 
 

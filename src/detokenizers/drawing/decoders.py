@@ -86,6 +86,22 @@ def of_tokens(decoders: Mapping[str, Drawer]) -> dict[str, Decoder]:
     return {label: one for label, one in decoders.items() if one.source == "tokens"}
 
 
+def of_pictures(decoders: Mapping[str, Drawer], tokenizer: VisualTokenizer) -> dict[str, Decoder]:
+    """What draws pictures again: decoders of tokens, and the reader of a model that draws from prompts.
+
+    Raises:
+        ValueError: a model reads no pictures, or on another grid than this tokenizer's.
+    """
+    found: dict[str, Decoder] = {}
+    for label, one in decoders.items():
+        reader = one if one.source == "tokens" else one.reader
+        if reader is None:
+            raise ValueError(f"{label} draws from prompts, not from pictures; use it with generate")
+        reader.require(tokenizer)
+        found[label] = reader
+    return found
+
+
 def steps_of(asked: int | None, decoders: Mapping[str, Drawer]) -> dict[str, int]:
     """Sampling steps by label, of the decoders that sample: those asked for, or else each one's own."""
     return {label: asked or one.steps for label, one in decoders.items() if one.steps is not None}

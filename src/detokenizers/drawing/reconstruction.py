@@ -28,7 +28,7 @@ from ..protocols import Decoder, TokenVLM, VisualTokenizer
 from ..seeds import item_seed
 from ..tars import exists
 from .batching import chunks, evenly, filled
-from .decoders import Drawer, Named, labelled, load_decoders, of_tokens, steps_note, steps_of
+from .decoders import Drawer, Named, labelled, load_decoders, of_pictures, steps_note, steps_of
 from .drawing_settings import VLM, ReconstructConfig
 from .gallery import ORIGINAL, Drawn, Gallery
 from .sharing import Progress, drawn_together
@@ -123,10 +123,7 @@ def prepared(
     # Chunks of a size in which a picture does not depend on its company, and as many rows in the last one.
     size = evenly(config.decode_batch, config.decode_batch)
     found = pictures(config.images, config.world, tokenizer.image_size, size, config.split, config.smallest)
-    loaded = load_decoders(asked, lambda: tokenizer, device)
-    decoders = of_tokens(loaded)
-    if others := sorted(loaded.keys() - decoders.keys()):
-        raise ValueError(f"{others[0]} draws from prompts, not from pictures; use it with generate")
+    decoders = of_pictures(load_decoders(asked, lambda: tokenizer, device), tokenizer)
     return Reconstruction(config, tokenizer, decoders, gallery, found, device)
 
 

@@ -42,9 +42,9 @@ class Codewords(nn.Module):
         `ids` and `kl` are those of all processes; absent codes stay as they are.
         """
         # PAPER GAP (docs/madit.md#kl-table): the rate of the moving average is not given.
-        number, sums = _sums(ids, kl, len(self.seen))
+        number = torch.bincount(ids, minlength=len(self.seen))
         present = number > 0
-        mean = sums / number.clamp_min(1)[:, None]
+        mean = torch.zeros_like(self.kl).index_add_(0, ids, kl) / number.clamp_min(1)[:, None]
         moved = torch.where(self.seen[:, None], (1 - alpha) * self.kl + alpha * mean, mean)
         self.kl.copy_(torch.where(present[:, None], moved, self.kl))
         self.seen |= present
@@ -113,8 +113,3 @@ class Codewords(nn.Module):
             raise ValueError(
                 f"{where} is of the codes of tokenizer {mine[:8]}, not of {fingerprint[:8]}; run the exact pass again"
             )
-
-
-def _sums(ids: Int[Tensor, "m"], kl: Float[Tensor, "m parts"], codes: int) -> tuple[Tensor, Tensor]:
-    sums = kl.new_zeros(codes, kl.shape[1]).index_add_(0, ids, kl)
-    return torch.bincount(ids, minlength=codes), sums

@@ -79,8 +79,8 @@ class Hard(Config):
     def observers(self, codes: CodedPatches) -> Mapping[str, Observe]:
         return {}
 
-    def certain(self, codes: CodedPatches, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l o"]:
-        """What is observed of tokens that nobody doubted: nothing."""
+    def decided(self, codes: CodedPatches, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l o"]:
+        """What is observed of decided tokens: nothing."""
         return codes.codebook[ids.to(codes.codebook.device)][..., :0]
 
     def __call__(self, codes: CodedPatches, tokens: VisualTokens) -> Float[Tensor, "b l o"]:
@@ -109,8 +109,8 @@ class Summarised(Config):
         summary = self.summary(codes)
         return {summary.name: summary}
 
-    def certain(self, codes: CodedPatches, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l o"]:
-        """The summary of distributions on the given codes."""
+    def decided(self, codes: CodedPatches, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l o"]:
+        """The summary of distributions that are on the given codes alone."""
         summary = self.summary(codes)
         nothing = summary.codebook.new_zeros(*ids.shape, codes.config.dim + NUM_UNCERTAINTY)
         return torch.cat([nothing, summary.kl[ids.to(nothing.device)]], -1)
@@ -131,7 +131,7 @@ class Summarised(Config):
         self, codes: CodedPatches, batch: Mapping[str, Tensor], units: Float[Tensor, "b l d"], ids: Int[Tensor, "b l"]
     ) -> Float[Tensor, "b l f"]:
         """What the trunk reads while it is trained: a mixture of `conditions`."""
-        summarise, decided = self.summary(codes).of, self.certain(codes, ids)
+        summarise, decided = self.summary(codes).of, self.decided(codes, ids)
         return self.features(codes, *self.conditions.mixed(summarise, decided, codes.codebook, batch, units, ids))
 
     @abstractmethod

@@ -5,7 +5,7 @@ captions, images -tokenizer-> ids (cached) -LanguageRun-> a language model folde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,9 +101,11 @@ class LanguageRun(CachedRun):
         return model, words, vocabulary
 
 
-def vocabulary_of(source: Source) -> list[str]:
-    """The words of a closed world; of other sources, those of its captions."""
+def vocabulary_of(source: Source) -> Iterator[str]:
+    """The words of a closed world; of other sources, those of its captions, read only if somebody asks for them."""
     world = getattr(source, "world", None)
     if world is not None:
-        return list(world.vocabulary)
-    return sorted({word for row in range(len(source)) for word in source.captions([row])[0].lower().split()})
+        yield from world.vocabulary
+        return
+    for row in range(len(source)):
+        yield from source.captions([row])[0].split()

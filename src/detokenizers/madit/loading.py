@@ -15,12 +15,12 @@ from .model import TOKENIZER
 from .tokenizer import MaDiTTokenizer, load_codes
 
 
-def speaks(folder: Path) -> bool:
+def writes_images(folder: Path) -> bool:
     """Whether a folder holds a language model with visual words."""
     return (folder / VOCABULARY).exists()
 
 
-def tokenizes(folder: Path) -> bool:
+def holds_codes(folder: Path) -> bool:
     """Whether a folder holds codes: that of a MaDiT, or of a language model that writes them."""
     return (folder / TOKENIZER).is_dir()
 

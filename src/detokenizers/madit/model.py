@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, load_into, save_tensors, write_text
 from ..config import Config
+from ..decoder import require_same_codes
 from ..flow.noise import noise as draw_noise
 from ..flow.solvers import OnStep, Progress
 from ..hub.on_hub import OnHub
@@ -52,7 +53,7 @@ class MaDiTConfig(Config):
     words: str | None = None
     """Folder of a table of words (`mini/words` is embedded); none where no text is read."""
     word_length: int = Field(default=128, ge=1)
-    """The longest caption, in words."""
+    """The longest caption in words; of a language model's pieces, how many are read."""
     trunk: TrunkConfig = TrunkConfig()
     head: HeadConfig = HeadConfig()
     sampling: Sampling = Sampling()
@@ -196,8 +197,8 @@ class MaDiT(nn.Module, OnHub):
         self.require(tokenizer)
         ids = tokenizer.tokens(tokenizer.features(images))
         kl = self.codes.layout.by_token(self.codes.read(images).kl)
-        certain = {name: self.config.input.certain(self.codes, ids) for name in self.observers}
-        return VisualTokens(ids, tokenizer.grid, {PATCH_KL: kl, **certain})  # pyright: ignore[reportArgumentType]
+        decided = {name: self.config.input.decided(self.codes, ids) for name in self.observers}
+        return VisualTokens(ids, tokenizer.grid, {PATCH_KL: kl, **decided})  # pyright: ignore[reportArgumentType]
 
     def require(self, tokenizer: VisualTokenizer) -> None:
         """Refuse the tokens of another tokenizer.
@@ -207,12 +208,7 @@ class MaDiT(nn.Module, OnHub):
         """
         if tokenizer.grid != self.codes.grid:
             raise ValueError(f"this MaDiT decodes {self.codes.grid} tokens, the tokenizer draws {tokenizer.grid}")
-        mine, theirs = self.codes.codebook, tokenizer.codebook.to(self.codes.codebook)
-        if mine.shape != theirs.shape or not torch.allclose(mine, theirs, atol=1e-3):
-            raise ValueError(
-                f"this MaDiT decodes the {len(mine)} codes {fingerprint(mine)[:8]}, the tokenizer has {len(theirs)} "
-                f"others ({fingerprint(theirs)[:8]}); use the tokenizer or VLM it was trained with"
-            )
+        require_same_codes(self.codes.codebook, tokenizer)
 
     def fingerprint(self) -> str:
         """Of weights and settings that decide pixels."""

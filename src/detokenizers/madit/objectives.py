@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..config import Config
 from ..flow.path import interpolate
 from ..flow.time_laws import TimeLaw, Uniform
-from ..nn.codebook import perplexity, usage
+from ..nn.codebook import nearest, perplexity, usage
 from ..nn.prenorm import rows_at
 from ..training.draws import normal_like, per_item, uniform
 from ..training.processes import everywhere
@@ -178,7 +178,7 @@ class StageOne(MaskedObjective):
         vectors = F.normalize(self.codes.vectors(patches).float(), dim=-1)
         quantiser, schedule = self.codes.quantiser, self.schedule
         if self.training and step == schedule.unquantised and step:
-            quantiser.seed(self.recent[: min(len(self.recent), self._collected(step, vectors))])
+            quantiser.seed(self.recent[self.recent.any(-1)])  # fewer than there is room for, early on
         codes, ids, own = quantiser(vectors)
         if self.training and step < schedule.unquantised:
             codes, own = vectors, 0 * own
@@ -212,9 +212,6 @@ class StageOne(MaskedObjective):
             restarted = self.codes.quantiser.update(vectors, ids)
             self.codes.codewords.forget(restarted)
             self.codes.codewords.update(ids, self.codes.layout.by_token(kl.float()).flatten(0, 1), schedule.kl_alpha)
-
-    def _collected(self, step: int, vectors: Tensor) -> int:
-        return step * len(everywhere(vectors.detach().flatten(0, 1)))
 
 
 class StageTwo(MaskedObjective):
@@ -270,18 +267,7 @@ class StageTwo(MaskedObjective):
 
     def _features(self, batch: Mapping[str, Tensor]) -> Tensor:
         codes = self.model.codes
-        with torch.no_grad():
+        # Drawing computes tokens in fp32; half precision would train on others.
+        with torch.no_grad(), torch.autocast(codes.codebook.device.type, enabled=False):
             units = codes.units(batch)
-            ids = (units @ codes.codebook.T).argmax(-1)
-            return self.model.config.input.trained(codes, batch, units, ids)
-
-
-@torch.no_grad()
-def error_at(objective: MaskedObjective, batch: Mapping[str, Tensor], ratio: float) -> float:
-    """The regression error of hidden patches at one masking ratio, nothing dropped."""
-    model, patches, was = objective.model, batch["patches"].float(), objective.training
-    where = hidden(batch, patches.shape[1], num_masked(patches.shape[1], ratio))
-    ids = (model.codes.units(batch) @ model.codes.codebook.T).argmax(-1)
-    context, _ = objective.eval().context(batch, model.codes.codebook[ids], where)
-    objective.train(was)
-    return float((model.head.coarse(context) - rows_at(patches, where.masked)).square().mean())
+            return self.model.config.input.trained(codes, batch, units, nearest(units, codes.codebook))

@@ -4,7 +4,6 @@ Full size: `imagenet_512`, `general_512`, `qwen_7b`. Rows of Table 2a differ in 
 from __future__ import annotations
 
 from ..data.sources import FolderImages, WorldImages
-from ..flow.time_laws import Uniform
 from ..nn.codebook import Averages
 from ..pretrained.spaces import PretrainedVAE
 from ..pretrained.vlm.language_models import PublishedLanguageModel, SmallQwen
@@ -17,7 +16,7 @@ from .heads import Flow, Full, HeadConfig
 from .language_runs import LanguageRun
 from .masked import TrunkConfig
 from .model import MaDiTConfig, Sampling
-from .objectives import MaskConfig, QuantiserSchedule
+from .objectives import QuantiserSchedule
 from .orders import CodewordVariance, ConstantWeight, LinearWeight, Order
 from .runs import StageOneRun, StageTwoRun
 from .tokenizer import BorrowedConfig, TokenizerConfig
@@ -185,9 +184,7 @@ def mini_full() -> StageTwoRun:
 
 def mini_few() -> StageOneRun:
     """Fewer tokens than patches: 64 tokens over 256 patches of single latents."""
-    return mini().vary(
-        {"recipe": "madit.mini_few", "model.codes.patch": 1, "model.codes.token_stride": 2, "train.batch_size": 16}
-    )
+    return mini().vary({"recipe": "madit.mini_few", "model.codes.patch": 1, "model.codes.token_stride": 2})
 
 
 def mini_few_flow() -> StageTwoRun:
@@ -247,9 +244,7 @@ def mini_janus() -> StageTwoRun:
         vlm="mini",
         images=WorldImages(count=32_768),
         model=MINI_MODEL.vary(codes=BorrowedConfig(space=PretrainedVAE(name="mini/vae"), image_size=64, patch=2)),
-        masks=MaskConfig(),
         repeats=1,
-        time_law=Uniform(),
         train=MINI_TRAIN,
     )
 

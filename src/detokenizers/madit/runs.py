@@ -1,7 +1,6 @@
-"""The three trainings of MaDiT: codes and trunk, the flow around them, and a language model that writes the codes.
+"""The two trainings of a MaDiT: codes and trunk, then the flow around them.
 
 images -VAE-> latents, nats (cached) -StageOneRun-> a MaDiT folder -StageTwoRun-> the same with its flow
-captions, codes -LanguageRun-> a language model folder
 """
 
 from __future__ import annotations
@@ -43,15 +42,6 @@ class MaDiTRun(CachedRun):
     exact: int = Field(default=16_384, ge=1)
     """Images of the exact pass over codewords when the run ends."""
 
-    def _latents(
-        self,
-        model: MaDiT,
-        source: Source,
-        tokenizer: VisualTokenizer | None = None,
-        observing: Observing | None = None,
-    ) -> Images:
-        return Images(model, source, self.encoded, self.device, tokenizer, observing)
-
     def _job(
         self,
         objective: nn.Module,
@@ -64,7 +54,7 @@ class MaDiTRun(CachedRun):
         def held_out() -> dict[str, Tensor]:
             assert others is not None
             rows = range(min(HELD, len(others)))
-            return images.of(others.images(rows), others.captions(rows) if images.spoken else None)
+            return images.of(others.images(rows), others.captions(rows) if images.needs_captions else None)
 
         return Job(
             objective,
@@ -87,12 +77,12 @@ class Images:
         source: Source,
         encoded: Callable[[str, Source, Encode, Mapping[str, str]], Encoded],
         device: torch.device,
-        tokenizer: VisualTokenizer | None,
-        observing: Observing | None,
+        tokenizer: VisualTokenizer | None = None,
+        observing: Observing | None = None,
     ) -> None:
         self.model, self.source, self.device, self.tokenizer = model, source, device, tokenizer
-        self.observing, self.captioned = observing, model.vocabulary is not None
-        self.spoken = self.captioned or observing is not None
+        self.observing, self.reads_captions = observing, model.vocabulary is not None
+        self.needs_captions = self.reads_captions or observing is not None
         space = model.codes.space
         assert isinstance(space, nn.Module)
         statistics = torch.tensor([float(getattr(space, name, 0.0)) for name in ("scale", "shift")])
@@ -113,7 +103,7 @@ class Images:
         self.arrays = encoded("madit", source, encode, self.inputs)
 
     def __getitem__(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        captions = self.source.captions(rows) if self.captioned else None
+        captions = self.source.captions(rows) if self.reads_captions else None
         return self._batch(self.arrays[rows], captions)
 
     def of(self, images: Tensor, captions: Sequence[str] | None) -> dict[str, Tensor]:
@@ -128,10 +118,11 @@ class Images:
         if not bool(self.model.codes.codewords.seen.any()):  # vectors are not rounded yet: there are no tokens
             return self.source.images(rows)
         batch = self[rows]
-        captions = self.source.captions(rows) if self.captioned else None
-        codes, input_, ids = self.model.codes, self.model.config.input, self._ids(batch)
-        certain = {name: input_.certain(codes, ids) for name in input_.observers(codes)}
-        tokens = VisualTokens(ids, codes.grid, certain, captions)  # pyright: ignore[reportArgumentType]
+        captions = self.source.captions(rows) if self.reads_captions else None
+        codes, input_ = self.model.codes, self.model.config.input
+        ids = codes.ids(batch).cpu()
+        decided = {name: input_.decided(codes, ids) for name in input_.observers(codes)}
+        tokens = VisualTokens(ids, codes.grid, decided, captions)  # pyright: ignore[reportArgumentType]
         drawn = self.model(tokens, steps=min(4, self.model.steps))
         return torch.cat([self.source.images(rows), drawn.cpu()])
 
@@ -139,8 +130,8 @@ class Images:
         """Ids, patches and nats for the exact pass."""
         count = min(count, len(self.source))
         for first in range(0, count, HELD):
-            batch = self[range(first, min(first + HELD, count))]
-            yield self._ids(batch), batch["patches"], batch["kl"]
+            batch = self._batch(self.arrays[range(first, min(first + HELD, count))], None)
+            yield self.model.codes.ids(batch).cpu(), batch["patches"], batch["kl"]
 
     def _read(self, images: Tensor, captions: Sequence[str] | None) -> dict[str, Tensor]:
         space, images = self.model.codes.space, images.to(self.device)
@@ -161,15 +152,6 @@ class Images:
             batch["words"] = self.model.vocabulary.ids(captions)
         return batch
 
-    @torch.no_grad()
-    def _ids(self, batch: dict[str, Tensor]) -> Tensor:
-        codes = self.model.codes
-        moved = {name: value.to(codes.codebook.device) for name, value in batch.items()}
-        # One by one, as `features` computes them: rounding follows the batch.
-        items = ({name: value[i : i + 1] for name, value in moved.items()} for i in range(len(batch["patches"])))
-        units = torch.cat([codes.units(item) for item in items])
-        return (units @ codes.codebook.T).argmax(-1).cpu()
-
 
 class StageOneRun(MaDiTRun):
     """Codes, trunk and coarse head by regression. The folder is a MaDiT that draws by regression."""
@@ -180,7 +162,7 @@ class StageOneRun(MaDiTRun):
     def job(self) -> Job:
         torch.manual_seed(self.train.seed)
         model = self.model.vary({"sampling.decoding": Regression()}).build()
-        images = self._latents(model, self.images.open())
+        images = Images(model, self.images.open(), self.encoded, self.device)
         objective = StageOne(model, self.masks, self.schedule)
 
         def export(_: nn.Module, folder: Path) -> None:
@@ -225,7 +207,7 @@ class StageTwoRun(MaDiTRun):
         model = self._borrowing(tokenizer) if tokenizer is not None else begun(config, resolve(str(self.start)))
         if observing is not None:
             model.require(observing.language.tokenizer)
-        images = self._latents(model, source, tokenizer, observing)
+        images = Images(model, source, self.encoded, self.device, tokenizer, observing)
         objective = StageTwo(
             model, self.masks, repeats=self.repeats, regression=self.regression, time_law=self.time_law
         )

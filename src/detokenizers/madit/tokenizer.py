@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..checkpoint import fingerprint, load_tensors, save_tensors, write_text
 from ..config import Config
 from ..data.encoded import reader_fingerprint
-from ..nn.codebook import Averages, Codebook, Rule
+from ..nn.codebook import Averages, Codebook, Rule, nearest
 from ..pretrained.spaces import VAE, PretrainedVAE, save_vae
 from ..protocols import Grid, ImageSpace
 from .adapter import AdapterConfig
@@ -112,6 +112,14 @@ class CodedPatches(nn.Module, ABC):
     def units(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "b l d"]:
         """Unit vectors of a training batch, before rounding."""
 
+    @torch.no_grad()
+    def ids(self, batch: Mapping[str, Tensor]) -> Int[Tensor, "b l"]:
+        """Tokens of a training batch, those of its images: computed one by one, since rounding follows the batch."""
+        codebook = self.codebook
+        moved = {name: value.to(codebook.device) for name, value in batch.items()}
+        items = ({name: value[i : i + 1] for name, value in moved.items()} for i in range(len(batch["patches"])))
+        return torch.cat([nearest(self.units(item), codebook) for item in items])
+
     def learned(self) -> dict[str, Tensor]:
         """The tensors that a folder must hold beside the codewords' tables."""
         return {"codebook": self.codebook}
@@ -202,17 +210,13 @@ class MaDiTTokenizer(CodedPatches):
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
         """Unit vectors in fp32. Images are computed one by one: a convolution's rounding depends on its batch, and ids
         are decided by the last digit now and then. One image of 512 px fills an accelerator."""
-        singles = self._sized(images).split(1)
-        return self._unit(torch.cat([patchify(self.space.encode(image), self.config.patch) for image in singles]))
+        singles = (patchify(self.space.encode(image), self.config.patch) for image in self._sized(images).split(1))
+        return torch.cat([self.units({"patches": patches}) for patches in singles])
 
     @torch.no_grad()
     def tokens(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
         """The code with the largest cosine for every vector, image by image."""
         return torch.stack([self.quantiser.nearest(rows) for rows in features])
-
-    def ids(self, patches: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
-        """Tokens of images whose latents are known, equal to those of the images."""
-        return self.tokens(self._unit(patches))
 
     @torch.no_grad()
     def decode(self, codes: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]:
@@ -238,10 +242,6 @@ class MaDiTTokenizer(CodedPatches):
         # The rule decided how codes learnt; what is left of it are the rows.
         self.quantiser = Averages().build(self.config.codes, self.config.dim, self.quantiser.commitment)
         self.quantiser.load_state_dict({"book": tensors["codebook"]}, strict=False)
-
-    @torch.no_grad()
-    def _unit(self, patches: Tensor) -> Tensor:
-        return F.normalize(torch.cat([self.vectors(image) for image in patches.split(1)]).float(), dim=-1)
 
 
 class BorrowedCodes(CodedPatches):

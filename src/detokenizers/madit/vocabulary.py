@@ -7,6 +7,7 @@ captions -tokenizer-> word ids -rows-> vectors [b s e], keep [b s]
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ..checkpoint import fingerprint, load_tensors, resolve, save_tensors, write_text
+
+log = logging.getLogger(__name__)
 
 ROWS, NAMES, PIECES = "words.safetensors", "words.txt", "tokenizer.json"
 
@@ -40,7 +43,7 @@ class Vocabulary(nn.Module):
     Args:
         names: one per row, lower case; or the tokenizer.
         rows: their vectors.
-        length: the longest caption, in words or pieces.
+        length: the longest caption in words; of pieces, how many of a caption are read.
     """
 
     rows: Float[Tensor, "w e"]
@@ -51,7 +54,7 @@ class Vocabulary(nn.Module):
         names = [] if isinstance(names, Tokenizer) else names
         if self.pieces is None and len(names) != len(rows):
             raise ValueError(f"{len(names)} words but {len(rows)} rows; each word has one")
-        self.names, self.length = list(names), length
+        self.names, self.length, self.warned = list(names), length, False
         self.numbers = {name: number for number, name in enumerate(self.names)}
         self.register_buffer("rows", rows.detach().float().clone(), persistent=False)
 
@@ -59,7 +62,7 @@ class Vocabulary(nn.Module):
         """Numbers of the words of captions, right-padded with -1; as long as the longest of them.
 
         Raises:
-            ValueError: an unknown word, or a caption that is too long.
+            ValueError: an unknown word, or one word too many; of pieces, which spell anything, those too many are left out.
         """
         listed = [self._listed(caption) for caption in captions]
         longest = max(map(len, listed), default=0)
@@ -104,16 +107,21 @@ class Vocabulary(nn.Module):
 
     def _listed(self, caption: str) -> list[int]:
         if self.pieces is not None:
-            found = self.pieces.encode(caption, add_special_tokens=False).ids
-        else:
-            words = re.findall(r"[^\s.,;:!?\"()]+", caption.lower())
-            if unknown := [word for word in words if word not in self.numbers]:
-                raise ValueError(
-                    f"the word {unknown[0]!r} of {caption!r} is not among this table's {len(self.names)} words"
-                )
-            found = [self.numbers[word] for word in words]
-        if len(found) > self.length:
+            return self._beginning(self.pieces.encode(caption, add_special_tokens=False).ids, caption)
+        words = re.findall(r"[^\s.,;:!?\"()]+", caption.lower())
+        if unknown := [word for word in words if word not in self.numbers]:
             raise ValueError(
-                f"a caption of {len(found)} words is too long; this model reads {self.length}: {caption!r}"
+                f"the word {unknown[0]!r} of {caption!r} is not among this table's {len(self.names)} words"
             )
-        return found
+        if len(words) > self.length:
+            raise ValueError(
+                f"a caption of {len(words)} words is too long; this model reads {self.length}: {caption!r}"
+            )
+        return [self.numbers[word] for word in words]
+
+    def _beginning(self, ids: list[int], caption: str) -> list[int]:
+        # PAPER GAP (docs/madit.md#captions): captions of the world at large have any length; some of MJHQ-30K's are longer.
+        if len(ids) > self.length and not self.warned:
+            self.warned = True
+            log.warning("only the first %d pieces of a caption are read, not the end of %.60r...", self.length, caption)
+        return ids[: self.length]

@@ -29,7 +29,8 @@ from ..hub.on_hub import OnHub
 from ..pretrained.vlm.feature_vlm import FeatureVLM, View
 from ..pretrained.vlm.load_features import load_feature_vlm
 from ..seeds import mixed
-from .autoencoder import require_vlm
+from .autoencoder import Autoencoder, require_vlm
+from .reconstruction import Reconstruction
 from .targets import Target, TargetConfig, Understanding
 from .tower import Tower, TowerConfig
 
@@ -73,6 +74,11 @@ class VUGEN(nn.Module, OnHub):
         super().__init__()
         self.config, self.vlm, self.target, self.tower = config, vlm, target, tower
         self.steps = config.steps
+
+    @property
+    def reader(self) -> Reconstruction | None:
+        """Reducer and decoder, where it samples understanding features; the VAE of a baseline is a decoder already."""
+        return Reconstruction(self.target) if isinstance(self.target, Autoencoder) else None
 
     @torch.no_grad()
     def forward(

@@ -140,8 +140,15 @@ def test_new_rows_have_the_mean_and_covariance_of_the_old_and_old_rows_stay(kind
         error = (torch.cov(new.T) - torch.cov(real.T)).norm() / torch.cov(real.T).norm()
         assert error < 0.25  # 4,000 samples of 32 x 32
         assert len(torch.unique(new.bfloat16(), dim=0)) == len(new)
-    if not tied:
-        assert not torch.equal(tables[0][600:], tables[1][600:])
+
+
+def test_two_matrices_of_one_distribution_get_rows_that_are_drawn_apart():
+    model = language_model("qwen")
+    entrance, leaving = (table.weight.data for table in (model.get_input_embeddings(), model.get_output_embeddings()))
+    leaving.copy_(entrance)
+    vocabulary = grow(model, 500, prompts=PlainPrompts())
+    new = [table.weight[vocabulary.first :] for table in (model.get_input_embeddings(), model.get_output_embeddings())]
+    assert abs(float(torch.corrcoef(torch.stack([part.detach().flatten() for part in new]))[0, 1])) < 0.1
 
 
 def test_covariance_of_many_drawn_rows_converges_even_when_it_is_singular():

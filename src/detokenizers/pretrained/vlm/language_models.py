@@ -5,6 +5,7 @@ config -build-> (language model, its tokenizer), of which `grow` makes one that 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,7 +42,7 @@ class SmallQwen(TransformerSize):
     """Positions it is meant for."""
     prompts: Prompts = PlainPrompts()
 
-    def build(self, words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def build(self, words: Iterable[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         tokenizer = word_tokenizer(words)
         special: dict[str, Any] = {
             f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")
@@ -63,7 +64,7 @@ class PublishedLanguageModel(Config):
     name: str = "Qwen/Qwen2.5-7B-Instruct"
     prompts: Prompts = ChatPrompts()
 
-    def build(self, words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def build(self, words: Iterable[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Load it; `words` are not asked for, it knows its own.
 
         Raises:

@@ -1,0 +1,30 @@
+"""What the package ships draws what it is asked for: floors under its trained parts, well below what docs/results.md has."""
+
+from __future__ import annotations
+
+from detokenizers import drawing
+from detokenizers.evaluation import evaluate
+
+DECODERS = ("vq", "mini/dcdd", "mini/one_step", "mini/vugen")
+N = 24
+
+
+def test_every_decoder_reconstructs_nearer_than_the_codes_alone(tmp_path):
+    drawing.reconstruct(world=N, decoder=DECODERS, decode_batch=8, out=tmp_path)
+    found = evaluate(tmp_path, world=N, metrics=("psnr", "pd-world"), resamples=5, out=tmp_path / "evaluated")
+    psnr, apart = (
+        {name: metrics[key]["value"] for name, metrics in found.decoders.items()} for key in ("psnr", "pd_world")
+    )
+    assert psnr["dcdd"] > psnr["vq"] + 2
+    assert psnr["vugen"] > psnr["vq"] + 1.5
+    assert psnr["one_step"] > psnr["vq"] - 0.5
+    assert max(apart[name] for name in ("dcdd", "one_step", "vugen")) < 0.85 * apart["vq"]
+
+
+def test_every_model_draws_most_prompts_right(tmp_path):
+    drawing.generate(world=N, split="validation", decoder=DECODERS, decode_batch=8, out=tmp_path)
+    found = evaluate(
+        tmp_path, world=N, split="validation", metrics=("agreement",), resamples=5, out=tmp_path / "evaluated"
+    )
+    for name, entry in found.numbers["decoders"].items():
+        assert entry["agreement"]["score"]["value"] > 0.5, name
