@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..decoder import FlowDecoder, needed, require_same_codes
-from ..flow.solvers import OnStep, Progress, Solver, euler
 from ..hub.on_hub import OnHub
 from ..protocols import Grid, VisualTokenizer, VisualTokens
 from .calibration import Calibration, Observer, proxy_features, require_unit_rows
@@ -84,19 +83,15 @@ class DistributionDecoder(nn.Module, OnHub):
         *,
         steps: int | None = None,
         seeds: Sequence[int] | None = None,
-        solver: Solver = euler,
-        progress: Progress | None = None,
-        on_step: OnStep | None = None,
+        **more: Any,
     ) -> Float[Tensor, "b c hl wl"]:
-        """The latents that are drawn from tokens; `seeds` has one number per image, by default 0, 1, 2, ..., and
-        `on_step` is called after every step."""
+        """The latents that are drawn from tokens; `seeds` has one number per image, by default 0, 1, 2, ..., and `more`
+        is what `FlowDecoder.latents` takes: `solver`, `progress`, `on_step`."""
         condition = self.condition(tokens)  # Eqs. 19-20
         size = (tokens.grid.height * self.token_stride, tokens.grid.width * self.token_stride)
         seeds = range(len(tokens)) if seeds is None else seeds
         steps = self.steps if steps is None else steps
-        return self.decoder.latents(
-            condition, size=size, seeds=seeds, steps=steps, solver=solver, progress=progress, on_step=on_step
-        )
+        return self.decoder.latents(condition, size=size, seeds=seeds, steps=steps, **more)
 
     @torch.no_grad()
     def decode(

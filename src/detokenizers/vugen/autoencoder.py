@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ..checkpoint import DECODER, fingerprint, load_into, save_tensors, write_text
 from ..config import Config
 from ..decoder import FlowDecoder
-from ..flow.solvers import OnStep, Progress
 from ..pretrained.vlm.feature_vlm import FeatureVLM, View
 from ..pretrained.vlm.load_features import load_feature_vlm
 from ..protocols import Grid
@@ -95,13 +94,12 @@ class Autoencoder(nn.Module):
         *,
         seeds: Sequence[int],
         steps: int | None = None,
-        progress: Progress | None = None,
-        on_step: OnStep | None = None,
+        **more: Any,
     ) -> Float[Tensor, "b c hl wl"]:
-        """What the decoder draws of normalised latents, in its own space."""
+        """What the decoder draws of normalised latents, in its own space; `more` is for `FlowDecoder.latents`."""
         steps, size = self.config.decoder.steps if steps is None else steps, (self.size, self.size)
         condition = self.condition(self.norm.inverse(latents))
-        return self.decoder.latents(condition, size=size, seeds=seeds, steps=steps, progress=progress, on_step=on_step)
+        return self.decoder.latents(condition, size=size, seeds=seeds, steps=steps, **more)
 
     def condition(self, reduced: Float[Tensor, "b n d"]) -> Float[Tensor, "b d hc wc"]:
         """Reduced features, not normalised, as the map that the decoder is conditioned on."""

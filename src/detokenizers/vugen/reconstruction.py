@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..decoder import needed
-from ..flow.solvers import OnStep, Progress
 from ..hub.on_hub import OnHub
 from ..protocols import Observe, VisualTokenizer, VisualTokens
 from .autoencoder import Autoencoder
@@ -62,30 +61,21 @@ class Reconstruction(nn.Module, OnHub):
         return VisualTokens(tokenizer.tokens(tokenizer.features(images)), tokenizer.grid, observed)
 
     @torch.no_grad()
-    def forward(
-        self, tokens: VisualTokens, *, steps: int | None = None, seeds: Sequence[int] | None = None
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Decode the latents that `read` kept.
+    def forward(self, tokens: VisualTokens, **sampling: Any) -> Float[Tensor, "b 3 h w"]:
+        """Decode the latents that `read` kept; arguments and errors are those of `latents`."""
+        return self.decode(self.latents(tokens, **sampling))
+
+    @torch.no_grad()
+    def latents(
+        self, tokens: VisualTokens, *, seeds: Sequence[int] | None = None, **sampling: Any
+    ) -> Float[Tensor, "b c hl wl"]:
+        """What the autoencoder's decoder draws in its own space; `sampling` is that of `Autoencoder.drawn`.
 
         Raises:
             ValueError: these tokens were drawn, not read from a picture.
         """
-        return self.decode(self.latents(tokens, steps=steps, seeds=seeds))
-
-    @torch.no_grad()
-    def latents(
-        self,
-        tokens: VisualTokens,
-        *,
-        steps: int | None = None,
-        seeds: Sequence[int] | None = None,
-        progress: Progress | None = None,
-        on_step: OnStep | None = None,
-    ) -> Float[Tensor, "b c hl wl"]:
-        """What the autoencoder's decoder draws in its own space; `on_step` is called after every step."""
         seeds = range(len(tokens)) if seeds is None else seeds
-        kept = needed(tokens, OBSERVED)
-        return self.autoencoder.drawn(kept, seeds=seeds, steps=steps, progress=progress, on_step=on_step)
+        return self.autoencoder.drawn(needed(tokens, OBSERVED), seeds=seeds, **sampling)
 
     @torch.no_grad()
     def decode(
