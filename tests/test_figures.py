@@ -99,6 +99,8 @@ NAMES = {
     "VQ without rounding to codes": "vq-unrounded",
     "DCDD": "dcdd",
     "DCDD, ours": "ours",
+    "DCDD in one step": "one_step",
+    "VUGEN": "vugen",
 }
 MEASURED = [
     *(
@@ -106,7 +108,8 @@ MEASURED = [
         for heading in ("PSNR (dB) ↑", "SSIM-uniform7 ↑", "PD-world ↓", "FD-world ↓")
     ),
     *(
-        ("Generation from captions", heading, "## Table 3", heading)
+        (after, heading, below, heading)
+        for after, below in (("Generation from captions", "## Table 3"), ("The same captions by VUGEN", "**Generation**"))
         for heading in ("FD-world ↓", "coverage ↑", "agreement ↑")
     ),
 ]
@@ -139,6 +142,21 @@ def test_the_ratios_of_the_readme_are_quotients_of_the_results():
     assert dcdd / vq == pytest.approx(ratio(known), abs=0.006)
     (strangers,) = said("README.md", r"never seen the gain shrinks to ([\d.]+)x in FD")
     assert strangers == pytest.approx(ratio("The second domain"), abs=0.006)
+
+
+def test_what_the_readme_says_of_one_step_and_of_vugen_follows_from_the_results():
+    rows = {name: row["FD-world ↓"] for name, row in table("docs/results.md", "## Table 3", "FD-world ↓").items()}
+    (kept,) = said("README.md", r"It keeps (\d+) % of DCDD's gain in generation")
+    assert (rows["vq"] - rows["one_step"]) / (rows["vq"] - rows["dcdd"]) == pytest.approx(kept / 100, abs=0.006)
+    one, sixteen = said("README.md", r"picture in ([\d.]+)x of its time, sixteen at once in ([\d.]+)x")
+    assert [one, sixteen] == said("docs/results.md", r"Prompt to picture is ([\d.]+)× and ([\d.]+)× of VLM and VQ decoder")
+    bound = table("docs/results.md", "**Generation**", "colour attribution ↑")
+    ours, theirs = said("README.md", r"colour attribution: ([\d.]+) where DCDD has ([\d.]+)")
+    measured = [bound[name]["colour attribution ↑"] for name in ("vugen", "dcdd")]
+    assert [ours, theirs] == pytest.approx(measured, abs=0.006)
+    known = table("docs/results.md", "Captions of the first 1,000 validation scenes", "agreement ↑")
+    ours, theirs = said("README.md", r"judged right more often too \(([\d.]+) and ([\d.]+)\)")
+    assert [ours, theirs] == pytest.approx([known[name]["agreement ↑"] for name in ("vugen", "dcdd")], abs=0.006)
 
 
 def test_the_ratios_of_table_2_are_quotients_of_its_rows():
