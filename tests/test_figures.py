@@ -109,7 +109,10 @@ MEASURED = [
     ),
     *(
         (after, heading, below, heading)
-        for after, below in (("Generation from captions", "## Table 3"), ("The same captions by VUGEN", "**Generation**"))
+        for after, below in (
+            ("Generation from captions", "## Table 3"),
+            ("The same captions by VUGEN", "**Generation**"),
+        )
         for heading in ("FD-world ↓", "coverage ↑", "agreement ↑")
     ),
 ]
@@ -149,7 +152,9 @@ def test_what_the_readme_says_of_one_step_and_of_vugen_follows_from_the_results(
     (kept,) = said("README.md", r"It keeps (\d+) % of DCDD's gain in generation")
     assert (rows["vq"] - rows["one_step"]) / (rows["vq"] - rows["dcdd"]) == pytest.approx(kept / 100, abs=0.006)
     one, sixteen = said("README.md", r"picture in ([\d.]+)x of its time, sixteen at once in ([\d.]+)x")
-    assert [one, sixteen] == said("docs/results.md", r"Prompt to picture is ([\d.]+)× and ([\d.]+)× of VLM and VQ decoder")
+    assert [one, sixteen] == said(
+        "docs/results.md", r"Prompt to picture is ([\d.]+)× and ([\d.]+)× of VLM and VQ decoder"
+    )
     bound = table("docs/results.md", "**Generation**", "colour attribution ↑")
     ours, theirs = said("README.md", r"colour attribution: ([\d.]+) where DCDD has ([\d.]+)")
     measured = [bound[name]["colour attribution ↑"] for name in ("vugen", "dcdd")]

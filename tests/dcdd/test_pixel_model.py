@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from detokenizers import checkpoint
-from detokenizers.checkpoint import fingerprint
+from detokenizers.checkpoint import fingerprint, load_tensors
 from detokenizers.data.sources import WorldImages
 from detokenizers.dcdd.calibration import Calibration
 from detokenizers.dcdd.pixel_model import PixelDCDD, PixelDCDDConfig
@@ -104,6 +104,15 @@ def test_the_embedded_recipes_lead_to_a_decoder_of_one_step(embedded, tmp_path):
     assert loaded.steps == 1
     assert loaded(loaded.read(IMAGES.open().images([0]), tokenizer)).shape == (1, 3, PIXELS, PIXELS)
     assert (tmp_path / "one" / "preview.png").exists()
+
+
+def test_it_learns_on_from_a_finished_run(embedded, tmp_path):
+    first = pixels(tmp_path)
+    train(first.job(), first.train, tmp_path / "first")
+    kept = load_tensors(tmp_path / "first" / "decoder.safetensors")
+    net = pixels(tmp_path, start=str(tmp_path / "first")).job().objective.decoder.net.state_dict()
+    assert net.keys() == kept.keys()
+    assert all(torch.equal(net[name], kept[name].float()) for name in kept)
 
 
 def test_it_learns_with_the_calibration_of_a_report_and_with_no_other_vlms(embedded, tmp_path):

@@ -94,6 +94,21 @@ def test_the_three_trainings_lead_to_a_model_that_draws(embedded, autoencoder, t
     assert (tmp_path / "tower" / "preview.png").exists()
 
 
+@pytest.mark.usefixtures("embedded")
+def test_a_decoder_that_learns_on_leaves_reducer_and_statistics_as_they_are(autoencoder, tmp_path):
+    changes = {"start": str(autoencoder), "perceptual": {"kind": "none"}, "alignment": {"kind": "none"}}
+    folder = trained(stage_a().vary(changes), tmp_path)
+    before, after = (load_tensors(place / "reducer.safetensors") for place in (autoencoder, folder))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    before, after = (load_tensors(place / "decoder.safetensors") for place in (autoencoder, folder))
+    moved = [(before[name].float() - after[name].float()).abs().max().item() for name in before]
+    assert 0 < max(moved) < 0.1, "two steps from where the first training ended"
+    other = stage_a().vary({"start": str(autoencoder), "autoencoder.reducer.ratio": 4})
+    with pytest.raises(ValueError, match="reducer"):
+        other.job()
+
+
 def test_a_distillation_can_ask_its_teacher_at_every_step(embedded, autoencoder, tmp_path):
     distil = short(RECIPES["vugen.mini_distil"](), folder=str(autoencoder), kept=None)
     job = distil.job()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..checkpoint import resolve
+from ..checkpoint import load_into, resolve
 from ..data.encoded import reader_fingerprint
 from ..data.sources import FolderImages, WorldImages, shuffled_rows
 from ..flow.time_laws import LogitNormal, TimeLaw
@@ -27,7 +27,7 @@ from ..training.flow_networks import DINOv2Alignment, LPIPSPerceptual, terms_of
 from ..training.optimizers import Muon
 from ..training.schedules import Trapezoid
 from .calibrate import calibrated
-from .pixel_model import PixelDCDD, PixelDCDDConfig
+from .pixel_model import WEIGHTS, PixelDCDD, PixelDCDDConfig
 from .recipes import MINI_CALIBRATION
 
 
@@ -48,6 +48,8 @@ class PixelRun(TeachingRun, CachedRun):
         tokenizer = load_tokenizer(self.vlm, device=device)
         config = calibrated(self.decoder, self.calibration, tokenizer.codebook)
         decoder = config.build(tokenizer.codebook.cpu()).to(device)
+        if self.start:
+            load_into(decoder.net, resolve(self.start) / WEIGHTS)
 
         def encode(images: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
             return {"features": tokenizer.features(images.to(device)).half()}

@@ -34,6 +34,9 @@ class TeachingRun(Run):
     images: ImageSource = WorldImages()
     perceptual: PerceptualTerm = WorldPerceptual()
     alignment: AlignmentTerm = WorldAlignment()
+    start: str | None = None
+    """Folder of a finished run of this kind, whose decoder learns on, and nothing else: what samples its condition stays
+    valid."""
     distilled: str
     """The recipe by which `detok distill` makes a decoder of one step of it."""
 

@@ -111,6 +111,20 @@ class Autoencoder(nn.Module):
         samples: Samples = ((self.vlm.features(some), some) for some in images)
         self.reducer.start(samples)
 
+    def go_on_from(self, folder: Path) -> None:
+        """Take the weights of a trained one; only the decoder learns on, so that towers over the latents stay valid.
+
+        Raises:
+            ValueError: a file is missing, damaged or of another config, or the VLM was another one.
+        """
+        self._read(folder, AutoencoderConfig.from_yaml(folder / DECODER).vlm_fingerprint)
+        self.reducer.requires_grad_(False)
+
+    def _read(self, folder: Path, vlm: str) -> None:
+        require_vlm(self.vlm, vlm, f"the reducer in {folder}")
+        load_into(self.small(), folder / REDUCER)
+        load_into(self.net, folder / WEIGHTS)
+
     @torch.no_grad()
     def measure(self, images: Iterable[Float[Tensor, "b 3 h w"]]) -> Moments:
         """Set the statistics of `ChannelNorm` to those of these images, once the reducer is what it will be."""
@@ -152,11 +166,9 @@ class Autoencoder(nn.Module):
         folder = Path(folder)
         config = AutoencoderConfig.from_yaml(folder / DECODER)
         vlm = vlm or load_feature_vlm(config.vlm, view=config.view)
-        require_vlm(vlm, config.vlm_fingerprint, f"the reducer in {folder}")
         autoencoder = config.vary(decoder=config.decoder.within(folder)).build(vlm)
         autoencoder.config = config
-        load_into(autoencoder.small(), folder / REDUCER)
-        load_into(autoencoder.net, folder / WEIGHTS)
+        autoencoder._read(folder, config.vlm_fingerprint)
         return autoencoder.requires_grad_(False).eval()
 
 

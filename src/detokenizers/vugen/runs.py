@@ -60,7 +60,10 @@ class AutoencoderRun(TeachingRun):
         device, source = self.device, self.images.open()
         vlm = load_feature_vlm(self.autoencoder.vlm, view=self.autoencoder.view, device=device)
         autoencoder = self.autoencoder.build(vlm).to(device)
-        autoencoder.start(_batches(source, self.start_images, device))
+        if self.start is None:
+            autoencoder.start(_batches(source, self.start_images, device))
+        else:
+            autoencoder.go_on_from(resolve(self.start))
         objective = ConditionedFlow(
             ReducedFeatures(autoencoder, self.noise),
             autoencoder.decoder,
@@ -73,7 +76,8 @@ class AutoencoderRun(TeachingRun):
             return {"images": source.images(shuffled_rows(part, size, len(source)))}
 
         def export(_: nn.Module, folder: Path) -> None:
-            autoencoder.measure(_batches(source, self.statistics_images, device))
+            if self.start is None:
+                autoencoder.measure(_batches(source, self.statistics_images, device))
             autoencoder.save(folder, dtype=torch.float16)
 
         clean = source.images(range(min(PREVIEW, len(source))))
