@@ -6,7 +6,7 @@
 #        three rows and two seeds (45 with all twelve), 3 for Table 5, 20 for Table 6, 11 for variants, 6 for objectives (after
 #        Table 1), 1 for the sheet; "published" 20 each with both judges, 6 with JUDGES=fd-efficientnet-lite0 (estimates from
 #        parts). What is there is not drawn again.
-# Needs: the embedded weights. OURS and ROWS are left by runs/mini_cpu.sh; a row whose folder is not there is left
+# Needs: the embedded weights. OURS, ONE_STEP and ROWS are left by runs/mini_cpu.sh; a row whose folder is not there is left
 #        out, and stderr says so. The tables called "published" need `pip install '.[published]'`.
 # Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}; brackets are 95 % intervals, differences are paired.
 #
@@ -22,7 +22,7 @@ BATCH=${BATCH:-16}                       # pictures a decoder draws at once
 VLM=${VLM:-mini}                         # whose tokens are drawn
 PAPER=${PAPER:-mini/dcdd}                # row dcdd: the paper's method, LCDM on calibrated proxies
 OURS=${OURS:-out/mini/any}               # row ours: any sharpness, the committed code too, the VLM's distributions smoothed
-ONE_STEP=${ONE_STEP:-mini/one_step}      # row one_step: the pixel decoder, distilled
+ONE_STEP=${ONE_STEP:-out/mini/one_step}  # row one_step: the pixel decoder, distilled
 ROWS=${ROWS:-out/mini/rows}              # Table 4: hard, lcdm, lc, ...; NAME-seed1 is another training of NAME
 read -ra judges <<<"${JUDGES:-fd-inception-7ff4a85c fd-efficientnet-lite0}" # .19 and .06 s a picture
 tables=out/tables
@@ -184,8 +184,8 @@ print("calibration.kappa=%r calibration.epsilon=%r" % (c["kappa"], c["epsilon"])
 
 # The README's 24 prompts, unselected, by what the package carries; docs/images/generate.webp is this sheet.
 sheet() {
-  detok generate --prompts runs/prompts24.txt --compare --decoder vq "$PAPER" mini/one_step mini/vugen --vlm "$VLM" \
-    --device "$DEVICE" --out $tables/sheet
+  detok generate --prompts runs/prompts24.txt --compare --decoder vq "$PAPER" mini/vugen --vlm "$VLM" --device "$DEVICE" \
+    --out $tables/sheet
   python -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).convert("RGB").save(sys.argv[2], quality=92, method=6)' \
     $tables/sheet/sheet.png $tables/sheet/sheet.webp
 }

@@ -31,7 +31,6 @@ NAMES = {
     "vq-unrounded": "VQ without rounding to codes",
     "dcdd": "DCDD",
     "ours": "DCDD, ours",
-    "one_step": "DCDD in one step",
     "vugen": "VUGEN",
     "decoupled": "Decoupled",
     "repa": "REPA",
@@ -55,7 +54,7 @@ def written(found: re.Match[str]) -> str:
         return marker + before
     result, published = read(file), file.parent.parent / "published" / "results.json"
     for name, entry in read(published)["decoders"].items() if published.is_file() else ():
-        result["decoders"][name]["metrics"] |= entry["metrics"]
+        result["decoders"].get(name, entry)["metrics"] |= entry["metrics"]
     return f"{marker}{shown(result, kind or 'metrics', keys.split())}\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from detokenizers import drawing
 from detokenizers.evaluation import evaluate
 
-DECODERS = ("vq", "mini/dcdd", "mini/one_step", "mini/vugen")
+DECODERS = ("vq", "mini/dcdd", "mini/vugen")
 N = 24
 
 
@@ -17,8 +17,7 @@ def test_every_decoder_reconstructs_nearer_than_the_codes_alone(tmp_path):
     )
     assert psnr["dcdd"] > psnr["vq"] + 2
     assert psnr["vugen"] > psnr["vq"] + 1.5
-    assert psnr["one_step"] > psnr["vq"] - 0.5
-    assert max(apart[name] for name in ("dcdd", "one_step", "vugen")) < 0.85 * apart["vq"]
+    assert max(apart[name] for name in ("dcdd", "vugen")) < 0.85 * apart["vq"]
 
 
 def test_every_model_draws_most_prompts_right(tmp_path):

@@ -26,7 +26,6 @@ def blocks(page: Path) -> list[str]:
     return found
 
 
-@pytest.mark.usefixtures("embedded")
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
