@@ -62,7 +62,8 @@ def test_the_slider_compares_the_decoders_that_are_chosen(driver, address):
     until(driver, lambda: len(visible(driver, ".steps img")) == 16)
     first = compared(driver)
     visible(driver, "input[aria-label=before]")[0].click()
-    next(one for one in visible(driver, "[role=option]") if one.text.endswith("other")).click()
+    options = lambda: [one for one in visible(driver, "[role=option]") if one.text.endswith("other")]  # noqa: E731
+    until(driver, options)[0].click()
     until(driver, lambda: compared(driver)[0] != first[0])
     assert np.array_equal(*map(opened, compared(driver)))
 
