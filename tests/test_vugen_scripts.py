@@ -63,11 +63,11 @@ def mini(tmp_path_factory):
 def test_from_a_vlm_to_weights_that_are_shipped(mini, monkeypatch):
     shipped = mini.place / "out/shipped"
     assert not [path for path in shipped.rglob("*") if path.name.startswith(("state", "log", "inputs", "preview"))]
-    assert {yaml.safe_load(path.read_text()).get("vlm") for path in shipped.rglob("decoder.yaml")} == {"mini", None}
+    assert {yaml.safe_load(path.read_text()).get("vlm") for path in shipped.rglob("decoder.yaml")} == {"mini"}
     monkeypatch.setattr(checkpoint, "EMBEDDED", mini.place / "stack")
     model = dt.load(shipped / "vugen")
     assert model(["a red apple"], seeds=[0]).shape == (1, 3, stack.PIXELS, stack.PIXELS)
-    assert model.target.config.decoder.steps == dt.load(shipped / "one_step").steps == 1
+    assert model.target.config.decoder.steps == 1
 
 
 def test_what_is_there_is_not_trained_again(mini):
@@ -101,6 +101,13 @@ def test_fig_6_compares_reducers_and_decoders(mini):
     assert list(found) == ["vq", "pca", "joint", "whitened", "latent", "autoencoder", "autoencoder-1"]
     assert found["whitened"] == found["autoencoder"]  # here the same two steps
     assert len({metrics["psnr"] for metrics in found.values()}) == 6
+
+
+def test_vugen_stands_beside_the_decoders_of_tokens(mini):
+    tables = mini("generation")
+    for split in ("prompts", "validation"):
+        assert list(metrics_in(tables / f"generation/{split}/evaluated")) == ["vq", "dcdd", "vugen"]
+    assert list(metrics_in(tables / "pixels/evaluated")) == ["pixels", "autoencoder", "autoencoder-1"]
 
 
 def test_fig_7_and_fig_s3_are_curves(mini):
