@@ -119,3 +119,16 @@ def test_a_fingerprint_is_of_contents_wherever_they_lie_and_whatever_their_dates
 
     (folder / "a.txt").write_text("a red dog")
     assert Folder(str(folder), 16).fingerprint() not in (before, changed)
+
+
+def test_kept_scenes_are_those_that_are_rendered_and_are_rendered_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("detokenizers.data.encoded.SHARD", 4)
+    monkeypatch.setattr("detokenizers.data.sources.SHARD", 4)
+    rendered, kept = (WorldImages(world=WORLD, count=6, kept=folder).open() for folder in (None, str(tmp_path)))
+    rows = [5, 0, 3, 5]
+    assert torch.equal(kept.images(rows), rendered.images(rows))
+    assert kept.captions(rows) == rendered.captions(rows)
+    assert (len(kept), kept.fingerprint()) == (len(rendered), rendered.fingerprint())
+    monkeypatch.setattr(World, "batch", lambda *_: pytest.fail("it is rendered again"))
+    for count in (6, 8):  # another count of the same files
+        WorldImages(world=WORLD, count=count, kept=str(tmp_path)).open().images(rows)

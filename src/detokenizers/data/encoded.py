@@ -21,7 +21,7 @@ from ..ahead import ahead
 from ..checkpoint import fingerprint, save_tensors
 from ..device import rank, world_size
 from ..peers import Peers
-from .sources import Source
+from .source import Source
 
 SHARD = 1024
 Encode = Callable[[Float[Tensor, "b 3 h w"], Sequence[int]], Mapping[str, Tensor]]

@@ -7,11 +7,12 @@ rows -images-> [b 3 h w] in [-1, 1] ; rows -captions-> texts
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -22,24 +23,15 @@ from torch import Tensor
 from .. import tars
 from ..config import Config
 from ..digests import sha256s_of
-from ..pixels import to_tensor
+from ..pixels import to_levels, to_tensor
 from ..texts import text_in
 from .canonical import RULE, Prepared
+from .encoded import SHARD, encoded
 from .images import find
+from .source import Source
 from .streams import Dataset, Stream, Webdataset, kept
 from .world.scenes import caption
 from .world.world import Split, World, WorldConfig
-
-
-class Source(Protocol):
-    """Numbered images, some with captions."""
-
-    def __len__(self) -> int: ...
-    def images(self, rows: Sequence[int]) -> Float[Tensor, "b 3 h w"]: ...
-    def captions(self, rows: Sequence[int]) -> list[str]: ...
-    def fingerprint(self) -> str:
-        """Names what is in it: equal fingerprints, equal images."""
-        ...
 
 
 class Scenes:
@@ -60,6 +52,19 @@ class Scenes:
 
     def fingerprint(self) -> str:
         return sha256(f"{self.world.config.fingerprint()} {self.split} {self.count}".encode()).hexdigest()
+
+
+class KeptScenes(Scenes):
+    """The same scenes, rendered once into a folder by as many processes as there are cores, and read from there."""
+
+    def __init__(self, world: World, count: int, folder: Path) -> None:
+        super().__init__(world, count)
+        whole = Scenes(world, -(-count // SHARD) * SHARD)  # whole files, which runs on other counts share
+        shards, workers = folder / f"scenes-{world.config.fingerprint()[:16]}", (os.cpu_count() or 1) - 1
+        self.levels = encoded(whole, lambda images, _: {"levels": _levels(images)}, shards, workers=workers)
+
+    def images(self, rows: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
+        return to_tensor(self.levels[rows]["levels"].numpy())
 
 
 class Folder:
@@ -99,9 +104,12 @@ class WorldImages(Config):
     kind: Literal["world"] = "world"
     world: WorldConfig = WorldConfig()
     count: int = Field(default=32768, ge=1)
+    kept: str | None = None
+    """Folder that keeps them once they are rendered, for all runs; without one they are rendered when they are needed."""
 
     def open(self) -> Source:
-        return Scenes(World(self.world), self.count)
+        world = World(self.world)
+        return KeptScenes(world, self.count, Path(self.kept)) if self.kept else Scenes(world, self.count)
 
     def held_out(self, count: int) -> Source | None:
         return Scenes(World(self.world), count, "validation")
@@ -199,3 +207,7 @@ def shuffled_rows(part: int, size: int, count: int) -> list[int]:
 @lru_cache(maxsize=2)
 def _order(epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(epoch))
+
+
+def _levels(images: Float[Tensor, "b 3 h w"]) -> Tensor:
+    return torch.from_numpy(to_levels(images))
