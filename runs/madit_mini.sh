@@ -5,7 +5,7 @@
 # On:    one CPU core, 2 GB of memory, 1 GB of disk; any device that accelerate finds.
 # Takes: on one core some 25 min for `codes`, 10 for `flow`, 60 for `language`, 40 for `sixteen`, 80 for `words`, 20 for
 #        `distributions`, 30 for `janus`, 10 for `full`. Stop it whenever you like; run again, it goes on where it was.
-# Makes: out/madit/*; `ship` copies what the package carries into src/detokenizers/embedded/mini.
+# Makes: out/madit/* (or MADIT, another folder); `ship` copies what the package carries into src/detokenizers/embedded/mini.
 #
 #     runs/madit_mini.sh codes flow
 #     TRAIN='--train.steps 20 --images.count 64' runs/madit_mini.sh    # a trial of all of it; DECODER and WRITER are further
@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
-out=out/madit
+out=${MADIT:-out/madit}
 embedded=${EMBEDDED:-src/detokenizers/embedded/mini}
 read -ra more <<<"${TRAIN:-}"
 read -ra decoder <<<"${DECODER:-}"
@@ -28,29 +28,35 @@ part() {
 
 # One token a patch, as the paper has it.
 codes() { part mini madit.mini; }
-flow() { part mini_flow madit.mini_flow; }
-full() { part mini_full madit.mini_full; }
+flow() { part mini_flow madit.mini_flow --start "$out/mini"; }
+full() { part mini_full madit.mini_full --start "$out/mini"; }
 language() {
-  [ -e $out/mini_language/visual_vocabulary.yaml ] ||
-    detok train madit.mini_language "${more[@]}" "${writer[@]}" --out $out/mini_language
+  [ -e "$out/mini_language/visual_vocabulary.yaml" ] ||
+    detok train madit.mini_language --tokenizer "$out/mini_flow" "${more[@]}" "${writer[@]}" --out "$out/mini_language"
 }
 
 # Fewer tokens than patches, where context, order and words have work to do: 16 over 64.
 sixteen() {
   part mini_sixteen madit.mini_sixteen
-  part mini_sixteen_flow madit.mini_sixteen_flow
+  part mini_sixteen_flow madit.mini_sixteen_flow --start "$out/mini_sixteen"
+}
+encoder() {
+  part mini_sixteen_encoder madit.mini_sixteen_encoder
+  part mini_sixteen_encoder_flow madit.mini_sixteen_flow --start "$out/mini_sixteen_encoder"
+}
+both() {
+  part mini_sixteen_both madit.mini_sixteen_both
+  part mini_sixteen_both_flow madit.mini_sixteen_both_flow --start "$out/mini_sixteen_both"
 }
 words() { # Table 2b's other rows
-  part mini_sixteen_encoder madit.mini_sixteen_encoder
-  part mini_sixteen_encoder_flow madit.mini_sixteen_flow --start $out/mini_sixteen_encoder
-  part mini_sixteen_both madit.mini_sixteen_both
-  part mini_sixteen_both_flow madit.mini_sixteen_both_flow
+  encoder
+  both
 }
 
 # Beyond the paper.
 distributions() {
-  part mini_distributions madit.mini_distributions
-  part mini_more madit.mini_more
+  part mini_distributions madit.mini_distributions --start "$out/mini_flow" --language "$out/mini_language"
+  part mini_more madit.mini_more --start "$out/mini_flow"
 }
 janus() { part mini_janus madit.mini_janus; }
 

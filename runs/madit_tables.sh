@@ -17,7 +17,7 @@ DEVICE=${DEVICE:-auto}
 BATCH=${BATCH:-16} # pictures a decoder draws at once
 trained=${MADIT:-out/madit}
 read -ra beside <<<"${BESIDE:-}" # more decoders for Tables 1 and 3, VUGEN's for instance
-tables=out/madit_tables
+tables=${TABLES:-out}/madit_tables
 how=(--world "$N" --decode-batch "$BATCH" --device "$DEVICE")
 
 # variant FROM TO KEY=VALUE...: the same weights, drawing otherwise.

@@ -54,11 +54,15 @@ pixels() {
   distilled "$PIXELS/pixels" "$PIXELS/one_step"
 }
 
-# ours FOLDER OPTIONS..., baselines FOLDER OPTIONS...: the rows of Table 1, which differ in what a tower learns to sample.
-ours() {
-  tower "$1/vugen" mini --model.target.folder "$VUGEN/autoencoder-1" "${@:2}"
+# row FOLDER ROW OPTIONS...: a row of Table 1; they differ in what a tower learns to sample.
+row() {
+  case $2 in
+    vugen) tower "$1/vugen" mini --model.target.folder "$VUGEN/autoencoder-1" "${@:3}" ;;
+    *) tower "$1/$2" "mini_$2" "${more_baseline[@]}" "${@:3}" ;;
+  esac
 }
+ours() { row "$1" vugen "${@:2}"; }
 baselines() {
-  tower "$1/decoupled" mini_decoupled "${more_baseline[@]}" "${@:2}"
-  tower "$1/repa" mini_repa "${more_baseline[@]}" "${@:2}"
+  row "$1" decoupled "${@:2}"
+  row "$1" repa "${@:2}"
 }

@@ -23,7 +23,8 @@ TOWER_STEPS=${TOWER_STEPS:-2000}
 SCALES=${SCALES:-1 1.5 2 3 4 6}
 RATIOS=${RATIOS:-1 4 8 16 32}
 RESAMPLES=${RESAMPLES:-200} # behind the interval of a distance
-tables=out/tables/vugen
+UNDERSTANDING=${UNDERSTANDING:-yes} # measured before and after; no leaves it out, for tables that are made side by side
+tables=${TABLES:-out/tables}/vugen
 how=(--vlm "$VLM" --decode-batch "$BATCH" --device "$DEVICE")
 measuring=(--device "$DEVICE" --resamples "$RESAMPLES")
 
@@ -42,6 +43,7 @@ reconstructed() {
 # understood WHEN: what the VLM makes of scenes whose truth is known: captions exactly right, words recalled. The paper
 # has MME, MMB and MMMU here.
 understood() {
+  [ "$UNDERSTANDING" = yes ] || return 0
   mkdir -p $tables/understanding
   detok describe --world "$N" --vlm "$VLM" --device "$DEVICE" --out $tables/understanding/"$1".jsonl |
     sed -n '/^|/p' | tee $tables/understanding/"$1".md
@@ -49,6 +51,7 @@ understood() {
 
 # Beside every table of pictures: understanding before and after, equal to the letter.
 unchanged() {
+  [ "$UNDERSTANDING" = yes ] || return 0
   understood after
   cmp $tables/understanding/before.jsonl $tables/understanding/after.jsonl
   echo "understanding is what it was: $N captions are equal to the letter"
@@ -90,20 +93,29 @@ generation() {
   reconstructed $tables/pixels "$PIXELS/pixels" "$VUGEN"/{autoencoder,autoencoder-1}
 }
 
-# Fig. 3: distance over training steps; a constant rate, so that every point is on one run.
+# Fig. 3: distance over training steps; a constant rate, so that every point is on one run. ROWS names some of them.
+fig3_trained() {
+  local name quarter steps
+  for name in ${ROWS:-decoupled repa vugen}; do
+    for quarter in 1 2 3 4; do
+      steps=$((TOWER_STEPS * quarter / 4))
+      [ ! -e "$VUGEN/fig3/$steps/$name/decoder.yaml" ] || continue
+      rm -f "$VUGEN/fig3/$name/decoder.yaml" # the run goes on
+      row fig3 "$name" --train.schedule.decay 1e-6 --train.steps $steps
+      mkdir -p "$VUGEN/fig3/$steps/$name"
+      tar -C "$VUGEN/fig3/$name" --exclude='./state*' -cf - . | tar -C "$VUGEN/fig3/$steps/$name" -xf -
+    done
+  done
+}
 fig3() {
-  local quarter steps row
+  local quarter steps
   understood before
   drawing
+  fig3_trained
   for quarter in 1 2 3 4; do
     steps=$((TOWER_STEPS * quarter / 4))
-    [ ! -e $tables/fig3/$steps/evaluated/results.json ] || continue
-    for row in vugen decoupled repa; do
-      rm -f "$VUGEN/fig3/$row/decoder.yaml" # the run goes on
-    done
-    ours fig3 --train.schedule.decay 1e-6 --train.steps $steps
-    baselines fig3 --train.schedule.decay 1e-6 --train.steps $steps
-    generated $tables/fig3/$steps --decoder "$VUGEN"/fig3/{decoupled,repa,vugen}
+    [ -e $tables/fig3/$steps/evaluated/results.json ] ||
+      generated $tables/fig3/$steps --decoder "$VUGEN/fig3/$steps"/{decoupled,repa,vugen}
   done
   python benchmarks/curves.py $tables/fig3 --label "training steps" --out $tables/fig3.png
   unchanged

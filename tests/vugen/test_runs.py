@@ -104,6 +104,10 @@ def test_a_decoder_that_learns_on_leaves_reducer_and_statistics_as_they_are(auto
     before, after = (load_tensors(place / "decoder.safetensors") for place in (autoencoder, folder))
     moved = [(before[name].float() - after[name].float()).abs().max().item() for name in before]
     assert 0 < max(moved) < 0.1, "two steps from where the first training ended"
+    another = {"start": str(autoencoder), "autoencoder.decoder.net.widths": (16, 16)}
+    after = load_tensors(trained(stage_a().vary(another), tmp_path / "another") / "reducer.safetensors")
+    before = load_tensors(autoencoder / "reducer.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before), "also for a decoder that starts from nothing"
     other = stage_a().vary({"start": str(autoencoder), "autoencoder.reducer.ratio": 4})
     with pytest.raises(ValueError, match="reducer"):
         other.job()

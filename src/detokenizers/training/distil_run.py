@@ -35,7 +35,7 @@ class TeachingRun(Run):
     perceptual: PerceptualTerm = WorldPerceptual()
     alignment: AlignmentTerm = WorldAlignment()
     start: str | None = None
-    """Folder of a finished run of this kind, whose decoder learns on, and nothing else: what samples its condition stays
+    """Folder of a finished run of this kind. Its decoder learns on, and nothing else: what samples its condition stays
     valid."""
     distilled: str
     """The recipe by which `detok distill` makes a decoder of one step of it."""

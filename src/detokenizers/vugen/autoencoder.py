@@ -112,18 +112,21 @@ class Autoencoder(nn.Module):
         self.reducer.start(samples)
 
     def go_on_from(self, folder: Path) -> None:
-        """Take the weights of a trained one; only the decoder learns on, so that towers over the latents stay valid.
+        """Take the reducer of a trained one, which learns no more, so that towers over its latents stay valid; and its
+        decoder's weights, which learn on, if its net is of these settings.
 
         Raises:
             ValueError: a file is missing, damaged or of another config, or the VLM was another one.
         """
-        self._read(folder, AutoencoderConfig.from_yaml(folder / DECODER).vlm_fingerprint)
+        before = AutoencoderConfig.from_yaml(folder / DECODER)
+        self._read(folder, before.vlm_fingerprint, net=before.decoder.net == self.config.decoder.net)
         self.reducer.requires_grad_(False)
 
-    def _read(self, folder: Path, vlm: str) -> None:
+    def _read(self, folder: Path, vlm: str, *, net: bool = True) -> None:
         require_vlm(self.vlm, vlm, f"the reducer in {folder}")
         load_into(self.small(), folder / REDUCER)
-        load_into(self.net, folder / WEIGHTS)
+        if net:
+            load_into(self.net, folder / WEIGHTS)
 
     @torch.no_grad()
     def measure(self, images: Iterable[Float[Tensor, "b 3 h w"]]) -> Moments:
