@@ -41,15 +41,15 @@ class WindowAttention(nn.Module):
 
     def scores(self, grid: Grid) -> Float[Tensor, "1 h n n"]:
         """What is added to the scores of every pair of cells; one matrix a head for the whole batch."""
-        index, near = window(grid, self.radius)
-        bias = self.bias[:, index.to(self.bias.device)]
-        return bias.masked_fill(~near.to(bias.device), float("-inf"))[None]
+        index, near = window(grid, self.radius, self.bias.device)
+        return self.bias[:, index].masked_fill(~near, float("-inf"))[None]
 
 
 @lru_cache(maxsize=8)
-def window(grid: Grid, radius: int) -> tuple[Int[Tensor, "n n"], Bool[Tensor, "n n"]]:
+def window(grid: Grid, radius: int, device: torch.device) -> tuple[Int[Tensor, "n n"], Bool[Tensor, "n n"]]:
     """For every pair of cells its row in the bias table, and whether it lies within the window."""
-    rows, columns = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, grid), indexing="ij"))
+    sides = (torch.arange(side, device=device) for side in grid)
+    rows, columns = (axis.flatten() for axis in torch.meshgrid(*sides, indexing="ij"))
     dy, dx = rows[:, None] - rows, columns[:, None] - columns
     near = (dy.abs() <= radius) & (dx.abs() <= radius)
     index = (dy.clamp(-radius, radius) + radius) * (2 * radius + 1) + dx.clamp(-radius, radius) + radius
