@@ -1,7 +1,7 @@
 """How a MaDiT's codebook is used, and what its orders measure: rank correlations, over all patches of scenes that no
 training took, of each order's score with texture (gradient energy), brightness and distance from grey.
 
-    python benchmarks/madit_codewords.py --decoder out/madit/mini_flow [--world 1000]
+    python benchmarks/madit_codewords.py --decoder out/madit/mini_flow [--world 1000] [--device cuda]
 
 scenes -tokenizer-> ids -> usage, perplexity ; scores [b n], measures [b n] -Spearman-> one JSON row
 """
@@ -46,17 +46,18 @@ def main() -> None:
     parser.add_argument("--decoder", required=True, help="a trained MaDiT with codes of its own")
     parser.add_argument("--world", type=int, default=1000)
     parser.add_argument("--split", default="validation")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    model = MaDiT.load(resolve(args.decoder))
+    model = MaDiT.load(resolve(args.decoder)).to(args.device)
     codes = model.codes
     if not isinstance(codes, MaDiTTokenizer):
         raise SystemExit(f"{args.decoder} borrows its codes; name a MaDiT with codes of its own")
     counts, scores, looks = torch.zeros(codes.config.codes), {}, {}
     for _, images in pictures((), args.world, codes.image_size, BATCH, args.split).batches:
         tokens = model.read(images, codes)
-        counts += torch.bincount(tokens.ids.flatten(), minlength=len(counts))
+        counts += torch.bincount(tokens.ids.flatten(), minlength=len(counts)).cpu()
         for name, score in SCORES.items():
-            scores.setdefault(name, []).append(score(codes, tokens, range(len(images))))
+            scores.setdefault(name, []).append(score(codes, tokens, range(len(images))).cpu())
         for name, look in measures(images, codes.layout.patches.height).items():
             looks.setdefault(name, []).append(look)
     ranks = {

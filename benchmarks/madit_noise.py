@@ -7,7 +7,7 @@ controls `permuted` (distributions of the other sampled cells), `other` (of anot
 tokens read by the weights of `both`). The oracle draws the true tokens.
 
     python benchmarks/madit_noise.py --vlm out/madit/mini_language --hard out/madit/mini_more \
-        --both out/madit/mini_distributions [--world 300] [--shares 0 0.1 0.3 1]
+        --both out/madit/mini_distributions [--world 300] [--shares 0 0.1 0.3 1] [--device cuda]
 
 scenes -teacher forcing-> tokens, distributions -each arm-> latents, pixels -> error an image and arm, paired intervals;
 by quartile of the cells' entropy: if it is the distributions that help, the gain grows with it. Markdown on stdout.
@@ -52,7 +52,8 @@ class Noisy:
 
 def noisy(args: argparse.Namespace, share: float) -> Iterator[Noisy]:
     """Batches of scenes with a share of their tokens drawn again."""
-    language, both = load_language(resolve(args.vlm)), MaDiT.load(resolve(args.both))
+    language = load_language(resolve(args.vlm), device=args.device)
+    both = MaDiT.load(resolve(args.both)).to(args.device)
     reads = both.config.input
     assert isinstance(reads, Summarised)
     summarise, codes = reads.summary(both.codes), language.tokenizer
@@ -62,7 +63,7 @@ def noisy(args: argparse.Namespace, share: float) -> Iterator[Noisy]:
         logits = language.teacher_forced(
             [found.captions[name] for name in names], true, observe={"logits": lambda rows, _: rows}
         ).observed["logits"]
-        u = uniforms(seeds, 2 * true.shape[1])
+        u = uniforms(seeds, 2 * true.shape[1]).to(true.device)
         chosen, sampled = u[:, : true.shape[1]], u[:, true.shape[1] :] < share
         again = draw(logits.flatten(0, 1), chosen.flatten()).view_as(true)
         ids = torch.where(sampled, again, true)
@@ -86,8 +87,9 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.1, 0.3, 1.0])
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    hard, both = MaDiT.load(resolve(args.hard)), MaDiT.load(resolve(args.both))
+    hard, both = (MaDiT.load(resolve(folder)).to(args.device) for folder in (args.hard, args.both))
     (name,) = both.needs
     print(f"# {args.world} validation scenes, seed {args.seed}; differences are `arm - hard`, paired, 95 % intervals\n")
     print("| sampled | arm | PSNR (dB) | difference | latent error by quartile of entropy, difference |")
@@ -112,10 +114,10 @@ def main() -> None:
                 "decided": drawn(both, some.ids, decided),
                 "oracle": drawn(hard, some.true, None),
             }
-            doubt.append(some.entropy[:, both.codes.layout.cell])
+            doubt.append(some.entropy.cpu()[:, both.codes.layout.cell])
             for arm, latents in arms.items():
                 quality.setdefault(arm, []).append(psnr(both.codes.draw(latents), some.images))
-                errors.setdefault(arm, []).append((latents - truth).square().mean(-1))
+                errors.setdefault(arm, []).append((latents - truth).square().mean(-1).cpu())
         entropy = torch.cat(doubt)
         quartile = torch.bucketize(entropy, entropy.flatten().quantile(torch.tensor([0.25, 0.5, 0.75])))
         reference = {arm: torch.cat(parts) for arm, parts in quality.items()}
