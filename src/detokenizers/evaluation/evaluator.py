@@ -200,7 +200,8 @@ class Evaluator:
         asked = asked_in(self.home)
         if asked is None:
             return None
-        return Agreement(lambda: world_judge(self.config.net), asked, self.networks.extractor("world").identity)
+        identity = self.networks.extractor("world").identity
+        return Agreement(lambda: world_judge(self.config.net, self.networks.device), asked, identity)
 
     @cached_property
     def prompts(self) -> dict[str, str] | None:

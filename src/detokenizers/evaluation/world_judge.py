@@ -130,14 +130,15 @@ class WorldJudge:
         return Verdict(task, correct, background)
 
 
-def world_judge(name: str) -> WorldJudge:
+def world_judge(name: str, device: torch.device | str = "cpu") -> WorldJudge:
     """The judge in a folder, with the names it was trained on: those of the world in its run.yaml."""
     path = resolve(name) / "run.yaml"
     settings = yaml_of(text_in(path, "config file"), str(path)) or {}
     if not isinstance(settings, dict):
         raise ValueError(f"{path} holds no settings; is it the run.yaml of a WorldNet?")
     world = World(WorldConfig.parse(settings.get("world", {}), source=f"{path}: world"))
-    return WorldJudge(load_world_net(name), nouns=world.nouns, colours=(None, *COLOURS), backgrounds=world.backgrounds)
+    net = load_world_net(name).to(device)
+    return WorldJudge(net, nouns=world.nouns, colours=(None, *COLOURS), backgrounds=world.backgrounds)
 
 
 def task_of(asked: Truth) -> str:
