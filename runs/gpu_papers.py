@@ -67,7 +67,7 @@ def steps(full: int) -> str:
 def tasks() -> list[Task]:
     """In the order in which they are started, if what they need is there."""
     mini, vugen = "src/detokenizers/embedded/mini", PLACE / "vugen"
-    scenes = f"W(count={1024 if PROBE else 65536}, kept='out/cache').open()"
+    scenes = f"W(count={1024 if PROBE else 40960}, kept='out/cache').open()"
     first = [
         Task("scenes", f'python -c "from detokenizers.data.sources import WorldImages as W; {scenes}"'),
         Task(
@@ -103,7 +103,7 @@ def trainings() -> list[Task]:
     tower, madit = steps(5500), dict(TRAIN=f"{IMAGES} {steps(0) if PROBE else ''}")
     few = f"{steps(2000)} {IMAGES}"
     distil = f"--cache out/cache {IMAGES} {steps(800)} --train.batch-size 64 --kept {64 if PROBE else 4096}"
-    writer = "" if PROBE else "--images.count 65536 --train.batch-size 128 --train.steps 4000"
+    writer = "" if PROBE else "--images.count 40960 --train.batch-size 128 --train.steps 3000"
 
     def of_ratio(ratio: int) -> str:
         recipe = "mini_autoencoder" if ratio == 8 else f"mini_ratio_{ratio}"
