@@ -3,7 +3,7 @@ sampling beside the net as it was trained. Both pairs compute the same, which th
 folders of trained autoencoders, their images/s instead, all in one run and each in its own number of steps.
 
     python benchmarks/vugen.py [--uvit mini|S|B|M] [--pixels 64] [--steps 4] [--batch 8]
-    python benchmarks/vugen.py --decoders out/vugen/latent out/vugen/autoencoder out/vugen/autoencoder-1
+    python benchmarks/vugen.py --decoders out/vugen/latent out/vugen/decoder out/vugen/decoder-1
 
 the embedded VLM, a random tower -euler, guided-> ms ; a random U-ViT, one step -> ms ; one JSON row each
 """

@@ -60,14 +60,21 @@ distributions() {
 }
 janus() { part mini_janus madit.mini_janus; }
 
-ship() {
+ship() { # what is there; the language model's codes are those of mini/madit, which lies beside it
   local pair target
   for pair in mini_flow:madit mini_language:madit-llm mini_janus:madit-janus; do
+    [ -d "$out/${pair%:*}" ] || continue
     target=$embedded/${pair#*:}
     rm -rf "$target"
     mkdir -p "$target"
-    tar -C "$out/${pair%:*}" --exclude='./state*' --exclude=./log.jsonl --exclude='*.png' -cf - . | tar -C "$target" -xf -
+    tar -C "$out/${pair%:*}" --exclude='./state*' --exclude=./log.jsonl --exclude=./inputs.json --exclude='*.png' -cf - . |
+      tar -C "$target" -xf -
   done
+  target=$embedded/madit-llm
+  if [ -d "$target/tokenizer" ] && cmp -s {"$target","$embedded/madit"}/tokenizer/tokenizer.safetensors; then
+    rm -r "$target/tokenizer"
+    sed -i 's|^tokenizer: .*|tokenizer: mini/madit|' "$target/visual_vocabulary.yaml"
+  fi
 }
 
 for name in "${@:-codes flow language sixteen words distributions janus full}"; do

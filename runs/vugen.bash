@@ -42,10 +42,11 @@ tower() {
   part "$VUGEN/$1" train "vugen.$2" --model.vlm "$VLM" --cache "$CACHE" "${more_tower[@]}" "${@:3}"
 }
 
-# The autoencoder that everything draws with, and its one step.
+# The reducer that everything samples in, the decoder that everything draws with, and its one step.
 drawing() {
   autoencoder autoencoder mini_autoencoder
-  distilled "$VUGEN/autoencoder" "$VUGEN/autoencoder-1"
+  autoencoder decoder mini_decoder --start "$VUGEN/autoencoder"
+  distilled "$VUGEN/decoder" "$VUGEN/decoder-1"
 }
 
 # DCDD's pixel decoder of eight steps, and of one.
@@ -57,7 +58,7 @@ pixels() {
 # row FOLDER ROW OPTIONS...: a row of Table 1; they differ in what a tower learns to sample.
 row() {
   case $2 in
-    vugen) tower "$1/vugen" mini --model.target.folder "$VUGEN/autoencoder-1" "${@:3}" ;;
+    vugen) tower "$1/vugen" mini --model.target.folder "$VUGEN/decoder-1" "${@:3}" ;;
     *) tower "$1/$2" "mini_$2" "${more_baseline[@]}" "${@:3}" ;;
   esac
 }

@@ -5,7 +5,7 @@
 # Takes: about 130 minutes on two cores. First lane: reducer and pixel decoder 31, one step 7, tower 37. Second lane: DCDD's
 #        pixel decoder 42 and its one step 10, Decoupled 38, REPA 40 (estimates from probes of some twenty steps).
 # Needs: the embedded VLM, VAE, judge and calibration; VLM=FOLDER and CALIBRATION=FILE for others.
-# Makes: out/vugen/{autoencoder,autoencoder-1,seed-0/{vugen,decoupled,repa}}, out/mini/{pixels,one_step}, and at the end the
+# Makes: out/vugen/{autoencoder,decoder,decoder-1,seed-0/{vugen,decoupled,repa}}, out/mini/{pixels,one_step}, and at the end the
 #        package's own weights in src/detokenizers/embedded/mini/vugen. `one_step` is not shipped (docs/vugen.md says why).
 # Stop it whenever you like; run again, it goes on where it was. Look at loss.png and preview.png of the folders meanwhile.
 #

@@ -90,7 +90,7 @@ generation() {
   done
   unchanged
   pixels
-  reconstructed $tables/pixels "$PIXELS/pixels" "$VUGEN"/{autoencoder,autoencoder-1}
+  reconstructed $tables/pixels "$PIXELS/pixels" "$VUGEN"/{decoder,decoder-1}
 }
 
 # Fig. 3: distance over training steps; a constant rate, so that every point is on one run. ROWS names some of them.
@@ -129,7 +129,7 @@ fig6() {
   autoencoder rows/pca mini_autoencoder_pca --train.steps "$ROW_STEPS"
   autoencoder rows/latent mini_latent_decoder --train.steps "$ROW_STEPS"
   drawing
-  reconstructed $tables/fig6 vq "$VUGEN"/rows/{pca,joint,whitened,latent} "$VUGEN"/{autoencoder,autoencoder-1}
+  reconstructed $tables/fig6 vq "$VUGEN"/rows/{pca,joint,whitened,latent} "$VUGEN"/{decoder,decoder-1}
 }
 
 # Fig. 7: reconstruction and generation by the reduction ratio, 8 being the embedded stack's.
@@ -169,7 +169,7 @@ efficiency() {
   mkdir -p $tables/efficiency
   autoencoder rows/latent mini_latent_decoder --train.steps "$ROW_STEPS"
   drawing
-  python benchmarks/vugen.py --decoders "$VUGEN"/rows/latent "$VUGEN"/{autoencoder,autoencoder-1} --batch "$BATCH" |
+  python benchmarks/vugen.py --decoders "$VUGEN"/rows/latent "$VUGEN"/{decoder,decoder-1} --batch "$BATCH" |
     tee $tables/efficiency/decoders.json
   python benchmarks/vugen.py | tee $tables/efficiency/parts.json
 }

@@ -4,6 +4,7 @@ weights and all tables, and those of full size on random checkpoints under the o
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from detokenizers import checkpoint
 from detokenizers.data.images import notes_of
 from detokenizers.data.world.world import World
 from detokenizers.evaluation.benchmarks.mjhq import CATEGORIES
+from detokenizers.madit.loading import codes_of, load_language
 from detokenizers.madit.model import MaDiT
 from detokenizers.madit.vocabulary import Vocabulary
 
@@ -66,6 +68,10 @@ def test_what_is_shipped_draws(place, monkeypatch):
     assert not list(shipped.rglob("state*")) + list(shipped.rglob("*.png"))
     monkeypatch.setattr(checkpoint, "EMBEDDED", place.place / "stack")
     assert MaDiT.load(shipped / "madit").config.codes.image_size == stack.PIXELS
+    shutil.copytree(shipped / "madit", place.place / "stack/mini/madit")
+    assert not (shipped / "madit-llm/tokenizer").exists(), "its codes are mini/madit's"
+    assert load_language(shipped / "madit-llm").tokenizer.codebook.shape == (32, 32)
+    assert codes_of(shipped / "madit-llm") == place.place / "stack/mini/madit/tokenizer"
 
 
 def test_table_1_has_all_decoders_on_the_same_images(place):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import EMBEDDED
+from ..checkpoint import EMBEDDED, resolve
+from ..pretrained.vlm.visual_vocabulary import VisualVocabulary
 from ..pretrained.vlm.visual_words import VOCABULARY, VisualWordsVLM
 from .model import TOKENIZER
 from .tokenizer import MaDiTTokenizer, load_codes
@@ -22,7 +23,13 @@ def writes_images(folder: Path) -> bool:
 
 def holds_codes(folder: Path) -> bool:
     """Whether a folder holds codes: that of a MaDiT, or of a language model that writes them."""
-    return (folder / TOKENIZER).is_dir()
+    return codes_of(folder).is_dir()
+
+
+def codes_of(folder: Path) -> Path:
+    """Where they lie: in the folder, or in that of the MaDiT that its visual vocabulary names."""
+    named = VisualVocabulary.from_yaml(folder / VOCABULARY).tokenizer if writes_images(folder) else None
+    return (resolve(named) if named else folder) / TOKENIZER
 
 
 def load_language(folder: Path, *, device: str | torch.device = "cpu") -> VisualWordsVLM:
@@ -39,7 +46,7 @@ def load_own_codes(folder: Path, *, device: str | torch.device = "cpu") -> MaDiT
     Raises:
         ValueError: its codes are borrowed, so that another tokenizer reads its images.
     """
-    codes = load_codes(folder / TOKENIZER)
+    codes = load_codes(codes_of(folder))
     if not isinstance(codes, MaDiTTokenizer):
         raise ValueError(f"{folder} borrows its codes; name the VLM that they belong to")
     return codes.to(device)

@@ -57,6 +57,8 @@ class VisualVocabulary(Config):
     prompts: Prompts = ChatPrompts()
     guidance: float = 1.0
     """Weight of classifier-free guidance unless a caller asks for another."""
+    tokenizer: str | None = None
+    """The MaDiT whose codes they are, by folder or embedded name; `None` if the tokenizer lies beside the weights."""
 
     @property
     def boi(self) -> int:
