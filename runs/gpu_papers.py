@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""VUGEN's and MaDiT's trainings and tables on the embedded stack, side by side on one GPU: the commands of the scripts
-vugen_*.sh and madit_*.sh, each in a process of its own, started as soon as what it needs is there.
+"""VUGEN's and MaDiT's trainings and tables on the embedded stack, side by side on one GPU: the functions of vugen_*.sh and
+madit_*.sh, each in a process of its own, started as soon as what it needs is there.
 
 On:    one CUDA GPU and 16 CPU cores, bare or not (runs/gpu_prepare.sh). No network.
 Takes: calls of any length. A first one starts a scheduler that runs on by itself, and waits for the given seconds; later
        ones wait on. Each prints what runs, how fast it steps, what is done and what failed; what failed is tried again by
-       the next call. What is done is not done again.
+       the next call, what is done is not done again. A machine that is lent goes back when no call comes for half a minute.
 Makes: out/gpu/{vugen,madit,mini,tables,logs}. With OUT set also tables, logs and the folders of out/gpu that KEEP names,
        as OUT/papers.tar.part-* of 15 MB each.
 
     python3 runs/gpu_papers.py 300                            # there, again and again until it prints "done"
-    CHOSEN=none/terms python3 runs/gpu_papers.py 300          # once out/gpu/choice was judged: which decoders are drawn with
-    PROBE=1 python3 runs/gpu_papers.py 90 language seed-      # a few steps and pictures of all tasks with such names
-    PROBE=1 DEVICE=cpu JOBS=2 python3 runs/gpu_papers.py 3000 # here
+    KEEP="vugen/decoder* madit/mini_language" python3 runs/gpu_papers.py 300 drawing language      # these tasks alone
+    PROBE=1 DEVICE=cpu JOBS=2 python3 runs/gpu_papers.py 3000 # here: a few steps and pictures of everything
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,23 +33,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PROBE = bool(os.environ.get("PROBE"))
 DEVICE = os.environ.get("DEVICE", "cuda")
 JOBS = int(os.environ.get("JOBS", "18"))
-CHOSEN = os.environ.get("CHOSEN", "")
 PLACE = Path("out/probe" if PROBE else "out/gpu")
 DONE, FAILED, RUNNING, LOGS = (PLACE / name for name in ("done", "failed", "running", "logs"))
 SITE, PROGRAMS, MPS = Path("/tmp/site"), Path("/tmp/gpu_papers_bin"), Path("/tmp/gpu_papers_mps")
 
-IMAGES = "--images.kept out/cache --train.workers 1" + (" --images.count 1024" if PROBE else "")
-SEEDS, ROWS, RATIOS, SCALES = (
-    (0, 1),
-    ("vugen", "decoupled", "repa"),
-    (),
-    ("1", "1.5", "2", "3", "4", "6"),
-)
-DECODERS, PIXELS = ("terms", "none"), ("terms", "none")
-
-
-LAST = -5
-"""The trainings from here on start after everything else: Fig. 3's, and DCDD's."""
+SEEDS, ROWS = (0, 1), ("vugen", "decoupled", "repa")
+RATIOS, SCALES = (1, 32, 4, 16, 8), ("1", "1.5", "2", "3", "4", "6")
 
 
 class Task(NamedTuple):
@@ -60,134 +47,79 @@ class Task(NamedTuple):
     needs: tuple[str, ...] = ()
 
 
-def steps(full: int) -> str:
-    """How long to train; a probe learns nothing, but takes whole steps."""
-    return "--train.steps 24 --train.warmup 4" if PROBE else f"--train.steps {full}"
-
-
 def tasks() -> list[Task]:
     """In the order in which they are started, if what they need is there."""
+    return [*beginnings(), *trainings(), *tables()]
+
+
+def beginnings() -> list[Task]:
+    """Scenes, and the embedded weights where the scripts' own trainings would have left them."""
     mini, vugen = "src/detokenizers/embedded/mini", PLACE / "vugen"
     scenes = f"W(count={1024 if PROBE else 40960}, kept='out/cache').open()"
-    first = [
+    return [
         Task("scenes", f'python -c "from detokenizers.data.sources import WorldImages as W; {scenes}"'),
         Task(
-            "shipped",  # the scripts find the embedded weights where their own trainings would have left them
-            f"mkdir -p {vugen}/seed-0 {PLACE}/madit && cp -r {mini}/vugen/target {vugen}/autoencoder-1 && "
+            "shipped",
+            f"mkdir -p {vugen}/seed-0 {PLACE}/madit && cp -r {mini}/vugen/target {vugen}/autoencoder && "
             f"cp -r {mini}/vugen {vugen}/seed-0/vugen && cp -r {mini}/madit {PLACE}/madit/mini_flow",
         ),
     ]
-    if CHOSEN:
-        first.append(Task("chosen", "python runs/gpu_papers.py choose", ("choice", "seed-1-vugen")))
-    learnt = [Task(name, command, ("scenes", "shipped", *needs)) for name, command, needs in trainings()]
-    return [*first, *learnt[:LAST], *tables(), *learnt[LAST:]]
-
-
-def choose() -> None:
-    """Put the decoders that CHOSEN names where the scripts look for them, and into the towers over their latents."""
-    vugen, (decoder, pixels) = PLACE / "vugen", CHOSEN.split("/")
-    places = [
-        (vugen / f"decoder-{decoder}", vugen / "autoencoder"),
-        (vugen / f"decoder-{decoder}-1", vugen / "autoencoder-1"),
-    ]
-    places += [
-        (PLACE / f"mini/pixels-{pixels}", PLACE / "mini/pixels"),
-        (PLACE / f"mini/pixels-{pixels}-1", PLACE / "mini/one_step"),
-    ]
-    places += [(places[1][0], tower / "target") for tower in vugen.glob("**/vugen") if tower.parts[-3] != "ratio"]
-    for source, place in places:
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(source, place, ignore=shutil.ignore_patterns("state*", "*.png", "log.jsonl"))
 
 
 def trainings() -> list[Task]:
-    tower, madit = steps(5500), dict(TRAIN=f"{IMAGES} {steps(0) if PROBE else ''}")
-    few = f"{steps(2000)} {IMAGES}"
-    distil = f"--cache out/cache {IMAGES} {steps(800)} --train.batch-size 64 --kept {64 if PROBE else 4096}"
-    writer = "" if PROBE else "--images.count 40960 --train.batch-size 128 --train.steps 1800"
-
-    def of_ratio(ratio: int) -> str:
-        recipe = "mini_autoencoder" if ratio == 8 else f"mini_ratio_{ratio}"
-        target = f"--model.target.folder {PLACE}/vugen/ratio/{ratio}/autoencoder"
-        first = f"autoencoder ratio/{ratio}/autoencoder {recipe} {few}"
-        return f"{first}; tower ratio/{ratio}/vugen mini {target} {tower} {IMAGES}"
-
-    def settled(name: str, out: str) -> str:
-        """A training by a file, of a decoder that is distilled afterwards."""
-        yaml = f"python runs/gpu_papers.py yaml {name} && detok train {PLACE}/{name}.yaml --out {out}"
-        return f"{yaml} && detok distill {out} {distil} --out {out}-1"
-
-    return [
-        Task("language", script("madit_mini.sh", "language", WRITER=writer, **madit)),
-        *(Task(f"decoder-{name}", settled(name, f"{PLACE}/vugen/decoder-{name}")) for name in DECODERS),
-        *(Task(f"pixels-{name}", settled(f"pixels-{name}", f"{PLACE}/mini/pixels-{name}")) for name in PIXELS),
+    """The longest chains first. The embedded reducer and the tower of seed 0 are taken as they are."""
+    of = [
+        ("language", script("madit_mini.sh", "language"), ()),
+        ("drawing", script("vugen.bash", "drawing"), ()),
+        ("pixels", script("vugen.bash", "pixels"), ()),
         *(
-            Task(
-                f"seed-{seed}-{row}",
-                script("vugen.bash", f"row seed-{seed} {row} --train.seed {seed} {tower} {IMAGES}"),
-            )
+            (f"seed-{seed}-{row}", script("vugen.bash", f"row seed-{seed} {row} --train.seed {seed}"), needs_of(row))
             for seed in SEEDS
             for row in ROWS
             if (seed, row) != (0, "vugen")
         ),
-        Task("sixteen", script("madit_mini.sh", "sixteen", **madit)),
-        Task("sixteen-both", script("madit_mini.sh", "both", **madit)),
-        Task("sixteen-encoder", script("madit_mini.sh", "encoder", **madit)),
-        Task("janus", script("madit_mini.sh", "janus", **madit)),
-        Task("distributions", script("madit_mini.sh", "distributions", **madit), ("language",)),
-        *(Task(f"ratio-{ratio}", script("vugen.bash", of_ratio(ratio))) for ratio in RATIOS),
-        Task("row-latent", script("vugen.bash", f"autoencoder rows/latent mini_latent_decoder {few}")),
-        Task("row-joint", script("vugen.bash", f"autoencoder rows/joint mini_autoencoder_joint {few}")),
-        Task("row-pca", script("vugen.bash", f"autoencoder rows/pca mini_autoencoder_pca {few}")),
-        Task("row-whitened", script("vugen.bash", f"autoencoder rows/whitened mini_autoencoder {few}")),
-        *(
-            Task(f"fig3-{row}", script("vugen_tables.sh", "fig3_trained", ROWS=row, TOWER=IMAGES), ("chosen",))
-            for row in ROWS
-        ),
-        *(
-            Task(
-                f"dcdd-{name}",
-                f"python runs/gpu_papers.py yaml dcdd-{name} && "
-                f"detok train {PLACE}/dcdd-{name}.yaml --cache out/cache --out {PLACE}/mini/dcdd-{name}",
-            )
-            for name in ("ours", "paper")
-        ),
+        *((name, script("madit_mini.sh", name), ()) for name in ("sixteen", "both", "encoder", "janus")),
+        ("distributions", script("madit_mini.sh", "distributions"), ("language",)),
+        *((f"ratio-{ratio}", script("vugen_tables.sh", "fig7_trained", RATIOS=str(ratio)), ()) for ratio in RATIOS),
+        ("rows", script("vugen_tables.sh", "fig6_trained"), ()),
+        *((f"fig3-{row}", script("vugen_tables.sh", "fig3_trained", ROWS=row), needs_of(row)) for row in ROWS),
     ]
+    return [Task(name, command, ("scenes", "shipped", *needs)) for name, command, needs in of]
+
+
+def needs_of(row: str) -> tuple[str, ...]:
+    return ("drawing",) if row == "vugen" else ()
 
 
 def tables() -> list[Task]:
     first, second = (tuple(f"seed-{seed}-{row}" for row in ROWS if (seed, row) != (0, "vugen")) for seed in SEEDS)
-    choice = f"{PLACE}/vugen/decoder-{{terms,none}}-1 {PLACE}/mini/pixels-{{terms,none}}-1"
-    rows, both = tuple(f"row-{name}" for name in ("latent", "joint", "pca", "whitened")), ("sixteen-both",)
     beside = {"BESIDE": f"{PLACE}/vugen/seed-0/vugen"}
     of_vugen = [
-        ("table1-0", "table1", {"SEEDS": "0", "UNDERSTANDING": "yes"}, ("chosen", *first)),
-        ("table1-1", "table1", {"SEEDS": "1"}, ("chosen", *second)),
-        ("generation", "generation", {}, ("chosen",)),
-        ("one_step", "one_step", {}, ("chosen",)),
-        *((f"figS3-{scale}", "figS3", {"SCALES": scale}, ("chosen", *first)) for scale in SCALES),
+        ("table1-0", "table1", {"SEEDS": "0", "UNDERSTANDING": "yes"}, first),
+        ("table1-1", "table1", {"SEEDS": "1"}, second),
+        ("generation", "generation", {}, ("pixels",)),
+        ("one_step", "one_step", {}, ("pixels",)),
+        *((f"figS3-{scale}", "figS3", {"SCALES": scale}, first) for scale in SCALES),
         *((f"fig7-{ratio}", "fig7", {"RATIOS": str(ratio)}, (f"ratio-{ratio}",)) for ratio in RATIOS),
-        ("fig6", "fig6", {}, ("chosen", *rows)),
-        ("fig3", "fig3", {}, ("chosen", *(f"fig3-{row}" for row in ROWS))),
+        ("fig6", "fig6", {}, ("rows",)),
+        ("fig3", "fig3", {}, tuple(f"fig3-{row}" for row in ROWS)),
     ]
     of_madit = [
-        ("table2b", {}, ("sixteen", "sixteen-encoder", *both)),
-        ("table2a", {}, both),
-        ("table3", beside, ("language", "chosen")),
-        ("table1", beside, ("chosen",)),
+        ("table2b", {}, ("sixteen", "encoder", "both")),
+        ("table2a", {}, ("both",)),
+        ("table3", beside, ("language",)),
+        ("table1", beside, ()),
         ("noise", {}, ("distributions",)),
-        ("sweeps", {}, both),
-        ("codewords", {}, both),
+        ("sweeps", {}, ("both",)),
+        ("codewords", {}, ("both",)),
     ]
     return [
-        Task(
-            "choice",  # pictures for a judge that is not here
-            f"bash -c 'detok reconstruct --world {16 if PROBE else 400} --decoder {choice} "
-            f"--decode-batch 100 --device {DEVICE} --out {PLACE}/choice'",
-            (*(f"decoder-{name}" for name in DECODERS), *(f"pixels-{name}" for name in PIXELS)),
-        ),
         *(
-            Task(f"vugen-{name}", script("vugen_tables.sh", call, **more, TABLES=f"{PLACE}/tables/{name}"), needs)
+            Task(
+                f"vugen-{name}",
+                script("vugen_tables.sh", call, **more, TABLES=f"{PLACE}/tables/{name}"),
+                ("shipped", "drawing", *needs),
+            )
             for name, call, more, needs in of_vugen
         ),
         *(
@@ -208,48 +140,14 @@ def script(name: str, call: str, **settings: str) -> str:
 
 
 def settings_of_scripts() -> dict[str, str]:
-    of = {
-        "VUGEN": f"{PLACE}/vugen",
-        "MADIT": f"{PLACE}/madit",
-        "PIXELS": f"{PLACE}/mini",
-        "CACHE": "out/cache",
-        "DEVICE": DEVICE,
-        "UNDERSTANDING": "no",
-    }
+    images = "--images.kept out/cache --train.workers 1"
+    few = " --images.count 1024 --train.steps 24 --train.warmup 4" if PROBE else ""
+    of = {"VUGEN": f"{PLACE}/vugen", "MADIT": f"{PLACE}/madit", "PIXELS": f"{PLACE}/mini", "CACHE": "out/cache"}
+    of |= {name: images + few for name in ("STAGE_A", "TOWER", "PIXEL", "TRAIN")}
+    of |= {"DISTIL": images + (few + " --kept 64" if PROBE else ""), "DEVICE": DEVICE, "UNDERSTANDING": "no"}
     if PROBE:
-        return of | {"N": "16", "BATCH": "8", "TOWER_STEPS": "24", "RESAMPLES": "4"}
-    return of | {"N": "1000", "BATCH": "125", "TOWER_STEPS": "4000"}
-
-
-def write_yaml(name: str) -> None:
-    """Trainings that no recipe is of, and that options cannot describe."""
-    from detokenizers.papers import run_of
-    from detokenizers.training.flow_networks import NoTerm
-
-    def of(recipe: str, full: int, **changes: object):
-        long = {"train.steps": 24, "train.warmup": 4, "images.count": 1024} if PROBE else {"train.steps": full}
-        return run_of(recipe).vary(
-            {**long, "train.batch_size": 64, "images.kept": "out/cache", "train.workers": 1, **changes}
-        )
-
-    none = {"perceptual": NoTerm(), "alignment": NoTerm()}
-    stage_a = of("vugen.mini_autoencoder", 2500, start="mini/vugen/target")
-    pixels = of("dcdd.mini_pixels", 2500, cache="out/cache", calibration="mini/dcdd/calibration.json")
-    paper = of("dcdd.mini_paper", 4000, start=None)
-    alike = {f"train.{key}": getattr(paper.train, key) for key in ("optimizer", "schedule", "lr")}
-    run = {
-        "terms": lambda: stage_a,
-        "weak": lambda: stage_a.vary({"perceptual.weight": 0.1, "alignment.weight": 0.05}),
-        "none": lambda: stage_a.vary(none),
-        "coarse": lambda: stage_a.vary(
-            {**none, "autoencoder.decoder.net.widths": (48, 96), "autoencoder.decoder.net.patch": 4}
-        ),
-        "pixels-terms": lambda: pixels,
-        "pixels-none": lambda: pixels.vary(none),
-        "dcdd-paper": lambda: paper,
-        "dcdd-ours": lambda: of("dcdd.mini", 4000, **alike),
-    }[name]()
-    (PLACE / f"{name}.yaml").write_text(run.to_yaml())
+        return of | {"N": "16", "BATCH": "8", "ROW_STEPS": "24", "TOWER_STEPS": "24", "RESAMPLES": "4"}
+    return of | {"N": "1000", "BATCH": "125", "ROW_STEPS": "2000", "TOWER_STEPS": "4000"}
 
 
 # --- scheduling --------------------------------------------------------------------------------------------------
@@ -384,15 +282,11 @@ def collect() -> None:
 
 def main() -> None:
     os.chdir(ROOT)
-    if sys.argv[1] == "yaml":
-        return write_yaml(sys.argv[2])
-    if sys.argv[1] == "choose":
-        return choose()
     wanted = sys.argv[2:]
     chosen = [task for task in tasks() if not wanted or any(part in task.name for part in wanted)]
     everything = {task.name: task for task in tasks()}
     for task in chosen:  # and what they need
-        chosen += [everything[name] for name in task.needs if name in everything and everything[name] not in chosen]
+        chosen += [everything[name] for name in task.needs if everything[name] not in chosen]
     chosen = [task for task in everything.values() if task in chosen]
     prepare()
     if sys.argv[1] == "schedule":

@@ -123,24 +123,33 @@ fig3() {
 
 # Fig. 6: what reduces (PCA, the paper's joint MLP, ours), and what draws (pixels or latents), under one budget; then the
 # longer run in eight steps and in one.
-fig6() {
+fig6_trained() {
   autoencoder rows/whitened mini_autoencoder --train.steps "$ROW_STEPS"
   autoencoder rows/joint mini_autoencoder_joint --train.steps "$ROW_STEPS"
   autoencoder rows/pca mini_autoencoder_pca --train.steps "$ROW_STEPS"
   autoencoder rows/latent mini_latent_decoder --train.steps "$ROW_STEPS"
+}
+fig6() {
+  fig6_trained
   drawing
   reconstructed $tables/fig6 vq "$VUGEN"/rows/{pca,joint,whitened,latent} "$VUGEN"/{decoder,decoder-1}
 }
 
 # Fig. 7: reconstruction and generation by the reduction ratio, 8 being the embedded stack's.
-fig7() {
-  local ratio recipe what
-  understood before
+fig7_trained() {
+  local ratio recipe
   for ratio in $RATIOS; do
     recipe=mini_ratio_$ratio
     [ "$ratio" != 8 ] || recipe=mini_autoencoder
     autoencoder ratio/"$ratio"/autoencoder $recipe --train.steps "$ROW_STEPS"
     tower ratio/"$ratio"/vugen mini --model.target.folder "$VUGEN/ratio/$ratio/autoencoder" --train.steps "$TOWER_STEPS"
+  done
+}
+fig7() {
+  local ratio what
+  understood before
+  fig7_trained
+  for ratio in $RATIOS; do
     reconstructed $tables/fig7/reconstruction/"$ratio" "$VUGEN/ratio/$ratio/autoencoder"
     generated $tables/fig7/generation/"$ratio" --decoder "$VUGEN/ratio/$ratio/vugen"
   done

@@ -257,14 +257,15 @@ def mini_variance() -> StageTwoRun:
 
 
 def mini_language() -> LanguageRun:
-    """A small Qwen2 of the world's words that writes the codes of `mini_flow`: text to image."""
+    """A small Qwen2 of the world's words that writes the codes of `mini_flow`: text to image. `mini/madit-llm`: 100 seconds
+    of an H200 that three other trainings share, after 90 in which images become codes."""
     return LanguageRun(
         recipe="madit.mini_language",
         tokenizer="out/madit/mini_flow",
-        images=WorldImages(count=65_536),
+        images=WorldImages(count=40_960),
         model=SmallQwen(),
         guidance=2.0,
-        train=MINI_TRAIN.vary(steps=10_000, schedule=Trapezoid()),
+        train=MINI_TRAIN.vary(steps=1_800, batch_size=128, schedule=Trapezoid()),
     )
 
 
