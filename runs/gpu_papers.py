@@ -155,16 +155,19 @@ def settings_of_scripts() -> dict[str, str]:
 
 def schedule(chosen: list[Task]) -> None:
     """Start tasks until none is left to start; a finished one leaves a file in DONE or FAILED."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    children: list[subprocess.Popen[bytes]] = []
     while True:
         done, failed = names(DONE), names(FAILED)
         running = {name for name in names(RUNNING) - done - failed if alive(int((RUNNING / name).read_text()))}
         waiting = [task for task in chosen if task.name not in done | failed | running]
         ready = [task for task in waiting if done.issuperset(task.needs)]
         for task in ready[: JOBS - len(running)]:
-            run = f"{{ {task.command}; }} >{LOGS}/{task.name} 2>&1 && touch {DONE}/{task.name} || touch {FAILED}/{task.name}"
-            process = subprocess.Popen(["bash", "-c", run], start_new_session=True)
-            (RUNNING / task.name).write_text(str(process.pid))
+            run = (
+                f"( {task.command} ) >{LOGS}/{task.name} 2>&1 && touch {DONE}/{task.name} || touch {FAILED}/{task.name}"
+            )
+            children.append(subprocess.Popen(["bash", "-c", run], start_new_session=True))
+            (RUNNING / task.name).write_text(str(children[-1].pid))
+        children = [child for child in children if child.poll() is None]
         if not running and not ready:
             return
         time.sleep(0.5)
