@@ -1,4 +1,4 @@
-"""The scheduler of runs/gpu_papers.py: its tasks are functions of scripts that exist, and what fails holds up only what needs it."""
+"""runs/gpu_papers.py: its tasks are functions of scripts that exist, and what fails holds up only what needs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .test_runs import RUNS
 @pytest.fixture
 def papers(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("gpu_papers", RUNS / "gpu_papers.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name in ("DONE", "FAILED", "RUNNING", "LOGS"):
