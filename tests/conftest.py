@@ -1,12 +1,25 @@
-"""What many tests share: a tiny embedded stack instead of the trained one."""
+"""What many tests share: a tiny embedded stack instead of the trained one, one thread a worker, and the longest files first."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from detokenizers import checkpoint
+
+LONGEST = ("test_vugen_scripts.py", "test_madit_scripts.py", "test_runs.py")
+"""Files that one worker is busy with for minutes: begun last, they would leave the others idle."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: a thread each, also in the processes they start
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
