@@ -1,4 +1,4 @@
-"""What many tests share: a tiny embedded stack instead of the trained one, one thread a worker, and the longest files first."""
+"""What many tests share: a tiny stack instead of the trained one, one thread a worker, the longest files first."""
 
 from __future__ import annotations
 

@@ -37,6 +37,21 @@ def test_a_foreign_model_without_tokens_stands_on_the_same_sheet_and_in_the_same
     assert psnr(drawn.gallery.image("poster", drawn.rows[0]["id"]), expected).item() > 45
 
 
+def test_a_decoder_draws_as_many_at_once_as_it_may_however_few_the_vlm_samples(tmp_path, monkeypatch):
+    sizes = []
+    draw, sample = Mixer.__call__, Painter.generate
+    monkeypatch.setattr(
+        Mixer, "__call__", lambda self, tokens, **more: sizes.append(len(tokens.ids)) or draw(self, tokens)
+    )
+    monkeypatch.setattr(
+        Painter, "generate", lambda self, texts, **more: sizes.append(-len(texts)) or sample(self, texts, **more)
+    )
+    several = dict(decoder={"mine": Mixer()}, batch=4, decode_batch=8, per_prompt=4)
+    drawn = drawing.generate(PROMPTS[:2], vlm=Painter(), out=tmp_path, **several)
+    assert sizes == [-4, -4, 8]
+    assert all(path.exists() for path in drawn.paths("mine"))
+
+
 def test_a_model_without_tokens_needs_no_vlm_and_cannot_reconstruct(tmp_path, monkeypatch):
     monkeypatch.setattr("detokenizers.drawing.generation.load_vlm", None)
     drawn = drawing.generate(PROMPTS[0], decoder={"poster": Poster()}, out=tmp_path)

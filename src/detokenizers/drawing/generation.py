@@ -147,7 +147,8 @@ class Generation:
         self.width = 0 if vlm is None else vlm.width([item.text for item in items])
         self.rows = evenly(len(items), config.batch)
         self.decode_rows = evenly(len(items), config.decode_batch)
-        self.units = list(chunks(items, config.shards or self.rows))
+        self.together = max(self.rows, self.decode_rows)
+        self.units = list(chunks(items, config.shards or self.together))
 
     @property
     def sizes(self) -> list[int]:
@@ -158,8 +159,9 @@ class Generation:
         items = self.units[unit]
         open_items = [item for item in items if self.lacking(item)]
         progress(len(items) - len(open_items))
-        for batch in chunks(open_items, self.rows):
-            self.sample([item for item in batch if self.lacks_tokens(item)])
+        for batch in chunks(open_items, self.together):
+            for few in chunks([item for item in batch if self.lacks_tokens(item)], self.rows):
+                self.sample(few)
             for few in chunks(batch, self.decode_rows):
                 for label in self.decoders:
                     self.decode(label, [item for item in few if label in self.lacking(item)])
@@ -190,8 +192,6 @@ class Generation:
 
     def sample(self, items: Sequence[Item]) -> None:
         """Let the VLM sample the tokens of a batch, and keep them with what was observed for the decoders."""
-        if not items:
-            return
         assert self.vlm is not None
         rows = filled(items, self.rows)
         tokens = self.vlm.generate(
