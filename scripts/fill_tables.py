@@ -34,6 +34,7 @@ NAMES = {
     "vugen": "VUGEN",
     "decoupled": "Decoupled",
     "repa": "REPA",
+    "madit": "MaDiT",
 }
 CEILINGS = ("vae", "vq-unrounded", NAMES["vq-unrounded"])
 """Rows that no decoder of tokens could be; they are never marked as best."""

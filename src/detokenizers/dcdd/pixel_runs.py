@@ -150,7 +150,7 @@ def janus_one_step() -> OneStepRun:
 
 def mini_pixels() -> PixelRun:
     """DCDD on the embedded stack, drawing pixels in eight steps. About 45 minutes of one core."""
-    net = UViTConfig(widths=(24, 48, 96), blocks=3, heads=4, patch=2, groups=8, predict=PredictClean())
+    net = UViTConfig(widths=(48, 96), blocks=3, heads=4, patch=4, groups=8, predict=PredictClean())
     return PixelRun(
         recipe="dcdd.mini_pixels",
         images=WorldImages(count=40_960),
