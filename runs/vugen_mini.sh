@@ -2,8 +2,9 @@
 # VUGEN on the embedded stack, from the embedded VLM to shipped weights, with its baselines; and `dcdd.one_step`.
 #
 # On:    2 CPU cores, 3 GB of memory, 2 GB of disk. No network, no GPU.
-# Takes: about 130 minutes on two cores. First lane: reducer and pixel decoder 31, one step 7, tower 37. Second lane: DCDD's
-#        pixel decoder 42 and its one step 10, Decoupled 38, REPA 40 (estimates from probes of some twenty steps).
+# Takes: about four hours on two cores. First lane: reducer 31 minutes, decoder 120 and its one step 40 (estimates; 5 and 1 on
+#        an H200 beside a dozen others: runs/gpu_papers.py), tower 44. Second lane: DCDD's pixel decoder 42 and its one step 10,
+#        Decoupled 38, REPA 40.
 # Needs: the embedded VLM, VAE, judge and calibration; VLM=FOLDER and CALIBRATION=FILE for others.
 # Makes: out/vugen/{autoencoder,decoder,decoder-1,seed-0/{vugen,decoupled,repa}}, out/mini/{pixels,one_step}, and at the end the
 #        package's own weights in src/detokenizers/embedded/mini/vugen. `one_step` is not shipped (docs/vugen.md says why).
@@ -39,4 +40,5 @@ ship() {
   find "$EMBEDDED/$2" -name decoder.yaml -exec sed -i 's|^vlm: .*|vlm: mini|' {} +
 }
 ship "$VUGEN/seed-0/vugen" vugen
+cp "$VUGEN/decoder-1/run.yaml" "$EMBEDDED/vugen/target/" # how its decoder was trained; run.yaml beside it is the tower's
 du -sh "$EMBEDDED/vugen"

@@ -194,7 +194,7 @@ def mini_autoencoder() -> AutoencoderRun:
 
 def mini_decoder() -> AutoencoderRun:
     """The decoder that the embedded stack draws with: beside the reducer of `mini_autoencoder`, by the flow error alone, on
-    ten times as many images. Three minutes of an H200 that twelve other trainings share, or some two hours of one core."""
+    three times as many images. Five minutes of an H200 that a dozen other trainings share, or some two hours of one core."""
     return mini_autoencoder().vary(
         {
             "recipe": "vugen.mini_decoder",
