@@ -182,12 +182,16 @@ print("calibration.kappa=%r calibration.epsilon=%r" % (c["kappa"], c["epsilon"])
   detok evaluate $out --world "$N" --out $out/evaluated
 }
 
-# The README's 24 prompts, unselected, by what the package carries; docs/images/generate.webp is this sheet.
+# The README's 24 prompts, unselected, by what the package carries; docs/images/{generate,madit}.webp are these sheets.
 sheet() {
+  local name
   detok generate --prompts runs/prompts24.txt --compare --decoder vq "$PAPER" mini/vugen --vlm "$VLM" --device "$DEVICE" \
-    --out $tables/sheet
-  python -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).convert("RGB").save(sys.argv[2], quality=92, method=6)' \
-    $tables/sheet/sheet.png $tables/sheet/sheet.webp
+    --out $tables/sheet/generate
+  detok generate --prompts runs/prompts24.txt --vlm mini/madit-llm --decoder mini/madit --device "$DEVICE" --out $tables/sheet/madit
+  for name in generate madit; do
+    python -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).convert("RGB").save(sys.argv[2], quality=92, method=6)' \
+      $tables/sheet/$name/sheet.png $tables/sheet/$name.webp
+  done
 }
 
 all="table1 table2 table2_published table3 table3_published table4 table4_published table5 table6 variants objectives sheet"

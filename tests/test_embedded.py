@@ -21,9 +21,19 @@ def test_every_decoder_reconstructs_nearer_than_the_codes_alone(tmp_path):
 
 
 def test_every_model_draws_most_prompts_right(tmp_path):
-    drawing.generate(world=N, split="validation", decoder=DECODERS, decode_batch=8, out=tmp_path)
-    found = evaluate(
-        tmp_path, world=N, split="validation", metrics=("agreement",), resamples=5, out=tmp_path / "evaluated"
+    drawing.generate(world=N, split="validation", decoder=DECODERS, decode_batch=8, out=tmp_path / "mini")
+    drawing.generate(
+        world=N,
+        split="validation",
+        vlm="mini/madit-llm",
+        decoder=("mini/madit",),
+        decode_batch=8,
+        out=tmp_path / "madit",
     )
+    found = evaluate(
+        tmp_path / "mini", tmp_path / "madit/madit", world=N, split="validation", metrics=("agreement",), resamples=5,
+        out=tmp_path / "evaluated",
+    )  # fmt: skip
+    assert list(found.decoders) == ["vq", "dcdd", "vugen", "madit"]
     for name, entry in found.numbers["decoders"].items():
         assert entry["agreement"]["score"]["value"] > 0.5, name

@@ -208,7 +208,10 @@ class MaDiT(nn.Module, OnHub):
         """
         if tokenizer.grid != self.codes.grid:
             raise ValueError(f"this MaDiT decodes {self.codes.grid} tokens, the tokenizer draws {tokenizer.grid}")
-        require_same_codes(self.codes.codebook, tokenizer)
+        try:
+            require_same_codes(self.codes.codebook, tokenizer)
+        except ValueError as error:
+            raise ValueError(f"{error} (that of mini/madit is mini/madit-llm)") from None
 
     def fingerprint(self) -> str:
         """Of weights and settings that decide pixels."""
