@@ -100,6 +100,7 @@ NAMES = {
     "DCDD": "dcdd",
     "DCDD, ours": "ours",
     "VUGEN": "vugen",
+    "MaDiT": "madit",
 }
 MEASURED = [
     *(
@@ -151,7 +152,7 @@ def test_what_the_readme_says_of_vugen_follows_from_the_results():
     ours, theirs = said("README.md", r"colour attribution: ([\d.]+) where DCDD has ([\d.]+)")
     measured = [bound[name]["colour attribution ↑"] for name in ("vugen", "dcdd")]
     assert [ours, theirs] == pytest.approx(measured, abs=0.006)
-    other = table("docs/results.md", "By EfficientNet-Lite0, which nothing", "FD-efficientnet-lite0 ↓")
+    other = table("docs/results.md", "**Generation**", "FD-efficientnet-lite0 ↓")
     judged = {name: row["FD-efficientnet-lite0 ↓"] for name, row in other.items()}
     (vugen,) = said("README.md", r"by EfficientNet its FD is ([\d.]+)x of the VQ decoder's")
     (dcdd,) = said("README.md", r"judges nothing it has taught, both are at ([\d.]+)x")
@@ -159,6 +160,20 @@ def test_what_the_readme_says_of_vugen_follows_from_the_results():
     known = table("docs/results.md", "Captions of the first 1,000 validation scenes", "agreement ↑")
     ours, theirs = said("README.md", r"judged right more often too \(([\d.]+) and ([\d.]+)\)")
     assert [ours, theirs] == pytest.approx([known[name]["agreement ↑"] for name in ("vugen", "dcdd")], abs=0.006)
+
+
+def test_what_the_readme_says_of_madit_follows_from_the_results():
+    both = ("FD-world ↓", "FD-efficientnet-lite0 ↓")
+    found = []
+    for after in ("**Reconstruction**, the 1,000 validation scenes of Table 2, 640 bits", "**Text to image**"):
+        rows = table("docs/results.md", after, both[1])
+        found += [rows["madit"][name] / rows["vq"][name] for name in both]
+    codes, texts = (
+        r"come back at ([\d.]+)x of its FD-world and ([\d.]+)x by EfficientNet",
+        r"they are at ([\d.]+)x and ([\d.]+)x",
+    )
+    numbers = said("README.md", f"{codes}; drawn from captions {texts}")
+    assert numbers == pytest.approx(found, abs=0.006)
 
 
 def test_the_ratios_of_table_2_are_quotients_of_its_rows():
