@@ -165,7 +165,7 @@ def test_what_the_readme_says_of_vugen_follows_from_the_results():
 def test_what_the_readme_says_of_madit_follows_from_the_results():
     both = ("FD-world ↓", "FD-efficientnet-lite0 ↓")
     found = []
-    for after in ("**Reconstruction**, the 1,000 validation scenes of Table 2, 640 bits", "**Text to image**"):
+    for after in ("**Reconstruction**, the 1,000 validation scenes of Table 2, 640 bits", "**Generation**"):
         rows = table("docs/results.md", after, both[1])
         found += [rows["madit"][name] / rows["vq"][name] for name in both]
     codes, texts = (

@@ -194,7 +194,9 @@ def mini_autoencoder() -> AutoencoderRun:
 
 def mini_decoder() -> AutoencoderRun:
     """The decoder that the embedded stack draws with: beside the reducer of `mini_autoencoder`, by the flow error alone, on
-    three times as many images. Five minutes of an H200 that a dozen other trainings share, or some two hours of one core."""
+    three times as many images. Five minutes of an H200 that a dozen other trainings share, or some two hours of one core.
+
+    The embedded one started from random weights; from this stage A, whose net is alike, it goes on instead."""
     return mini_autoencoder().vary(
         {
             "recipe": "vugen.mini_decoder",
