@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial, update_wrapper
 
 from ..data.sources import FolderImages
 from ..flow.loss import VPrediction
@@ -288,12 +289,7 @@ ROWS = (
 
 def _at(row: Callable[[float], AutoencoderRun], value: float) -> Callable[[], AutoencoderRun]:
     """The row of one ratio, with the docstring of all."""
-
-    def one() -> AutoencoderRun:
-        return row(value)
-
-    one.__doc__ = row.__doc__
-    return one
+    return update_wrapper(partial(row, value), row)
 
 
 RECIPES = {f"vugen.{row.__name__}": row for row in ROWS}
