@@ -15,6 +15,8 @@ N=${N:-300}
 SEEDS=${SEEDS:-0}
 DEVICE=${DEVICE:-auto}
 BATCH=${BATCH:-16} # pictures a decoder draws at once
+REPEATS=${REPEATS:-3} # of what is timed
+LAYERS=${LAYERS:-30}  # of the language model that is timed; 30 are those of SmolLM2-135M
 trained=${MADIT:-out/madit}
 read -ra beside <<<"${BESIDE:-}" # more decoders for Tables 1 and 3, VUGEN's for instance
 tables=${TABLES:-out}/madit_tables
@@ -114,8 +116,8 @@ sweeps() {
 # What drawing costs, beside Algorithm 1 as the paper writes it, at equal outputs.
 speed() {
   mkdir -p $tables
-  python benchmarks/madit_drawing.py --decoder "$trained/mini_flow" --rounds 1 4 8 16 | tee $tables/speed.json
-  python benchmarks/visual_words.py | tee -a $tables/speed.json
+  python benchmarks/madit_drawing.py --decoder "$trained/mini_flow" --rounds 1 4 8 16 --repeats "$REPEATS" | tee $tables/speed.json
+  python benchmarks/visual_words.py --layers "$LAYERS" | tee -a $tables/speed.json
 }
 
 # How the codebook is used, and what the KL measures: rank correlation of scores with gradient energy, brightness, distance from grey.

@@ -50,6 +50,15 @@ def test_an_image_depends_on_its_own_seed_and_not_on_the_batch(condition):
     torch.testing.assert_close(draw(slice(0, 3), [5, 6, 7]), together, atol=0, rtol=0)
 
 
+def test_temperature_scales_the_starting_noise_and_at_zero_no_seed_matters(condition):
+    def start(temperature: float, seeds: list[int]) -> torch.Tensor:
+        decoder = FlowDecoder(Toy(), lambda noisy, t, condition: torch.zeros_like(noisy), temperature=temperature)
+        return decoder.latents(condition, size=(8, 12), seeds=seeds, steps=3)
+
+    torch.testing.assert_close(start(0.25, [0, 1, 2]), start(1.0, [0, 1, 2]) / 4)
+    assert torch.equal(start(0.0, [0, 1, 2]), start(0.0, [3, 4, 5]))
+
+
 def test_another_solver_and_a_progress_bar_plug_in(decoder, condition):
     seen = []
     bar = lambda steps: (seen.append(step) or step for step in steps)  # noqa: E731

@@ -56,11 +56,19 @@ class FlowDecoder(nn.Module):
         space: where it draws.
         net: its velocity, the condition still to be bound.
         grid: the times of sampling.
+        temperature: scales the starting noise; 1 samples what was learnt, 0 is one picture a condition, without the noise
+            that sampling leaves on flat surfaces.
     """
 
-    def __init__(self, space: ImageSpace, net: ConditionedNet, grid: TimeGrid = TimeGrid()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        space: ImageSpace,
+        net: ConditionedNet,
+        grid: TimeGrid = TimeGrid(),  # noqa: B008
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.space, self.net, self.grid = space, net, grid
+        self.space, self.net, self.grid, self.temperature = space, net, grid, temperature
 
     def bind(self, condition: Float[Tensor, "b ..."]) -> VelocityNet:
         """The net with its condition, as solvers follow it."""
@@ -100,7 +108,7 @@ class FlowDecoder(nn.Module):
         if len(seeds) != len(condition):
             raise ValueError(f"{len(condition)} images need as many seeds, got {len(seeds)}")
         shape = (self.space.channels, *(side // self.space.stride for side in size))
-        start = draw_noise(shape, seeds, device=condition.device)
+        start = self.temperature * draw_noise(shape, seeds, device=condition.device)
         times = self.grid(steps, shape).to(start.device)
         _require_finite(condition, "the condition is", "what was observed of these tokens is damaged; draw them again")
         latents = solver(self.bind(condition), start, times, progress, on_step)

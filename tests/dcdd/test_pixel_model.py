@@ -53,6 +53,11 @@ def test_distributions_decide_the_image():
     assert not torch.allclose(model(replace(some, observed=others)), drawn, atol=1e-2)
 
 
+def test_a_cold_one_draws_one_image_of_its_tokens():
+    model = CONFIG.vary(temperature=0.0).build(codebook()).eval()
+    assert torch.equal(model(tokens(model), seeds=[0, 1]), model(tokens(model), seeds=[2, 3]))
+
+
 def test_a_feature_lands_on_its_tokens_cell():
     model, observed = decoder(), torch.arange(16.0).view(1, 16, 1).expand(-1, -1, 12)
     placed = model.encode(observed, Grid(4, 4))

@@ -64,6 +64,12 @@ def test_an_image_depends_on_its_own_latents_and_seed_alone():
     assert not torch.equal(built.decode(latents, seeds=range(8), steps=1), together)
 
 
+def test_a_cold_decoder_draws_one_image_of_its_latents():
+    cold = autoencoder(feature_vlm(), AUTOENCODER.vary({"decoder.temperature": 0.0}))
+    latents = cold.encode(pictures())
+    assert torch.equal(cold.decode(latents, seeds=range(8)), cold.decode(latents, seeds=range(8, 16)))
+
+
 @pytest.mark.parametrize("reducer", [MLP(ratio=8), PCA(ratio=8), Identity(), AUTOENCODER.reducer], ids=lambda r: r.kind)
 def test_a_saved_autoencoder_is_the_same(reducer, tmp_path):
     vlm = feature_vlm()

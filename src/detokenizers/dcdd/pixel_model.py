@@ -46,6 +46,8 @@ class PixelDCDDConfig(Config):
     """Sampling steps unless a caller asks for others; a distilled one has 1."""
     power: float = Field(default=2.0, gt=0)
     """Of the sampling times: above 1 there are more steps near clean."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Scales the starting noise when it draws (docs/vugen.md#temperature); it trains at 1."""
 
     def build(self, codebook: Float[Tensor, "v d"]) -> PixelDCDD:
         """Random weights.
@@ -58,7 +60,7 @@ class PixelDCDDConfig(Config):
         return PixelDCDD(
             codebook,
             RasterMap(features),
-            FlowDecoder(Pixels(), net, TimeGrid(shift=FixedShift(), power=self.power)),
+            FlowDecoder(Pixels(), net, TimeGrid(shift=FixedShift(), power=self.power), self.temperature),
             lcdm=self.lcdm,
             calibration=self.calibration,
             token_stride=self.token_stride,

@@ -30,10 +30,12 @@ class PixelDecoder(Config):
     """Sampling steps; a distilled one has 1."""
     power: float = Field(default=2.0, gt=0)
     """Of the sampling times: above 1 there are more steps near clean."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Scales the starting noise when it draws (docs/vugen.md#temperature); it trains at 1."""
 
     def build(self, channels: int) -> FlowDecoder:
         grid = TimeGrid(shift=FixedShift(), power=self.power)
-        return FlowDecoder(Pixels(), UViT(self.net.vary(condition=channels)), grid)
+        return FlowDecoder(Pixels(), UViT(self.net.vary(condition=channels)), grid, self.temperature)
 
     def kept(self, decoder: FlowDecoder, folder: Path) -> PixelDecoder:
         """The settings of one saved to `folder`: pixels need nothing there."""
