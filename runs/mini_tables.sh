@@ -6,7 +6,7 @@
 #        three rows and two seeds (45 with all twelve), 3 for Table 5, 20 for Table 6, 11 for variants, 6 for objectives (after
 #        Table 1), 1 for the sheet; "published" 20 each with both judges, 6 with JUDGES=fd-efficientnet-lite0 (estimates from
 #        parts). What is there is not drawn again.
-# Needs: the embedded weights. OURS, ONE_STEP and ROWS are left by runs/mini_cpu.sh; a row whose folder is not there is left
+# Needs: the embedded weights. OURS and ROWS are left by runs/mini_cpu.sh; a row whose folder is not there is left
 #        out, and stderr says so. The tables called "published" need `pip install '.[published]'`.
 # Makes: out/tables/TABLE/{results.md,results.json,sheet.png,...}; brackets are 95 % intervals, differences are paired.
 #
@@ -22,7 +22,7 @@ BATCH=${BATCH:-16}                       # pictures a decoder draws at once
 VLM=${VLM:-mini}                         # whose tokens are drawn
 PAPER=${PAPER:-mini/dcdd}                # row dcdd: the paper's method, LCDM on calibrated proxies
 OURS=${OURS:-out/mini/any}               # row ours: any sharpness, the committed code too, the VLM's distributions smoothed
-ONE_STEP=${ONE_STEP:-out/mini/one_step}  # row one_step: the pixel decoder, distilled
+ONE_STEP=${ONE_STEP:-mini/one_step}      # row one_step: the pixel decoder, distilled
 ROWS=${ROWS:-out/mini/rows}              # Table 4: hard, lcdm, lc, ...; NAME-seed1 is another training of NAME
 read -ra judges <<<"${JUDGES:-fd-inception-7ff4a85c fd-efficientnet-lite0}" # .19 and .06 s a picture
 tables=out/tables
@@ -42,6 +42,12 @@ row() {
 row dcdd "$PAPER"
 row ours "$OURS"
 row one_step "$ONE_STEP"
+
+# cold: the paper's decoder from no noise at all (temperature 0), which is not the paper's.
+cold() {
+  python scripts/vary_decoder.py "${decoders[0]}" $tables/decoders/cold temperature=0.0
+  with_cold=("${decoders[0]}" $tables/decoders/cold "${decoders[@]:1}")
+}
 
 # A sharpened VQ picture, the control that keeps Fréchet distances honest: the same ids, in a folder of their own.
 unsharp() {
@@ -83,31 +89,33 @@ table1() {
 
 # Table 2: reconstruction, on scenes like those trained on and on objects that no training has seen.
 table2() {
-  local split out
-  for split in validation held-out; do
+  local split out with_cold
+  cold
+  for split in ${SPLITS:-validation held-out}; do
     out=$tables/table2/$split
-    detok reconstruct --world "$N" --split $split --decoder vq vq-unrounded mini/vae "${decoders[@]}" "${how[@]}" --out $out
+    detok reconstruct --world "$N" --split $split --decoder vq vq-unrounded mini/vae "${with_cold[@]}" "${how[@]}" --out $out
     unsharp $out/vq $tables/table2/controls/$split/vq+unsharp
     detok evaluate $out $tables/table2/controls/$split/vq+unsharp --world "$N" --split $split --out $out/evaluated
   done
 }
 table2_published() {
-  published $tables/table2/validation validation vq dcdd ours one_step
+  published $tables/table2/validation validation vq dcdd cold ours one_step
 }
 
 # Table 3: generation, from captions whose combinations no training has seen and from captions like those trained on;
 # distances, and agreement overall and per category.
 table3() {
-  local split out
-  for split in prompts validation; do
+  local split out with_cold
+  cold
+  for split in ${SPLITS:-prompts validation}; do
     out=$tables/table3/$split
-    detok generate --world "$N" --split $split --compare --decoder "${decoders[@]}" "${how[@]}" "${drawn[@]}" --out $out
+    detok generate --world "$N" --split $split --compare --decoder "${with_cold[@]}" "${how[@]}" "${drawn[@]}" --out $out
     unsharp $out/vq $tables/table3/controls/$split/vq+unsharp
     detok evaluate $out $tables/table3/controls/$split/vq+unsharp --world "$N" --split $split --out $out/evaluated
   done
 }
 table3_published() {
-  published $tables/table3/prompts prompts vq dcdd ours one_step
+  published $tables/table3/prompts prompts vq dcdd cold ours one_step
 }
 
 # Table 4: what the decoder reads, under one budget: the paper's three rows and ours beyond it, by training seed. Within a

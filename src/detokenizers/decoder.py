@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from .flow.loss import velocity_error
@@ -26,6 +27,10 @@ from .flow.path import clean_from, interpolate, velocity
 from .flow.solvers import OnStep, Progress, Solver, euler
 from .flow.time_grids import TimeGrid
 from .protocols import ImageSpace, Observe, VelocityNet, VisualTokenizer, VisualTokens
+
+
+Temperature = Annotated[float, Field(ge=0)]
+"""Scales the starting noise when a flow draws; it learns at 1. Ours, none of the papers' (docs/vugen.md#temperature)."""
 
 
 class ConditionedNet(Protocol):
@@ -56,7 +61,7 @@ class FlowDecoder(nn.Module):
         space: where it draws.
         net: its velocity, the condition still to be bound.
         grid: the times of sampling.
-        temperature: scales the starting noise; 1 samples what was learnt, 0 is one picture a condition, without the noise
+        temperature: scales the starting noise; 1 samples what was learnt, 0 draws one image a condition, without the noise
             that sampling leaves on flat surfaces.
     """
 

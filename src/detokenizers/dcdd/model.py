@@ -25,7 +25,7 @@ from ..checkpoint import (
     write_text,
 )
 from ..config import Config
-from ..decoder import FlowDecoder
+from ..decoder import FlowDecoder, Temperature
 from ..pretrained.flux.scope import Attention, Scope
 from ..pretrained.flux.transformer import FluxNet, PretrainedFlux
 from ..pretrained.spaces import PretrainedVAE, Space
@@ -52,6 +52,7 @@ class DCDDConfig(Config):
     """Pixels per VLM token."""
     steps: int = Field(default=30, ge=1)
     """Sampling steps unless a caller asks for others; the paper's 30."""
+    temperature: Temperature = 1.0
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +83,7 @@ class DCDDConfig(Config):
         return DCDD(
             codebook,
             encoder,
-            FlowDecoder(space, net),
+            FlowDecoder(space, net, temperature=self.temperature),
             lcdm=self.lcdm,
             calibration=self.calibration,
             token_stride=self.token_stride,

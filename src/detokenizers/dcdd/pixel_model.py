@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import DECODER, fingerprint, load_into, load_tensors, save_tensors, write_text
 from ..config import Config
-from ..decoder import FlowDecoder
+from ..decoder import FlowDecoder, Temperature
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import FixedShift
 from ..nn.uvit import UViT, UViTConfig
@@ -46,8 +46,7 @@ class PixelDCDDConfig(Config):
     """Sampling steps unless a caller asks for others; a distilled one has 1."""
     power: float = Field(default=2.0, gt=0)
     """Of the sampling times: above 1 there are more steps near clean."""
-    temperature: float = Field(default=1.0, ge=0)
-    """Scales the starting noise when it draws (docs/vugen.md#temperature); it trains at 1."""
+    temperature: Temperature = 1.0
 
     def build(self, codebook: Float[Tensor, "v d"]) -> PixelDCDD:
         """Random weights.

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..config import Config
-from ..decoder import FlowDecoder
+from ..decoder import FlowDecoder, Temperature
 from ..flow.time_grids import TimeGrid
 from ..flow.time_shifts import FixedShift
 from ..nn.edm import KarrasGrid
@@ -30,8 +30,7 @@ class PixelDecoder(Config):
     """Sampling steps; a distilled one has 1."""
     power: float = Field(default=2.0, gt=0)
     """Of the sampling times: above 1 there are more steps near clean."""
-    temperature: float = Field(default=1.0, ge=0)
-    """Scales the starting noise when it draws (docs/vugen.md#temperature); it trains at 1."""
+    temperature: Temperature = 1.0
 
     def build(self, channels: int) -> FlowDecoder:
         grid = TimeGrid(shift=FixedShift(), power=self.power)
@@ -55,11 +54,12 @@ class LatentDecoder(Config):
     net: SD3Config = SD3Config()
     """Its condition and latent channels follow the reducer's and the space's."""
     steps: int = Field(default=50, ge=1)
+    temperature: Temperature = 1.0
 
     def build(self, channels: int) -> FlowDecoder:
         space, grid = self.space.build(), KarrasGrid(sigma_data=self.net.edm.sigma_data)
         net = SD3Net(self.net.vary(condition=channels, latent_channels=space.channels))
-        return FlowDecoder(space, net, grid)  # pyright: ignore[reportArgumentType]
+        return FlowDecoder(space, net, grid, self.temperature)  # pyright: ignore[reportArgumentType]
 
     def kept(self, decoder: FlowDecoder, folder: Path) -> LatentDecoder:
         """The settings that find the VAE of one saved to `folder`: a local one is copied into it."""

@@ -187,7 +187,7 @@ def mini_autoencoder() -> AutoencoderRun:
     """Stage A of the embedded stack: 64 px, 8x8 features of 128 numbers reduced to 16. About 30 minutes of one core."""
     return AutoencoderRun(
         recipe="vugen.mini_autoencoder",
-        autoencoder=AutoencoderConfig(reducer=WhitenedMLP(ratio=8), decoder=PixelDecoder(net=MINI_NET), size=64),
+        autoencoder=AutoencoderConfig(reducer=WhitenedMLP(ratio=8), decoder=PixelDecoder(net=MINI_NET, temperature=0.0), size=64),
         distilled="vugen.mini_distil",
         train=MINI,
     )
@@ -229,6 +229,7 @@ def mini_latent_decoder() -> AutoencoderRun:
             "autoencoder.decoder": LatentDecoder(
                 space=PretrainedVAE(name="mini/vae"),
                 net=SD3Config(latent_size=16, layers=4, heads=4, head_dim=32),
+                temperature=0.0,
             ),
             "perceptual": NoTerm(),
             "alignment": NoTerm(),
