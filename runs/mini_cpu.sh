@@ -110,6 +110,7 @@ ship world_net world_net
 ship autoencoder vae
 ship vlm vlm
 ship dcdd dcdd
+ship one_step one_step
 rm -r $embedded/dcdd/space # the package has it once, as mini/vae
 sed -i 's#^  name: space$#  name: mini/vae#' $embedded/dcdd/decoder.yaml
 cp $mini/calibration.json $embedded/dcdd/calibration.json

@@ -3,11 +3,11 @@
 #
 # On:    2 CPU cores, 3 GB of memory, 2 GB of disk. No network, no GPU.
 # Takes: about four hours on two cores. First lane: reducer 31 minutes, decoder 120 and its one step 40 (estimates; 5 and 1 on
-#        an H200 beside a dozen others: runs/gpu_papers.py), tower 44. Second lane: DCDD's pixel decoder 42 and its one step 10,
+#        an H200 beside a dozen others: runs/gpu_papers.py), tower 44. Second lane: DCDD's pixel decoder 120 and its one step 10,
 #        Decoupled 38, REPA 40.
 # Needs: the embedded VLM, VAE, judge and calibration; VLM=FOLDER and CALIBRATION=FILE for others.
 # Makes: out/vugen/{autoencoder,decoder,decoder-1,seed-0/{vugen,decoupled,repa}}, out/mini/{pixels,one_step}, and at the end the
-#        package's own weights in src/detokenizers/embedded/mini/vugen. `one_step` is not shipped (docs/vugen.md says why).
+#        package's own weights in src/detokenizers/embedded/mini/{vugen,one_step}.
 # Stop it whenever you like; run again, it goes on where it was. Look at loss.png and preview.png of the folders meanwhile.
 #
 #     runs/vugen_mini.sh
@@ -41,4 +41,5 @@ ship() {
 }
 ship "$VUGEN/seed-0/vugen" vugen
 cp "$VUGEN/decoder-1/run.yaml" "$EMBEDDED/vugen/target/" # how its decoder was trained; run.yaml beside it is the tower's
-du -sh "$EMBEDDED/vugen"
+ship "$PIXELS/one_step" one_step
+du -sh "$EMBEDDED"/{vugen,one_step}

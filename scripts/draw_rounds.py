@@ -1,6 +1,6 @@
 """A strip that shows the rounds of Algorithm 1: which patches are drawn when, from low to high frequency if the order is so.
 
-    python scripts/draw_rounds.py mini/madit --world 4 --rounds 6 --out docs/images/madit_rounds.png
+    python scripts/draw_rounds.py mini/madit --world 4 --rounds 6 --out out/madit_rounds.png
 
 scenes -tokens-> patches after every round -VAE-> pictures, what is not drawn yet in grey; the picture itself on the left
 """

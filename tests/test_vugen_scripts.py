@@ -63,7 +63,8 @@ def mini(tmp_path_factory):
 def test_from_a_vlm_to_weights_that_are_shipped(mini, monkeypatch):
     shipped = mini.place / "out/shipped"
     assert not [path for path in shipped.rglob("*") if path.name.startswith(("state", "log", "inputs", "preview"))]
-    assert {yaml.safe_load(path.read_text()).get("vlm") for path in shipped.rglob("decoder.yaml")} == {"mini"}
+    assert {yaml.safe_load(path.read_text())["vlm"] for path in (shipped / "vugen").rglob("decoder.yaml")} == {"mini"}
+    assert yaml.safe_load((shipped / "one_step/decoder.yaml").read_text())["steps"] == 1
     monkeypatch.setattr(checkpoint, "EMBEDDED", mini.place / "stack")
     model = dt.load(shipped / "vugen")
     assert model(["a red apple"], seeds=[0]).shape == (1, 3, stack.PIXELS, stack.PIXELS)

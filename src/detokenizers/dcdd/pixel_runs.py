@@ -170,6 +170,8 @@ def one_step() -> OneStepRun:
         recipe="dcdd.one_step",
         folder="out/dcdd/mini_pixels",
         images=WorldImages(count=40_960),
+        perceptual=NoTerm(),
+        alignment=NoTerm(),
         kept=2048,
         train=TrainConfig(
             steps=800, batch_size=16, lr=5e-4, warmup=50, optimizer=Muon(lr=1e-3), schedule=Trapezoid(decay=0.5)
