@@ -30,6 +30,8 @@ NAMES = {
     "vq+unsharp": "VQ + unsharp mask",
     "vq-unrounded": "VQ without rounding to codes",
     "dcdd": "DCDD",
+    "cold": "DCDD at temperature 0",
+    "one_step": "DCDD in one step",
     "ours": "DCDD, ours",
     "vugen": "VUGEN",
     "decoupled": "Decoupled",

@@ -28,7 +28,6 @@ from .flow.solvers import OnStep, Progress, Solver, euler
 from .flow.time_grids import TimeGrid
 from .protocols import ImageSpace, Observe, VelocityNet, VisualTokenizer, VisualTokens
 
-
 Temperature = Annotated[float, Field(ge=0)]
 """Scales the starting noise when a flow draws; it learns at 1. Ours, none of the papers' (docs/vugen.md#temperature)."""
 

@@ -179,6 +179,7 @@ def janus_1b() -> TowerRun:
 
 MINI_NET = UViTConfig(condition=16, widths=(24, 48, 96), blocks=3, heads=4, patch=2, groups=8, predict=PredictClean())
 """2.3 million weights, on 2x2 squares of pixels."""
+MINI_DECODER = PixelDecoder(net=MINI_NET, temperature=0.0)
 
 MINI = TrainConfig(steps=3000, batch_size=16, lr=1e-3, optimizer=Muon(lr=3e-3), schedule=Trapezoid(decay=0.3))
 
@@ -187,7 +188,7 @@ def mini_autoencoder() -> AutoencoderRun:
     """Stage A of the embedded stack: 64 px, 8x8 features of 128 numbers reduced to 16. About 30 minutes of one core."""
     return AutoencoderRun(
         recipe="vugen.mini_autoencoder",
-        autoencoder=AutoencoderConfig(reducer=WhitenedMLP(ratio=8), decoder=PixelDecoder(net=MINI_NET, temperature=0.0), size=64),
+        autoencoder=AutoencoderConfig(reducer=WhitenedMLP(ratio=8), decoder=MINI_DECODER, size=64),
         distilled="vugen.mini_distil",
         train=MINI,
     )
