@@ -5,7 +5,7 @@
 # Takes: with N=300 on one core some 2 min for table1, 8 for table2a and 6 for table2b in each regime, 6 for table3, 8 for
 #        sweeps, 10 for noise, 1 for codewords and speed. Pictures that are there are not drawn again.
 # Needs: out/madit/* of runs/madit_mini.sh (or MADIT, a folder laid out like it).
-# Makes: out/madit_tables/TABLE/SEED/{results.md,results.json,sheet.png,...}, codewords.json, speed.json, noise.md.
+# Makes: out/tables/madit/TABLE/SEED/{results.md,results.json,sheet.png,...}, codewords.json, speed.json, noise.md.
 #
 #     N=1000 SEEDS="0 1 2" runs/madit_tables.sh table2a
 set -euo pipefail
@@ -19,7 +19,7 @@ REPEATS=${REPEATS:-3} # of what is timed
 LAYERS=${LAYERS:-30}  # of the language model that is timed; 30 are those of SmolLM2-135M
 trained=${MADIT:-out/madit}
 read -ra beside <<<"${BESIDE:-}" # more decoders for Tables 1 and 3, VUGEN's for instance
-tables=${TABLES:-out}/madit_tables
+tables=${TABLES:-out/tables}/madit
 how=(--world "$N" --decode-batch "$BATCH" --device "$DEVICE")
 
 # variant FROM TO KEY=VALUE...: the same weights, drawing otherwise.

@@ -56,7 +56,7 @@ def place(server):
 
     def table(name: str, **more: str) -> Path:
         server("madit_tables.sh", name, **settings, **more)
-        return place / "out/madit_tables"
+        return place / "out/tables/madit"
 
     table.place = place
     return table
