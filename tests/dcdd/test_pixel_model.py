@@ -19,6 +19,7 @@ from detokenizers.nn.uvit import UViT, UViTConfig
 from detokenizers.pretrained.vlm.loading import load_tokenizer
 from detokenizers.protocols import Grid
 from detokenizers.training import train
+from detokenizers.training.flow_networks import WorldAlignment, WorldPerceptual
 
 from ..stack import PIXELS, WORLD
 from .tiny import Tokenizer, codebook
@@ -99,12 +100,16 @@ def pixels(place, **changes):
     return short(RECIPES["dcdd.mini_pixels"](), **{**settings, **sizes, **changes})
 
 
-def test_the_embedded_recipes_lead_to_a_decoder_of_one_step(embedded, tmp_path):
-    many = pixels(tmp_path)
+TERMS = {"perceptual": WorldPerceptual(), "alignment": WorldAlignment()}
+
+
+@pytest.mark.parametrize("terms", [{}, TERMS], ids=["flow error alone", "with the judge's features"])
+def test_the_embedded_recipes_lead_to_a_decoder_of_one_step(embedded, tmp_path, terms):
+    many = pixels(tmp_path, **terms)
     train(many.job(), many.train, tmp_path / "many")
-    one = short(RECIPES["dcdd.one_step"](), folder=str(tmp_path / "many"), cache=many.cache, kept=8)
+    one = short(RECIPES["dcdd.one_step"](), folder=str(tmp_path / "many"), cache=many.cache, kept=8, **terms)
     losses = train(one.job(), one.train, tmp_path / "one")
-    assert set(losses) == {"loss", "flow", "perceptual", "alignment"}
+    assert set(losses) == {"loss", "flow", *terms}
     loaded, tokenizer = PixelDCDD.load(tmp_path / "one"), load_tokenizer("mini")
     assert loaded.steps == 1
     assert loaded(loaded.read(IMAGES.open().images([0]), tokenizer)).shape == (1, 3, PIXELS, PIXELS)
