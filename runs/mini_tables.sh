@@ -24,6 +24,7 @@ PAPER=${PAPER:-mini/dcdd}                # row dcdd: the paper's method, LCDM on
 OURS=${OURS:-out/mini/any}               # row ours: any sharpness, the committed code too, the VLM's distributions smoothed
 ONE_STEP=${ONE_STEP:-mini/one_step}      # row one_step: the pixel decoder, distilled
 ROWS=${ROWS:-out/mini/rows}              # Table 4: hard, lcdm, lc, ...; NAME-seed1 is another training of NAME
+SPLITS=${SPLITS:-}                       # of Tables 2 and 3; both that each has, unless named
 read -ra judges <<<"${JUDGES:-fd-inception-7ff4a85c fd-efficientnet-lite0}" # .19 and .06 s a picture
 tables=out/tables
 how=(--vlm "$VLM" --decode-batch "$BATCH" --device "$DEVICE")

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
+import pytest
+
+import detokenizers as dt
 from detokenizers import drawing
 from detokenizers.evaluation import evaluate
 
@@ -38,3 +44,18 @@ def test_every_model_draws_most_prompts_right(tmp_path):
     assert list(found.decoders) == ["vq", "dcdd", "one_step", "vugen", "madit"]
     for name, entry in found.numbers["decoders"].items():
         assert entry["agreement"]["score"]["value"] > 0.5, name
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("dcdd", "temperature"), ("one_step", "temperature"), ("vugen/target", "decoder.temperature")],
+)
+def test_a_decoder_can_be_made_to_draw_at_another_temperature(name, key, tmp_path, monkeypatch):
+    script = Path(__file__).parent.parent / "scripts/vary_decoder.py"
+    monkeypatch.setattr("sys.argv", ["vary_decoder.py", f"mini/{name}", str(tmp_path / "varied"), f"{key}=0.25"])
+    runpy.run_path(str(script), run_name="__main__")
+    before, after = (
+        drawing.reconstruct(world=1, decoder={"it": dt.load(folder)}, out=tmp_path / f"{number}").paths("it")
+        for number, folder in enumerate((f"mini/{name}", tmp_path / "varied"))
+    )
+    assert [path.read_bytes() for path in before] != [path.read_bytes() for path in after]

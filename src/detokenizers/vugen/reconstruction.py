@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..decoder import needed
 from ..hub.on_hub import OnHub
 from ..protocols import Observe, VisualTokenizer, VisualTokens
-from .autoencoder import Autoencoder
+from .autoencoder import Autoencoder, AutoencoderConfig
 
 OBSERVED = "understanding"
 
@@ -35,6 +35,11 @@ class Reconstruction(nn.Module, OnHub):
         super().__init__()
         self.autoencoder = autoencoder
         self.steps: int | None = autoencoder.config.decoder.steps
+
+    @property
+    def config(self) -> AutoencoderConfig:
+        """Every choice that decides latents and pixels."""
+        return self.autoencoder.config
 
     @classmethod
     def load(cls, folder: str | Path) -> Reconstruction:
