@@ -109,7 +109,10 @@ def steps_of(asked: int | None, decoders: Mapping[str, Drawer]) -> dict[str, int
 
 def steps_note(steps: Mapping[str, int]) -> str:
     """Sampling steps as a sheet shows them."""
-    return ", ".join(f"{label}: {count} steps" for label, count in steps.items()) or "no sampling steps"
+    return (
+        ", ".join(f"{label}: {count} step{'s' if count != 1 else ''}" for label, count in steps.items())
+        or "no sampling steps"
+    )
 
 
 def observers_of(decoders: Mapping[str, Decoder]) -> dict[str, Observe]:
