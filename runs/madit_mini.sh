@@ -3,8 +3,8 @@
 # the reader of distributions with its control, and the decoder of the mini VLM's own codes. Name parts to make only those.
 #
 # On:    one CPU core, 2 GB of memory, 1 GB of disk; any device that accelerate finds.
-# Takes: on one core some 25 min for `codes`, 10 for `flow`, 60 for `language`, 40 for `sixteen`, 80 for `words`, 20 for
-#        `distributions`, 30 for `janus`, 10 for `full`. Stop it whenever you like; run again, it goes on where it was.
+# Takes: on one core some 25 min for `codes`, 10 for `flow`, 60 for `language`, 25 for `sixteen`, 50 for `words` and for
+#        `controls`, 20 for `distributions`, 30 for `janus`, 10 for `full`. Stop it whenever you like; run again, it goes on where it was.
 # Makes: out/madit/* (or MADIT, another folder); `ship` copies what the package carries into src/detokenizers/embedded/mini.
 #
 #     runs/madit_mini.sh codes flow
@@ -48,6 +48,14 @@ both() {
   part mini_sixteen_both madit.mini_sixteen_both
   part mini_sixteen_both_flow madit.mini_sixteen_both_flow --start "$out/mini_sixteen_both"
 }
+controls() { # of Table 2b: words that mean nothing, and words that are learnt from scratch, in both sides
+  local name
+  [ -e "$out/random_words/words.safetensors" ] || python scripts/random_words.py mini/words "$out/random_words"
+  for name in random learned; do
+    part mini_sixteen_$name madit.mini_sixteen_$name --model.words "$out/random_words"
+    part mini_sixteen_${name}_flow madit.mini_sixteen_both_flow --start "$out/mini_sixteen_$name"
+  done
+}
 words() { # Table 2b's other rows
   encoder
   both
@@ -77,6 +85,6 @@ ship() { # what is there; the language model's codes are those of mini/madit, wh
   fi
 }
 
-for name in "${@:-codes flow language sixteen words distributions janus full}"; do
+for name in "${@:-codes flow language sixteen words controls distributions janus full}"; do
   for each in $name; do "$each"; done
 done

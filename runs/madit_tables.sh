@@ -68,15 +68,18 @@ table2a() {
   table2a_of mini_sixteen_both_flow
 }
 
-# Table 2b: words in neither side, in the encoder, in both. Three trainings, so three sets of tokens of the same images.
+# Table 2b: words in neither side, in the encoder, in both; random and learnt ones as controls, if they were trained. A
+# training each, so as many sets of tokens of the same images.
 table2b() {
-  local seed name out=$tables/table2b
+  local seed name out=$tables/table2b drawn
   for seed in $SEEDS; do
-    for name in mini_sixteen_flow mini_sixteen_encoder_flow mini_sixteen_both_flow; do
+    drawn=()
+    for name in mini_sixteen_{,encoder_,both_,random_,learned_}flow; do
+      [ -d "$trained/$name" ] || continue
       detok reconstruct --vlm "$trained/$name" --decoder "$trained/$name" "${how[@]}" --seed "$seed" --out "$out/$seed/$name"
+      drawn+=("$out/$seed/$name/$name")
     done
-    detok evaluate "$out/$seed"/mini_sixteen_{flow/mini_sixteen_flow,encoder_flow/mini_sixteen_encoder_flow,both_flow/mini_sixteen_both_flow} \
-      --world "$N" --seed "$seed" --out "$out/$seed/evaluated"
+    detok evaluate "${drawn[@]}" --world "$N" --seed "$seed" --out "$out/$seed/evaluated"
   done
 }
 

@@ -95,8 +95,13 @@ def test_table_2a_varies_the_sampling_alone_in_both_regimes(place):
 
 def test_table_2b_has_a_training_a_row(place):
     found = metrics_in(place("table2b") / "table2b/0/evaluated")
-    assert list(found) == ["mini_sixteen_flow", "mini_sixteen_encoder_flow", "mini_sixteen_both_flow"]
-    assert len({row["psnr"] for row in found.values()}) == 3
+    assert list(found) == [f"mini_sixteen_{name}flow" for name in ("", "encoder_", "both_", "random_", "learned_")]
+    assert len({row["psnr"] for row in found.values()}) == 5
+    tables = [place.place / "out/madit" / name for name in ("random_words", "mini_sixteen_random_flow/words")]
+    tables.append(place.place / "out/madit/mini_sixteen_learned_flow/words")
+    random, kept, learned = (Vocabulary.load(table).rows for table in tables)
+    assert torch.equal(random, kept), "frozen rows stay as they were"
+    assert 0 < (random - learned).abs().max() < 0.1, "learnt rows moved a little in two steps"
 
 
 def test_table_3_draws_from_prompts_beside_the_mini_vlm(place):

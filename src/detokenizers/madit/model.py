@@ -52,6 +52,8 @@ class MaDiTConfig(Config):
     input: TokenInput = Hard()
     words: str | None = None
     """Folder of a table of words (`mini/words` is embedded); none where no text is read."""
+    words_learn: bool = False
+    """Let the words learn in stage 1 too: a control of Table 2b. The paper's are frozen."""
     word_length: int = Field(default=128, ge=1)
     """The longest caption in words; of a language model's pieces, how many are read."""
     trunk: TrunkConfig = TrunkConfig()
@@ -67,7 +69,7 @@ class MaDiTConfig(Config):
         if self.trunk.text != "none" and vocabulary is None:
             if self.words is None:
                 raise ValueError(f"text {self.trunk.text!r} needs a table of words; set words, or trunk.text to none")
-            vocabulary = Vocabulary.load(self.words, self.word_length)
+            vocabulary = Vocabulary.load(self.words, self.word_length, learn=self.words_learn)
         return MaDiT(self, self.codes.build() if codes is None else codes, vocabulary)
 
 
@@ -215,7 +217,7 @@ class MaDiT(nn.Module, OnHub):
 
     def fingerprint(self) -> str:
         """Of weights and settings that decide pixels."""
-        settings = self.config.model_dump_json(exclude={"words", "codes"}) + self.codes.fingerprint()
+        settings = self.config.model_dump_json(exclude={"words", "words_learn", "codes"}) + self.codes.fingerprint()
         settings += "" if self.vocabulary is None else self.vocabulary.fingerprint()
         return fingerprint(self.learned() | {"settings": torch.tensor(list(settings.encode()))})
 

@@ -217,6 +217,16 @@ def mini_sixteen_both_flow() -> StageTwoRun:
     return mini_flow().vary({"recipe": "madit.mini_sixteen_both_flow", "start": "out/madit/mini_sixteen_both"})
 
 
+def mini_sixteen_random() -> StageOneRun:
+    """Control of Table 2b: `mini_sixteen_both` with random rows in place of SmolLM2's (`scripts/random_words.py`)."""
+    return mini_sixteen_both().vary({"recipe": "madit.mini_sixteen_random", "model.words": "out/madit/random_words"})
+
+
+def mini_sixteen_learned() -> StageOneRun:
+    """Control of Table 2b: `mini_sixteen_random` with rows that learn in stage 1, from scratch."""
+    return mini_sixteen_random().vary({"recipe": "madit.mini_sixteen_learned", "model.words_learn": True})
+
+
 def mini_distributions() -> StageTwoRun:
     """Beyond the paper: `mini_flow` goes on with distributions beside its tokens (spec 4), equal to it at step 0; part of
     them are those of `mini_language` about the images' own tokens."""
@@ -270,26 +280,9 @@ def mini_language() -> LanguageRun:
 
 
 PARTS = (
-    imagenet_512,
-    imagenet_512_flow,
-    general_512,
-    general_512_flow,
-    qwen_7b,
-    qwen_7b_instruct,
-    mini,
-    mini_flow,
-    mini_full,
-    mini_few,
-    mini_few_flow,
-    mini_variance,
-    mini_sixteen,
-    mini_sixteen_flow,
-    mini_sixteen_encoder,
-    mini_sixteen_both,
-    mini_sixteen_both_flow,
-    mini_language,
-    mini_distributions,
-    mini_more,
+    imagenet_512, imagenet_512_flow, general_512, general_512_flow, qwen_7b, qwen_7b_instruct, mini, mini_flow, mini_full,
+    mini_few, mini_few_flow, mini_variance, mini_sixteen, mini_sixteen_flow, mini_sixteen_encoder, mini_sixteen_both,
+    mini_sixteen_both_flow, mini_sixteen_random, mini_sixteen_learned, mini_language, mini_distributions, mini_more,
     mini_janus,
-)
+)  # fmt: skip
 RECIPES = {f"madit.{recipe.__name__}": recipe for recipe in PARTS}

@@ -1,6 +1,7 @@
 """Words beside tokens: rows of a language model's word embeddings, as they were before it learnt any visual word.
 
-They are a snapshot and never learn here; fine-tuning the language model changes its own table, not this one.
+They are a snapshot and never learn here, unless a control of Table 2b asks for it; fine-tuning the language model changes
+its own table, not this one.
 
 captions -tokenizer-> word ids -rows-> vectors [b s e], keep [b s]
 """
@@ -44,11 +45,14 @@ class Vocabulary(nn.Module):
         names: one per row, lower case; or the tokenizer.
         rows: their vectors.
         length: the longest caption in words; of pieces, how many of a caption are read.
+        learn: whether the rows learn with the model. Then they are part of its weights.
     """
 
     rows: Float[Tensor, "w e"]
 
-    def __init__(self, names: Sequence[str] | Tokenizer, rows: Float[Tensor, "w e"], length: int = 128) -> None:
+    def __init__(
+        self, names: Sequence[str] | Tokenizer, rows: Float[Tensor, "w e"], length: int = 128, *, learn: bool = False
+    ) -> None:
         super().__init__()
         self.pieces = names if isinstance(names, Tokenizer) else None
         names = [] if isinstance(names, Tokenizer) else names
@@ -56,7 +60,11 @@ class Vocabulary(nn.Module):
             raise ValueError(f"{len(names)} words but {len(rows)} rows; each word has one")
         self.names, self.length, self.warned = list(names), length, False
         self.numbers = {name: number for number, name in enumerate(self.names)}
-        self.register_buffer("rows", rows.detach().float().clone(), persistent=False)
+        rows = rows.detach().float().clone()
+        if learn:
+            self.rows = nn.Parameter(rows)
+        else:
+            self.register_buffer("rows", rows, persistent=False)
 
     def ids(self, captions: Sequence[str]) -> Int[Tensor, "b s"]:
         """Numbers of the words of captions, right-padded with -1; as long as the longest of them.
@@ -91,8 +99,8 @@ class Vocabulary(nn.Module):
             write_text(Path(folder) / PIECES, self.pieces.to_str())
 
     @classmethod
-    def load(cls, name: str | Path, length: int = 128) -> Vocabulary:
-        """Read a table from a folder, or an embedded one.
+    def load(cls, name: str | Path, length: int = 128, *, learn: bool = False) -> Vocabulary:
+        """Read a table from a folder, or an embedded one; with `learn` it goes on learning.
 
         Raises:
             ValueError: there is none.
@@ -100,10 +108,11 @@ class Vocabulary(nn.Module):
         folder = resolve(name)
         rows = load_tensors(folder / ROWS)
         if "rows" in rows and (folder / PIECES).is_file():
-            return cls(Tokenizer.from_file(str(folder / PIECES)), rows["rows"], length)
+            return cls(Tokenizer.from_file(str(folder / PIECES)), rows["rows"], length, learn=learn)
         if "rows" not in rows or not (folder / NAMES).is_file():
             raise ValueError(f"{folder} holds no table of words ({ROWS} with rows, and {NAMES} or {PIECES})")
-        return cls((folder / NAMES).read_text(encoding="utf-8").split("\n")[:-1], rows["rows"], length)
+        names = (folder / NAMES).read_text(encoding="utf-8").split("\n")[:-1]
+        return cls(names, rows["rows"], length, learn=learn)
 
     def _listed(self, caption: str) -> list[int]:
         if self.pieces is not None:
