@@ -78,6 +78,7 @@ ship() { # what is there; the language model's codes are those of mini/madit, wh
     tar -C "$out/${pair%:*}" --exclude='./state*' --exclude=./log.jsonl --exclude=./inputs.json --exclude='*.png' -cf - . |
       tar -C "$target" -xf -
   done
+  [ ! -d "$embedded/madit-janus" ] || python scripts/shrink.py "$embedded/madit-janus/decoder.safetensors"
   target=$embedded/madit-llm
   if [ -d "$target/tokenizer" ] && cmp -s {"$target","$embedded/madit"}/tokenizer/tokenizer.safetensors; then
     rm -r "$target/tokenizer"

@@ -2,8 +2,8 @@
 # MaDiT's tables on the embedded stack, in both regimes. Name tables to make only those.
 #
 # On:    2 CPU cores; any device with DEVICE=cuda.
-# Takes: with N=300 on one core some 2 min for table1, 8 for table2a and 6 for table2b in each regime, 6 for table3, 8 for
-#        sweeps, 10 for noise, 1 for codewords and speed. Pictures that are there are not drawn again.
+# Takes: with N=300 on one core some 2 min for table1, 8 for table2a and 6 for table2b in each regime, 6 for table3, 5 for janus,
+#        8 for sweeps, 10 for noise, 1 for codewords and speed. Pictures that are there are not drawn again.
 # Needs: out/madit/* of runs/madit_mini.sh (or MADIT, a folder laid out like it).
 # Makes: out/tables/madit/TABLE/SEED/{results.md,results.json,sheet.png,...}, codewords.json, speed.json, noise.md.
 #
@@ -18,6 +18,7 @@ BATCH=${BATCH:-16} # pictures a decoder draws at once
 REPEATS=${REPEATS:-3} # of what is timed
 LAYERS=${LAYERS:-30}  # of the language model that is timed; 30 are those of SmolLM2-135M
 trained=${MADIT:-out/madit}
+janus=${JANUS:-$trained/mini_janus}
 read -ra beside <<<"${BESIDE:-}" # more decoders for Tables 1 and 3, VUGEN's for instance
 tables=${TABLES:-out/tables}/madit
 how=(--world "$N" --decode-batch "$BATCH" --device "$DEVICE")
@@ -95,6 +96,17 @@ table3() {
   done
 }
 
+# MaDiT as a decoder of the mini VLM's own codes, which it draws from hard tokens: beside the VQ decoder and DCDD.
+janus() {
+  local seed out=$tables/janus
+  for seed in $SEEDS; do
+    detok reconstruct --decoder vq mini/dcdd "$janus" "${how[@]}" --seed "$seed" --out "$out/$seed/reconstruction"
+    detok evaluate "$out/$seed/reconstruction" --world "$N" --seed "$seed" --out "$out/$seed/reconstruction/evaluated"
+    detok generate --decoder vq mini/dcdd "$janus" "${how[@]}" --seed "$seed" --out "$out/$seed/generation"
+    detok evaluate "$out/$seed/generation" --world "$N" --split prompts --seed "$seed" --out "$out/$seed/generation/evaluated"
+  done
+}
+
 # Rounds, flow steps and guidance; what they cost is in speed.json.
 sweeps() {
   local rounds steps weight name from out=$tables/sweeps folders=()
@@ -146,6 +158,6 @@ noise() {
   done
 }
 
-for name in "${@:-table1 table2a table2b table3 sweeps speed codewords noise}"; do
+for name in "${@:-table1 table2a table2b table3 janus sweeps speed codewords noise}"; do
   for each in $name; do "$each"; done
 done

@@ -42,4 +42,5 @@ ship() {
 ship "$VUGEN/seed-0/vugen" vugen
 cp "$VUGEN/decoder-1/run.yaml" "$EMBEDDED/vugen/target/" # how its decoder was trained; run.yaml beside it is the tower's
 ship "$PIXELS/one_step" one_step
+python scripts/shrink.py "$EMBEDDED"/{vugen/target,one_step}/decoder.safetensors
 du -sh "$EMBEDDED"/{vugen,one_step}

@@ -65,16 +65,47 @@ def write_text(path: str | Path, text: str) -> None:
 def save_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = None, notes: str | None = None
 ) -> None:
-    """Save tensors as safetensors, atomically; floating tensors are stored as `dtype` when one is given."""
+    """Save tensors as safetensors, atomically; floating tensors are stored as `dtype` when one is given. With int8 a matrix
+    or kernel keeps a scale for each of its rows beside it (half the bytes of fp16), and vectors are stored as fp16."""
 
     def stored(tensor: Tensor) -> Tensor:
         tensor = tensor.detach().cpu()
         return (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous().clone()
 
+    if dtype == torch.int8:
+        tensors, dtype = rounded(tensors), torch.float16
     with atomic(path) as temporary:
         # One entry: safetensors writes several in an order of chance, and equal files should be equal to the byte.
         metadata = {"notes": notes} if notes else {"format": "pt"}
         save_file({name: stored(tensor) for name, tensor in tensors.items()}, temporary, metadata=metadata)
+
+
+SCALE = ".int8_scale"
+"""What follows the name of a tensor in the name of its rows' scales."""
+
+
+def rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels as int8 multiples of one number a row, its largest over 127; all else as it is."""
+    found = dict(tensors)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.ndim > 1:
+            rows = tensor.detach().float().flatten(1)
+            scale = (rows.abs().amax(1) / 127).clamp_min(1e-6).half().float()  # as it is stored
+            found[name] = (rows / scale[:, None]).round().clamp(-127, 127).to(torch.int8).view(tensor.shape)
+            found[name + SCALE] = scale
+    return found
+
+
+def multiplied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `rounded` rounded, in fp32."""
+    scales = {name.removesuffix(SCALE): tensors.pop(name) for name in list(tensors) if name.endswith(SCALE)}
+    for name, scale in scales.items():
+        if name not in tensors or len(scale) != len(tensors[name]):
+            raise ValueError(
+                f"there are scales of {name!r} but no such tensor of as many rows; these weights are damaged"
+            )
+        tensors[name] = tensors[name].float() * scale.float().view(-1, *[1] * (tensors[name].ndim - 1))
+    return tensors
 
 
 def load_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -89,7 +120,7 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
             f"{path} is not a readable safetensors file ({error}); was its download or copy cut off?"
         ) from None
     require_finite(tensors, path)
-    return tensors
+    return multiplied(tensors)
 
 
 def notes_in(path: str | Path) -> dict[str, Any]:
