@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from detokenizers import checkpoint
@@ -45,6 +46,42 @@ def test_a_storage_type_is_for_floating_tensors_alone(tmp_path):
     save_tensors(tmp_path / "x.safetensors", {"w": torch.randn(3), "n": torch.arange(3)}, dtype=torch.float16)
     loaded = load_tensors(tmp_path / "x.safetensors")
     assert (loaded["w"].dtype, loaded["n"].dtype) == (torch.float16, torch.int64)
+
+
+def test_int8_keeps_every_row_to_half_a_step_of_its_largest_and_rounds_once(tmp_path):
+    torch.manual_seed(0)
+    rows = torch.cat([torch.randn(6, 40) * 10.0 ** torch.arange(-3, 3)[:, None], torch.zeros(1, 40)])
+    tensors = {
+        "linear.weight": rows,
+        "conv.weight": torch.randn(4, 3, 5, 5),
+        "bias": torch.randn(9),
+        "step": torch.tensor(7),
+    }
+    save_tensors(tmp_path / "one.safetensors", tensors, dtype=torch.int8)
+    found = load_tensors(tmp_path / "one.safetensors")
+    assert set(found) == set(tensors)
+    assert found["linear.weight"].dtype == torch.float32
+    for name in ("linear.weight", "conv.weight"):
+        step = tensors[name].flatten(1).abs().amax(1) / 127
+        wrong = (found[name] - tensors[name]).flatten(1).abs().amax(1)
+        assert bool((wrong <= 0.56 * step + 1e-9).all()), "half a step, and what fp16 takes of the scale over 127 steps"
+    assert torch.equal(found["bias"], tensors["bias"].half())
+    assert torch.equal(found["step"], tensors["step"])
+    save_tensors(tmp_path / "two.safetensors", found, dtype=torch.int8)
+    again = load_tensors(tmp_path / "two.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in found.items())
+    stored = load_file(tmp_path / "one.safetensors")
+    assert {stored[name].dtype for name in ("linear.weight", "conv.weight")} == {torch.int8}
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_scales_without_their_tensor_are_refused(tmp_path, rows):
+    tensors = {"weight.int8_scale": torch.ones(2)} | ({} if rows is None else {"weight": torch.ones(rows, 2)})
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    with pytest.raises(
+        ValueError, match="scales of 'weight' but no such tensor of as many rows; these weights are damaged"
+    ):
+        load_tensors(tmp_path / "x.safetensors")
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
