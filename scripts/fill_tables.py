@@ -6,6 +6,7 @@ A page says which table stands where in a comment above it, and the table below 
     <!-- table: table3/prompts/evaluated agreement -->                     prompt agreement by task
     <!-- table: table3/prompts/evaluated differences -->                   paired, against the first row
     <!-- table: table2/validation/evaluated plain psnr fd_world -->        these metrics, without intervals, rows in words
+    <!-- table: vugen/fig7/generation/*/evaluated -->                      a row for each numbered folder and decoder
 
 What has not been measured yet (out/tables/FOLDER/results.json is not there) keeps the table it has. Distances by published
 judges, which have a folder of their own beside it, become further columns.
@@ -51,18 +52,38 @@ def main() -> None:
 def written(found: re.Match[str]) -> str:
     """One marker and its table."""
     marker, folder, kind, keys, before = found.groups()
-    file = TABLES / folder / "results.json"
-    if not file.is_file():
-        print(f"{file} is not there; its table stays")
+    files = sorted(TABLES.glob(f"{folder}/results.json"), key=lambda file: number(file, folder))
+    if not files:
+        print(f"{TABLES / folder}/results.json is not there; its table stays")
         return marker + before
-    result, published = read(file), file.parent.parent / "published" / "results.json"
-    for name, entry in read(published)["decoders"].items() if published.is_file() else ():
-        result["decoders"].get(name, entry)["metrics"] |= entry["metrics"]
+    result = merged(files, folder) if "*" in folder else read(files[0])
     return f"{marker}{shown(result, kind or 'metrics', keys.split())}\n"
 
 
 def read(file: Path) -> Result:
-    return json.loads(file.read_text(encoding="utf-8"))
+    """An evaluation's results, those by published judges with them."""
+    result, published = (
+        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"decoders": {}}
+        for path in (file, file.parent.parent / "published" / "results.json")
+    )
+    for name, entry in published["decoders"].items():
+        result["decoders"].get(name, entry)["metrics"] |= entry["metrics"]
+    return result
+
+
+def number(file: Path, folder: str) -> float:
+    """What stands for the star of a numbered folder."""
+    return float(file.relative_to(TABLES).parts[folder.split("/").index("*")]) if "*" in folder else 0.0
+
+
+def merged(files: list[Path], folder: str) -> Result:
+    """One table of several: rows are called after decoder and number, by number alone where there is one decoder."""
+    decoders: Result = {}
+    for file in files:
+        found = read(file)["decoders"]
+        for name, entry in found.items():
+            decoders[f"{name} {number(file, folder):g}" if len(found) > 1 else f"{number(file, folder):g}"] = entry
+    return {"decoders": dict(sorted(decoders.items(), key=lambda row: row[0].rpartition(" ")[0])), "differences": {}}
 
 
 def shown(result: Result, kind: str, keys: list[str]) -> str:

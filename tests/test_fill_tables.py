@@ -86,3 +86,16 @@ after
 """
     )
     assert "out/tables/three/evaluated/results.json is not there" in capsys.readouterr().out
+
+
+def test_numbered_folders_are_one_table_in_the_order_of_their_numbers(script, monkeypatch):
+    for value in (16, 4, 1.5):
+        metrics = {"fd": measured(FD, value / 2)}
+        results(f"curve/{value}/evaluated", two={"metrics": metrics}, one={"metrics": metrics})
+        results(f"alone/{value}/evaluated", one={"metrics": metrics})
+    Path("page.md").write_text("<!-- table: curve/*/evaluated -->\n\n<!-- table: alone/*/evaluated -->\n")
+    monkeypatch.setattr("sys.argv", ["fill_tables.py", "page.md"])
+    script.main()
+    rows = [line.split(" | ")[0] for line in Path("page.md").read_text().splitlines() if line.startswith("| ")]
+    assert rows[2:8] == ["| one 1.5", "| one 4", "| one 16", "| two 1.5", "| two 4", "| two 16"]
+    assert rows[10:] == ["| 1.5", "| 4", "| 16"]
