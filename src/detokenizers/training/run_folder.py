@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors.torch import load_file
 
 from ..checkpoint import fingerprint, load_tensors, resolve, write_text
 from ..data.marks import require_writable
@@ -136,12 +137,12 @@ def contents(name: str) -> dict[str, str]:
         raise ValueError(f"{folder} holds no weights (*.safetensors); is it a run folder?")
     facts = {"folder": str(folder), **_origin(folder)}
     for path in files:
-        tensors = load_tensors(path)
-        numbers: Counter[str] = Counter()
-        for tensor in tensors.values():
-            numbers[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
+        tensors, stored = load_tensors(path), Counter[str]()
+        for tensor in load_file(path).values():
+            stored[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
+        numbers, kinds = sum(tensor.numel() for tensor in tensors.values()), [kind for kind, _ in stored.most_common()]
         facts[str(path.relative_to(folder))] = (
-            f"{len(tensors)} tensors, {numbers.total():,} numbers ({', '.join(kind for kind, _ in numbers.most_common())}), "
+            f"{len(tensors)} tensors, {numbers:,} numbers ({', '.join(kinds)}), "
             f"{path.stat().st_size / 1e6:.1f} MB, sha256 {fingerprint(tensors)[:16]}"
         )
     return facts
