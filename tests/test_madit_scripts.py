@@ -110,6 +110,12 @@ def test_table_3_draws_from_prompts_beside_the_mini_vlm(place):
     assert 0 < metrics_in(table / "usage")["mini_flow"]["codebook_usage"] <= 1
 
 
+def test_the_vlm_s_own_tokens_are_drawn_beside_its_decoders(place):
+    table = place("janus") / "janus/0"
+    for what in ("reconstruction", "generation"):
+        assert list(metrics_in(table / what / "evaluated")) == ["vq", "dcdd", "mini_janus"]
+
+
 def test_sweeps_have_a_row_a_setting(place):
     found = metrics_in(place("sweeps") / "sweeps/mini_flow/0/evaluated")
     assert [name.split("-")[0] for name in found] == ["rounds"] * 5 + ["flow"] * 3 + ["guidance"] * 3
