@@ -24,7 +24,7 @@ from detokenizers.pretrained.vlm.word_tokenizer import word_tokenizer
 from . import paper_stack, script_server, stack
 from .pretrained.judges import save_clip, save_detector, save_examiner
 from .pretrained.vlm.tiny_vlms import perception_lm
-from .test_runs import metrics_in
+from .test_runs import RUNS, metrics_in
 
 SHORT = "--train.steps 2 --train.batch-size 4 --train.log-every 1 --train.warmup 1"
 WORLD = f"--images.world.resolution {stack.PIXELS} --images.count 12"
@@ -36,6 +36,7 @@ MODELS = ["decoupled", "repa", "vugen"]
 def mini(tmp_path_factory):
     """Runs a script of the embedded stack in a folder of its own, on a VLM whose path has a blank in it."""
     place = tmp_path_factory.mktemp("mini")
+    (place / "scripts").symlink_to(RUNS.parent / "scripts")
     stack.build(place / "stack/mini")
     vlm = place / "a vlm"
     shutil.copytree(place / "stack/mini/vlm", vlm)
