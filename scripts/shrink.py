@@ -2,7 +2,7 @@
 
     python scripts/shrink.py src/detokenizers/embedded/mini/one_step/decoder.safetensors
 
-safetensors -> the same tensors, rounded (checkpoint.py:rounded), and by how much at most
+safetensors -> the same tensors, rounded (int8.py:rounded), and by how much at most
 """
 
 from __future__ import annotations
