@@ -122,12 +122,17 @@ fig3() {
 }
 
 # Fig. 6: what reduces (PCA, the paper's joint MLP, ours), and what draws (pixels or latents), under one budget; then the
-# longer run in eight steps and in one.
+# longer run in eight steps and in one. COMPARED names some of the trainings.
 fig6_trained() {
-  autoencoder rows/whitened mini_autoencoder --train.steps "$ROW_STEPS"
-  autoencoder rows/joint mini_autoencoder_joint --train.steps "$ROW_STEPS"
-  autoencoder rows/pca mini_autoencoder_pca --train.steps "$ROW_STEPS"
-  autoencoder rows/latent mini_latent_decoder --train.steps "$ROW_STEPS"
+  local name recipe
+  for name in ${COMPARED:-whitened joint pca latent}; do
+    case $name in
+      whitened) recipe=mini_autoencoder ;;
+      latent) recipe=mini_latent_decoder ;;
+      *) recipe=mini_autoencoder_$name ;;
+    esac
+    autoencoder rows/"$name" $recipe --train.steps "$ROW_STEPS"
+  done
 }
 fig6() {
   fig6_trained
